@@ -1,0 +1,60 @@
+"""Dataclasses to and from the plain values fastavro reads and writes."""
+
+from __future__ import annotations
+
+import collections.abc
+import dataclasses
+import enum
+import types
+import typing
+from functools import cache
+from typing import Any
+
+T = typing.TypeVar("T")
+
+
+def to_plain(value: Any) -> Any:
+    """Dataclasses become dicts, tuples lists, enums their values; the rest stays."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, enum.Enum):
+        return value.value
+    if isinstance(value, tuple):
+        return [to_plain(item) for item in value]
+    if isinstance(value, collections.abc.Mapping):
+        return {key: to_plain(item) for key, item in value.items()}
+    return value
+
+
+def from_plain(kind: type[T], value: Any) -> T:
+    """The dataclass ``kind`` from a dict. Raises KeyError, TypeError or ValueError on a misfit."""
+    converted: T = _convert(kind, value)
+    return converted
+
+
+def _convert(kind: Any, value: Any) -> Any:
+    if dataclasses.is_dataclass(kind):
+        fields = _fields(typing.cast(type, kind))
+        return typing.cast(type, kind)(**{n: _convert(t, value[n]) for n, t in fields})
+    origin = typing.get_origin(kind)
+    if origin is tuple:
+        (item,) = {a for a in typing.get_args(kind) if a is not Ellipsis}
+        if item in (int, float, str, bytes):
+            return tuple(value)
+        return tuple(_convert(item, part) for part in value)
+    if origin is collections.abc.Mapping:
+        return dict(value)
+    if origin in (types.UnionType, typing.Union):
+        if value is None:
+            return None
+        (inner,) = [a for a in typing.get_args(kind) if a is not type(None)]
+        return _convert(inner, value)
+    if isinstance(kind, type) and issubclass(kind, enum.Enum):
+        return kind(value)
+    return value
+
+
+@cache
+def _fields(kind: type) -> tuple[tuple[str, Any], ...]:
+    hints = typing.get_type_hints(kind)
+    return tuple((f.name, hints[f.name]) for f in dataclasses.fields(kind))

@@ -1,0 +1,95 @@
+"""Single records through fastavro: control records, tools and tests. Batches of rows have a
+compiled path (``codec.columns``)."""
+
+from __future__ import annotations
+
+import io
+import re
+from functools import cache
+from typing import Any, Generic, TypeVar
+
+import fastavro
+
+from driftloop.kernel import records
+from driftloop.kernel.codec import framing
+from driftloop.kernel.codec.mapping import from_plain, to_plain
+from driftloop.kernel.errors import DecodeError, SchemaError
+from driftloop.kernel.reasons import Reason
+from driftloop.kernel.schemas import Schema, record_schema, schema_versions
+
+T = TypeVar("T")
+
+
+class RecordCodec(Generic[T]):
+    """Encodes one kind of record with its newest schema and decodes it from any version of it."""
+
+    def __init__(self, kind: type[T]) -> None:
+        self.kind = kind
+        self.name = schema_name(kind)
+        self.schema = record_schema(self.name)
+        self._writers: dict[bytes, Schema] = {}
+        for version in schema_versions()[self.name]:
+            schema = record_schema(self.name, version)
+            self._writers[schema.fingerprint] = schema
+        self._header = framing.header(self.schema.fingerprint)
+
+    def encode(self, record: T) -> bytes:
+        """Framed bytes. Raises :class:`SchemaError` when the record does not fit its schema."""
+        return self._header + self.encode_body(to_plain(record))
+
+    def encode_body(self, plain: Any) -> bytes:
+        """A dict of plain values, without framing."""
+        out = io.BytesIO()
+        try:
+            fastavro.schemaless_writer(out, self.schema.parsed, plain)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise SchemaError(f"a {self.name} does not fit its schema: {error}") from error
+        return out.getvalue()
+
+    def decode(self, data: bytes | None) -> T:
+        """Raises :class:`DecodeError`: fastavro reads garbage without complaint, so the
+        fingerprint must be known and the bytes used up."""
+        if data is None:
+            raise DecodeError(Reason.EMPTY, f"a {self.name} was expected, this is a tombstone")
+        writer = self._writers.get(framing.fingerprint_of(data))
+        if writer is None:
+            raise DecodeError(
+                Reason.WRONG_SCHEMA,
+                f"fingerprint {data[2:10].hex()} is no version of schema {self.name!r}",
+            )
+        plain = read_avro(writer, data[framing.HEADER_LENGTH :], reader=self.schema)
+        try:
+            return from_plain(self.kind, plain)
+        except (KeyError, TypeError, ValueError) as error:
+            raise DecodeError(Reason.MALFORMED, f"no {self.name}: {error}") from error
+
+
+def read_avro(writer: Schema, body: bytes, *, reader: Schema | None = None) -> Any:
+    """Plain values from an unframed body. Raises :class:`DecodeError`."""
+    buffer = io.BytesIO(body)
+    resolve = None if reader is None or reader is writer else reader.parsed
+    try:
+        plain = fastavro.schemaless_reader(buffer, writer.parsed, resolve)
+    except EOFError as error:
+        raise DecodeError(Reason.TRUNCATED, f"ends inside a {writer.name}") from error
+    except UnicodeDecodeError as error:
+        raise DecodeError(Reason.NOT_UTF8, f"a string of a {writer.name}: {error}") from error
+    except (IndexError, ValueError, TypeError, KeyError, OverflowError, MemoryError) as error:
+        raise DecodeError(Reason.MALFORMED, f"no {writer.name}: {error!r}") from error
+    left = len(body) - buffer.tell()
+    if left:
+        raise DecodeError(Reason.TRAILING_BYTES, f"{left} bytes after the end of a {writer.name}")
+    return plain
+
+
+@cache
+def codec(kind: type[T]) -> RecordCodec[T]:
+    """The codec of one of ``records.RECORDS``; made once."""
+    if kind not in records.RECORDS:
+        raise SchemaError(f"{kind.__name__} is no record of driftloop")
+    return RecordCodec(kind)
+
+
+def schema_name(kind: type) -> str:
+    """``DeadLetter`` has its schema in ``dead-letter.N.avsc``."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "-", kind.__name__).lower()

@@ -1,0 +1,91 @@
+"""The tree of errors.
+
+::
+
+    DriftloopError
+    ├── ConfigurationError        the user's settings or declaration are wrong
+    │   ├── DeclarationError      a model declaration: names file, line, what is wrong and what is right
+    │   └── SettingsError         an environment variable or option
+    ├── DecodeError               bytes that are no record of the schema expected; becomes a dead letter
+    ├── SchemaError               a schema that is missing, invalid or incompatible
+    ├── ArtifactError             a model artifact that is missing, corrupt or hostile
+    ├── TrainingError             a training run that produced no version
+    ├── VerificationError         a recomputation that could not be made (not: one that differs)
+    ├── DeadLetterLimitError      more rejected input than the service was allowed
+    └── LogError                  the log (Kafka or memory) did not do what was asked
+        ├── LogUnavailableError   no answer in time; trying again may help
+        ├── FencedError           another process took over this one's transactional id
+        └── BrokerError           the local broker could not be brought or started
+"""
+
+from __future__ import annotations
+
+
+class DriftloopError(Exception):
+    """Anything driftloop raises on purpose. The message says what, where, and what to do."""
+
+
+class ConfigurationError(DriftloopError):
+    """The user's settings or declaration are wrong."""
+
+
+class DeclarationError(ConfigurationError):
+    """A model declaration is wrong.
+
+    ``problems`` holds (line, message) pairs; line is 1-based, or 0 when no line can be named.
+    """
+
+    def __init__(self, source: str, problems: list[tuple[int, str]]) -> None:
+        self.source = source
+        self.problems = problems
+        lines = [f"{source}:{line}: {text}" if line else f"{source}: {text}" for line, text in problems]
+        super().__init__("\n".join(lines))
+
+
+class SettingsError(ConfigurationError):
+    """An environment variable or option has an unusable value."""
+
+
+class DecodeError(DriftloopError):
+    """Bytes that are no record of the schema expected. ``reason`` is a :class:`Reason` value."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        self.reason = reason
+        self.detail = detail
+        super().__init__(f"{reason}: {detail}")
+
+
+class SchemaError(DriftloopError):
+    """A schema is missing, invalid or incompatible with an earlier version."""
+
+
+class ArtifactError(DriftloopError):
+    """A model artifact is missing, corrupt or hostile."""
+
+
+class TrainingError(DriftloopError):
+    """A training run produced no version."""
+
+
+class VerificationError(DriftloopError):
+    """A recomputation could not be made, because the log no longer holds what it needs."""
+
+
+class DeadLetterLimitError(DriftloopError):
+    """More input was rejected than the service was allowed to reject."""
+
+
+class LogError(DriftloopError):
+    """The log did not do what was asked."""
+
+
+class LogUnavailableError(LogError):
+    """The log gave no answer in time."""
+
+
+class FencedError(LogError):
+    """Another process took over this one's transactional id; this one must stop."""
+
+
+class BrokerError(LogError):
+    """The local broker could not be brought or started."""

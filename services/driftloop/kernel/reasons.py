@@ -1,0 +1,31 @@
+"""Why a record becomes a dead letter: the closed list, used in records and as a metric label."""
+
+from __future__ import annotations
+
+import enum
+
+
+class Reason(enum.StrEnum):
+    """One word per cause."""
+
+    EMPTY = "empty"
+    """No value (a tombstone) where a record was expected."""
+    TRUNCATED = "truncated"
+    """Ends before the schema does."""
+    TRAILING_BYTES = "trailing_bytes"
+    """Goes on after the schema ends."""
+    NOT_AVRO = "not_avro"
+    """Does not start with the single-object marker."""
+    WRONG_SCHEMA = "wrong_schema"
+    """Names another schema's fingerprint."""
+    MALFORMED = "malformed"
+    """A length, union index or number that cannot be."""
+    NOT_UTF8 = "not_utf8"
+    NOT_JSON = "not_json"
+    MISSING_FIELD = "missing_field"
+    WRONG_TYPE = "wrong_type"
+    OUT_OF_LIMITS = "out_of_limits"
+    """A value outside the limits that the declaration sets."""
+    WRONG_PARTITION = "wrong_partition"
+    """A label that does not lie where its key belongs (murmur2, Java's default partitioner)."""
+    UNKNOWN_MODEL = "unknown_model"

@@ -1,0 +1,76 @@
+"""Alerts and their evidence."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from driftloop.kernel.records.provenance import OffsetRange
+
+
+class AlertKind(enum.StrEnum):
+    """One cause each."""
+
+    DATA_DRIFT = "data_drift"
+    PREDICTION_DRIFT = "prediction_drift"
+    CONCEPT_DRIFT = "concept_drift"
+    MISSING_VALUES = "missing_values"
+    STALE = "stale"
+
+
+class AlertStatus(enum.StrEnum):
+    OPENED = "opened"
+    UPDATED = "updated"
+    RESOLVED = "resolved"
+
+
+class Severity(enum.StrEnum):
+    INFO = "info"
+    WARNING = "warning"
+    CRITICAL = "critical"
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Why: what the test saw, against what it asks for."""
+
+    statistic: str
+    """The test's name, such as ``shiryaev_roberts``."""
+    e_value: float
+    """The detector's value, natural logarithm."""
+    threshold: float
+    """What it had to pass, natural logarithm."""
+    effect: float
+    effect_name: str
+    """The effect's unit: ``psi``, ``loss_increase``, ``missing_share``, ``age_ms``."""
+    effect_floor: float
+    rows: int
+    """Rows since the suspected onset."""
+    windows: tuple[str, ...]
+    """Ids of the windows since the suspected onset, oldest first, at most 64 newest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """One alert's opening, update or resolution, under one id."""
+
+    id: str
+    model: str
+    kind: AlertKind
+    status: AlertStatus
+    severity: Severity
+    subject: str
+    """The feature, ``score``, ``loss`` or ``stream``."""
+    version: int
+    sequence: int
+    """0 at the opening, then one more with each record of this alert."""
+    opened_at: int
+    at: int
+    """Event time: the end of the window that led to this record."""
+    onset: int
+    """Suspected onset: start of the first window that counts towards it."""
+    onset_sources: tuple[OffsetRange, ...]
+    evidence: Evidence
+    summary: str
+    action: str
+    """What to do."""

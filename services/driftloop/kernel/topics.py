@@ -1,0 +1,112 @@
+"""The registry of topics: names, keys, policies. No topic is named anywhere else."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+
+from driftloop.kernel.ports import TopicSpec
+
+_DAY_MS = 86_400_000
+_COMPACT = {"cleanup.policy": "compact"}
+
+
+def control_partition(model: str, partitions: int) -> int:
+    """The one partition of every control topic that holds a model's records (CRC-32 of its name)."""
+    return zlib.crc32(model.encode()) % partitions
+
+
+@dataclass(frozen=True, slots=True)
+class ControlTopics:
+    """The shared topics under one prefix; all have the same number of partitions."""
+
+    prefix: str = "driftloop."
+    partitions: int = 4
+
+    @property
+    def partials(self) -> str:
+        return f"{self.prefix}partials"
+
+    @property
+    def windows(self) -> str:
+        return f"{self.prefix}windows"
+
+    @property
+    def alerts(self) -> str:
+        return f"{self.prefix}alerts"
+
+    @property
+    def runs(self) -> str:
+        return f"{self.prefix}runs"
+
+    @property
+    def versions(self) -> str:
+        return f"{self.prefix}versions"
+
+    @property
+    def deployments(self) -> str:
+        return f"{self.prefix}deployments"
+
+    @property
+    def models(self) -> str:
+        return f"{self.prefix}models"
+
+    @property
+    def commands(self) -> str:
+        return f"{self.prefix}commands"
+
+    @property
+    def changelogs(self) -> str:
+        return f"{self.prefix}changelogs"
+
+    @property
+    def dead_letters(self) -> str:
+        return f"{self.prefix}dead-letters"
+
+    def partition(self, model: str) -> int:
+        """The control partition of a model."""
+        return control_partition(model, self.partitions)
+
+    def specs(self) -> tuple[TopicSpec, ...]:
+        """What ``driftloop apply`` and ``up`` make sure of."""
+        n = self.partitions
+        keep = {"cleanup.policy": "delete", "retention.ms": "-1"}
+        short = {
+            "cleanup.policy": "compact,delete",
+            "retention.ms": str(7 * _DAY_MS),
+            "message.timestamp.type": "LogAppendTime",
+        }
+        return (
+            TopicSpec(self.partials, n, short),
+            TopicSpec(self.windows, n, keep),
+            TopicSpec(self.alerts, n, keep),
+            TopicSpec(self.runs, n, _COMPACT),
+            TopicSpec(self.versions, n, _COMPACT),
+            TopicSpec(self.deployments, n, _COMPACT),
+            TopicSpec(self.models, n, _COMPACT),
+            TopicSpec(self.commands, n, keep),
+            TopicSpec(self.changelogs, n, _COMPACT),
+            TopicSpec(self.dead_letters, n, keep),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ModelTopics:
+    """The topics of one model. Events and labels may be topics the user already has."""
+
+    events: str
+    labels: str
+    predictions: str
+    outcomes: str
+
+    @classmethod
+    def of(cls, model: str) -> ModelTopics:
+        """The names where the declaration gives none."""
+        return cls(
+            f"{model}.events", f"{model}.labels", f"{model}.predictions", f"{model}.outcomes"
+        )
+
+    def specs(self, partitions: int) -> tuple[TopicSpec, ...]:
+        config = {"cleanup.policy": "delete", "retention.ms": "-1"}
+        names = (self.events, self.labels, self.predictions, self.outcomes)
+        return tuple(TopicSpec(name, partitions, config) for name in names)
