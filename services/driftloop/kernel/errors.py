@@ -38,7 +38,9 @@ class DeclarationError(ConfigurationError):
     def __init__(self, source: str, problems: list[tuple[int, str]]) -> None:
         self.source = source
         self.problems = problems
-        lines = [f"{source}:{line}: {text}" if line else f"{source}: {text}" for line, text in problems]
+        lines = [
+            f"{source}:{line}: {text}" if line else f"{source}: {text}" for line, text in problems
+        ]
         super().__init__("\n".join(lines))
 
 

@@ -20,6 +20,7 @@ def fingerprint_of(data: bytes) -> bytes:
         raise DecodeError(Reason.TRUNCATED, f"{len(data)} bytes are shorter than an Avro header")
     if data[:2] != MARKER:
         raise DecodeError(
-            Reason.NOT_AVRO, f"starts with {data[:2].hex()}, not with {MARKER.hex()} (single-object)"
+            Reason.NOT_AVRO,
+            f"starts with {data[:2].hex()}, not with {MARKER.hex()} (single-object)",
         )
     return data[2:HEADER_LENGTH]

@@ -1,0 +1,1 @@
+"""The world: Kafka, memory, HTTP, Faust, artifacts, the local broker."""

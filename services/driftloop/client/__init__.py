@@ -1,0 +1,1 @@
+"""What a user imports: produce events and labels, iterate alerts."""

@@ -1,0 +1,1 @@
+"""Decides what is served: shadow, promotion, guard, roll back."""

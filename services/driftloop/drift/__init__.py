@@ -1,0 +1,1 @@
+"""Watches windows and raises alerts within a false-alarm budget."""

@@ -1,0 +1,1 @@
+"""Sketches rows into partials and merges partials into windows."""

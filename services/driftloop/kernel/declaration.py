@@ -1,0 +1,157 @@
+"""A model's declaration, checked. ``kernel.declaration_toml`` makes one from TOML text."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from driftloop.kernel.schemas import Schema
+from driftloop.kernel.topics import ModelTopics
+
+
+class Task(enum.StrEnum):
+    """What a model predicts."""
+
+    BINARY = "binary"
+    MULTICLASS = "multiclass"
+    REGRESSION = "regression"
+
+
+class Format(enum.StrEnum):
+    """How the user's records are encoded."""
+
+    AVRO = "avro"
+    JSON = "json"
+
+
+@dataclass(frozen=True, slots=True)
+class NumericFeature:
+    """A number; values outside [lowest, highest] are rejected, missing ones are not."""
+
+    name: str
+    lowest: float
+    highest: float
+
+
+@dataclass(frozen=True, slots=True)
+class CategoricalFeature:
+    """A string (or an integer or boolean taken as one)."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class EventFields:
+    """Where the events' id and time are, and what is accepted."""
+
+    format: Format
+    schema: Schema
+    id: str
+    time: str
+    """Field with the event time, ms since the epoch."""
+    earliest: int
+    """Events with an event time outside [earliest, latest) are rejected, ms."""
+    latest: int
+
+
+@dataclass(frozen=True, slots=True)
+class LabelFields:
+    """Labels are ``Label`` records (Avro), or JSON objects with these fields."""
+
+    format: Format
+    id: str
+    label: str
+    time: str
+    horizon: int
+    """A label joins when its time is at most this long after its event's, ms."""
+
+
+@dataclass(frozen=True, slots=True)
+class WindowPolicy:
+    size: int
+    """ms"""
+    lateness: int
+    """Allowed lateness, ms: a window closes when the watermark passes its end by this much."""
+    retention: int
+    """How long after its closing, in event time, a window still takes late rows, ms."""
+
+
+@dataclass(frozen=True, slots=True)
+class AlertPolicy:
+    """The false-alarm budget and the effects worth an alert."""
+
+    false_alarms_per_100k: float
+    """Over everything that is watched."""
+    psi_floor: float
+    loss_floor: float
+    """Least increase of the mean bounded loss over its baseline, in nats."""
+    missing_floor: float
+    """Least increase of a feature's missing share."""
+    stale_after: int
+    """Processing time without an event, ms, after which the stream is stale."""
+
+
+@dataclass(frozen=True, slots=True)
+class CandidatePolicy:
+    """One candidate of every run."""
+
+    trainer: str
+    parameters: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingPolicy:
+    candidates: tuple[CandidatePolicy, ...]
+    minimum_labels: int
+    schedule: int
+    """A run at least this often, event time in ms; 0: no schedule."""
+    cooldown: int
+    """Least event time between two runs, ms."""
+    history: int
+    """Train on outcomes of this much event time before the trigger, ms; 0: all."""
+    on_alerts: tuple[str, ...]
+    """Kinds of alerts (``AlertKind`` values) that start a run."""
+    evaluation_share: float
+    """Newest share of the rows, held out for evaluation and the profile's loss baseline."""
+    time_limit: float
+    """Of a worker, s of wall time."""
+    memory_limit: int
+    """Of a worker, bytes of address space."""
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class PromotionPolicy:
+    error_rate: float
+    """Chance of promoting a candidate that is no better."""
+    maximum_rows: int
+    """Rows after which an undecided candidate is rejected."""
+    guard_rows: int
+    """Rows for which a new champion is guarded by the one before it; 0: not guarded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    """One declared model."""
+
+    name: str
+    task: Task
+    prior: float
+    """What version 0 answers: the probability of class 1 (binary)."""
+    topics: ModelTopics
+    partitions: int
+    """Of the model's topics, where driftloop makes them."""
+    events: EventFields
+    labels: LabelFields
+    numeric: tuple[NumericFeature, ...]
+    categorical: tuple[CategoricalFeature, ...]
+    windows: WindowPolicy
+    alerts: AlertPolicy
+    training: TrainingPolicy
+    promotion: PromotionPolicy
+
+    @property
+    def scores(self) -> int:
+        """Length of a score vector."""
+        return 1

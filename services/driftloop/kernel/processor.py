@@ -1,0 +1,64 @@
+"""What a service's core is: plain state and functions, driven by the runner."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from driftloop.kernel.errors import DriftloopError
+from driftloop.kernel.ports import RecordBatch, Send, TopicPartition
+from driftloop.kernel.records import DeadLetter
+
+
+class ControlBehindError(DriftloopError):
+    """A row names something (a model, a version) that the control topics have not shown yet.
+
+    The log holds it already, since it was written before the row: the runner reads on in the
+    control topics and gives the same batch again. A core raises it before it changes any state.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """What a core wants written, in order."""
+
+    sends: Sequence[Send] = ()
+    dead_letters: Sequence[DeadLetter] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.sends) or bool(self.dead_letters)
+
+
+class Core(Protocol):
+    """Deterministic: the same batches give the same outputs, whatever the batching.
+
+    State is a mapping of entries, each belonging to one model (``MODEL/...``). The runner writes
+    the changed ones to the changelogs topic in the transaction of the outputs and offsets.
+    """
+
+    def process(self, batch: RecordBatch) -> Outputs: ...
+
+    def on_time(self, now: int) -> Outputs:
+        """Called at every step with processing time, ms. Decides when, never what."""
+        ...
+
+    def commit_due(self, now: int) -> bool:
+        """Whether what was processed should be committed now."""
+        ...
+
+    def flush(self) -> Outputs:
+        """What must go into the commit that follows."""
+        ...
+
+    def snapshot(self) -> Mapping[str, bytes | None]:
+        """Entries changed since the last call; None deletes."""
+        ...
+
+    def restore(self, source: TopicPartition, entries: Mapping[str, bytes]) -> None:
+        """Take over ``source`` with the state its last owner committed."""
+        ...
+
+    def drop(self, source: TopicPartition) -> None:
+        """Forget ``source``: it left, or its uncommitted work was aborted."""
+        ...

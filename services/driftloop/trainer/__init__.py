@@ -1,0 +1,1 @@
+"""Decides when to retrain, trains candidates in limited worker processes, publishes versions."""
