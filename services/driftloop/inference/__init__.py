@@ -1,1 +1,1 @@
-"""Scores events in batches with the champion and the shadow; hot-swaps versions. No other service is imported here."""
+"""Scores events in batches with champion and shadow; hot-swaps versions. Imports no other service."""

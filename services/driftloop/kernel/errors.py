@@ -4,9 +4,10 @@
 
     DriftloopError
     ├── ConfigurationError        the user's settings or declaration are wrong
-    │   ├── DeclarationError      a model declaration: names file, line, what is wrong and what is right
+    │   ├── DeclarationError      a model declaration; names file and line
     │   └── SettingsError         an environment variable or option
-    ├── DecodeError               bytes that are no record of the schema expected; becomes a dead letter
+    ├── DecodeError               bytes that are no record of the schema; a dead letter
+    ├── RecordError               a user's record that does not fit its schema; names the field
     ├── SchemaError               a schema that is missing, invalid or incompatible
     ├── ArtifactError             a model artifact that is missing, corrupt or hostile
     ├── TrainingError             a training run that produced no version
@@ -55,6 +56,10 @@ class DecodeError(DriftloopError):
         self.reason = reason
         self.detail = detail
         super().__init__(f"{reason}: {detail}")
+
+
+class RecordError(DriftloopError):
+    """A record that a user wants to send does not fit its schema. Names the field."""
 
 
 class SchemaError(DriftloopError):

@@ -124,7 +124,7 @@ class Session(Protocol):
         ...
 
     def poll(self, limit: int, timeout_s: float) -> Sequence[RecordBatch]:
-        """At most ``limit`` records, grouped by partition; empty after ``timeout_s`` without any."""
+        """At most ``limit`` records, by partition; empty after ``timeout_s`` without any."""
         ...
 
     def assignment(self) -> frozenset[TopicPartition]: ...
@@ -234,6 +234,10 @@ class Log(Protocol):
 
     def end_offsets(self, topics: Sequence[str]) -> Mapping[TopicPartition, int]:
         """The offset after the last stable (committed) record or marker of every partition."""
+        ...
+
+    def high_watermarks(self, topics: Sequence[str]) -> Mapping[TopicPartition, int]:
+        """The offset after the last record of every partition, decided or not."""
         ...
 
     def start_offsets(self, topics: Sequence[str]) -> Mapping[TopicPartition, int]: ...

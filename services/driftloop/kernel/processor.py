@@ -62,3 +62,19 @@ class Core(Protocol):
     def drop(self, source: TopicPartition) -> None:
         """Forget ``source``: it left, or its uncommitted work was aborted."""
         ...
+
+
+class Recovery(Protocol):
+    """Brings a core to the state that was committed for the partitions it gains."""
+
+    def recover(self, gained: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
+        """Restore, and say where to read on; the group's committed offset where it says nothing."""
+        ...
+
+    def changes(self) -> Sequence[Send]:
+        """What belongs into the transaction that is about to commit."""
+        ...
+
+    def committed(self, positions: Mapping[TopicPartition, int]) -> None:
+        """The transaction is through."""
+        ...

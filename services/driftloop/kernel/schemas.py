@@ -44,7 +44,7 @@ def parse_schema(text: str, *, source: str = "schema") -> Schema:
 
 @cache
 def record_schema(name: str, version: int | None = None) -> Schema:
-    """The schema of one of driftloop's records, such as ``window``; the newest without a version."""
+    """The schema of one of driftloop's records (``window``); the newest without a version."""
     versions = schema_versions().get(name)
     if not versions:
         raise SchemaError(f"no schema named {name!r} is shipped with driftloop")

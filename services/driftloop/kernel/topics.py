@@ -12,7 +12,7 @@ _COMPACT = {"cleanup.policy": "compact"}
 
 
 def control_partition(model: str, partitions: int) -> int:
-    """The one partition of every control topic that holds a model's records (CRC-32 of its name)."""
+    """The partition of control topics that holds a model's records (CRC-32 of its name)."""
     return zlib.crc32(model.encode()) % partitions
 
 

@@ -1,1 +1,1 @@
-"""Joins predictions with the labels that come later."""
+"""Joins predictions with the labels that come later. No other service is imported here."""

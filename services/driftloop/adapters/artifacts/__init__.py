@@ -1,0 +1,1 @@
+"""Artifacts on a shared directory. Implements ``models.ports.ArtifactStore``."""

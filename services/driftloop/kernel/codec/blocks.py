@@ -16,6 +16,8 @@ from driftloop.kernel.errors import DecodeError
 F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
 I32 = npt.NDArray[np.int32]
+U64 = npt.NDArray[np.uint64]
+U8 = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,16 @@ class OutcomeBlock:
     prediction_offset: I64
     label_partition: I32
     label_offset: I64
+
+
+@dataclass(frozen=True, slots=True)
+class LabelBlock:
+    """Labels of one batch that could be decoded; ``rows`` says which of the batch they are."""
+
+    rows: I64
+    ids: Sequence[bytes]
+    label: F64
+    observed_at: I64
 
 
 @dataclass(frozen=True, slots=True)

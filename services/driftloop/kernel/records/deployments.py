@@ -31,7 +31,7 @@ class Deployment:
     at: int
     """Event time of what led to it."""
     reason: str
-    """``candidate``, ``promoted``, ``rejected``, ``superseded``, ``rolled_back``, ``guarded``, ..."""
+    """``candidate``, ``promoted``, ``rejected``, ``superseded``, ``rolled_back``, ..."""
     subject: int
     """The version the reason is about."""
     e_value: float

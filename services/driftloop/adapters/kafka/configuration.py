@@ -1,0 +1,85 @@
+"""Every librdkafka setting driftloop sets, each with its reason, in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+Options = dict[str, str | int | float | bool]
+
+SESSION_TIMEOUT_MS = 6_000
+"""A killed member's partitions come back after this: the broker's least value by default."""
+
+TRANSACTION_TIMEOUT_MS = 30_000
+"""A dead member's open transaction holds readers back for at most this."""
+
+
+class Configuration:
+    """Client options for one cluster. ``common`` holds the user's connection settings
+    (``security.protocol``, ``sasl.*``, ...) and wins over the defaults."""
+
+    def __init__(self, bootstrap: str, common: Mapping[str, str] | None = None) -> None:
+        self.bootstrap = bootstrap
+        self._common: Options = {
+            "bootstrap.servers": bootstrap,
+            # One line in our own log says what happened; librdkafka's lines on every lost
+            # connection come on top of it.
+            "log_level": 3,
+            "socket.keepalive.enable": True,
+            "topic.metadata.refresh.interval.ms": 10_000,
+            **(common or {}),
+        }
+
+    def admin(self) -> Options:
+        return dict(self._common)
+
+    def reader(self) -> Options:
+        """A consumer that assigns itself partitions and commits nothing."""
+        return {
+            **self._common,
+            "group.id": "driftloop.reader",
+            "enable.auto.commit": False,
+            "auto.offset.reset": "earliest",
+            "isolation.level": "read_committed",
+            # End-of-partition events give positions past transaction markers, without which
+            # nobody could tell "caught up" from "one record behind".
+            "enable.partition.eof": True,
+            "fetch.wait.max.ms": 50,
+            # With an empty queue librdkafka backs off this long before it fetches again.
+            "fetch.queue.backoff.ms": 50,
+        }
+
+    def member(self, group: str) -> Options:
+        """A consumer that is a member of a group."""
+        return {
+            **self.reader(),
+            "group.id": group,
+            "partition.assignment.strategy": "cooperative-sticky",
+            "session.timeout.ms": SESSION_TIMEOUT_MS,
+            "heartbeat.interval.ms": 1_000,
+            # A batch is processed between two polls; training happens elsewhere.
+            "max.poll.interval.ms": 120_000,
+        }
+
+    def producer(self) -> Options:
+        """An idempotent producer."""
+        return {
+            **self._common,
+            "enable.idempotence": True,
+            "linger.ms": 5,
+            "compression.type": "lz4",
+            "partitioner": "murmur2_random",
+            "queue.buffering.max.messages": 500_000,
+            # While the broker still finishes the transaction before, it answers
+            # CONCURRENT_TRANSACTIONS; with librdkafka's 100 ms default back-off every transaction
+            # takes that long.
+            "retry.backoff.ms": 5,
+            "retry.backoff.max.ms": 1_000,
+            "delivery.timeout.ms": TRANSACTION_TIMEOUT_MS,
+        }
+
+    def transactional(self, transactional_id: str) -> Options:
+        return {
+            **self.producer(),
+            "transactional.id": transactional_id,
+            "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
+        }

@@ -1,0 +1,165 @@
+"""The log's ports on Kafka."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException
+from confluent_kafka import TopicPartition as KafkaPartition
+from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
+
+from driftloop.adapters.clock import SystemClock
+from driftloop.adapters.kafka.batches import unavailable
+from driftloop.adapters.kafka.configuration import Configuration
+from driftloop.adapters.kafka.producer import KafkaProducer
+from driftloop.adapters.kafka.reading import KafkaFollower, read_range
+from driftloop.adapters.kafka.session import KafkaSession
+from driftloop.kernel.errors import ConfigurationError, LogUnavailableError
+from driftloop.kernel.ports import (
+    AssignmentListener,
+    Clock,
+    RecordBatch,
+    TopicPartition,
+    TopicSpec,
+)
+
+_TIMEOUT_S = 30.0
+
+
+class KafkaLog:
+    """See :class:`driftloop.kernel.ports.Log`.
+
+    ``common`` are librdkafka options for every client, such as ``security.protocol``.
+    """
+
+    def __init__(
+        self,
+        bootstrap: str,
+        common: Mapping[str, str] | None = None,
+        *,
+        clock: Clock | None = None,
+        replication: int = -1,
+    ) -> None:
+        self._configuration = Configuration(bootstrap, common)
+        self._clock = clock or SystemClock()
+        self._replication = replication
+        self._admin: Any = AdminClient(self._configuration.admin())
+
+    def session(
+        self,
+        group: str,
+        topics: Sequence[str],
+        *,
+        instance: str,
+        listener: AssignmentListener,
+        companions: Callable[[str], Sequence[str]] = lambda topic: (),
+    ) -> KafkaSession:
+        return KafkaSession(self._configuration, group, topics, instance, listener, companions)
+
+    def follow(self, topics: Sequence[str]) -> KafkaFollower:
+        names = tuple(topics)
+        return KafkaFollower(
+            self._configuration, self.start_offsets(names), lambda: self.end_offsets(names)
+        )
+
+    def producer(self, name: str) -> KafkaProducer:
+        return KafkaProducer(self._configuration)
+
+    def read(
+        self, source: TopicPartition, start: int, end: int, *, limit: int = 4096
+    ) -> Iterator[RecordBatch]:
+        return read_range(self._configuration, self._clock, source, start, end, limit)
+
+    def ensure_topics(self, specs: Sequence[TopicSpec]) -> None:
+        wanted = [
+            NewTopic(
+                spec.name,
+                num_partitions=spec.partitions,
+                replication_factor=self._replication,
+                config=dict(spec.config),
+            )
+            for spec in specs
+        ]
+        if not wanted:
+            return
+        for spec, future in zip(
+            specs,
+            self._admin.create_topics(wanted, request_timeout=_TIMEOUT_S).values(),
+            strict=True,
+        ):
+            try:
+                future.result(_TIMEOUT_S)
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                    raise unavailable(f"making topic {spec.name!r}", error) from error
+                self._check_partitions(spec)
+        self._wait_for([spec.name for spec in specs])
+
+    def partitions(self, topic: str) -> int:
+        try:
+            found = self._admin.list_topics(topic, timeout=_TIMEOUT_S).topics.get(topic)
+        except KafkaException as error:
+            raise unavailable(f"asking for topic {topic!r}", error) from error
+        return 0 if found is None or found.error is not None else len(found.partitions)
+
+    def end_offsets(self, topics: Sequence[str]) -> Mapping[TopicPartition, int]:
+        return self._offsets(topics, OffsetSpec.latest())
+
+    def high_watermarks(self, topics: Sequence[str]) -> Mapping[TopicPartition, int]:
+        return self._offsets(topics, OffsetSpec.latest(), IsolationLevel.READ_UNCOMMITTED)
+
+    def start_offsets(self, topics: Sequence[str]) -> Mapping[TopicPartition, int]:
+        return self._offsets(topics, OffsetSpec.earliest())
+
+    def committed(self, group: str, topics: Sequence[str]) -> Mapping[TopicPartition, int]:
+        client: Any = Consumer({**self._configuration.reader(), "group.id": group})
+        try:
+            asked = [KafkaPartition(s.topic, s.partition) for s in self._sources(topics)]
+            answer = client.committed(asked, _TIMEOUT_S) if asked else []
+        except KafkaException as error:
+            raise unavailable(f"asking for the offsets of {group!r}", error) from error
+        finally:
+            client.close()
+        return {TopicPartition(p.topic, p.partition): p.offset for p in answer if p.offset >= 0}
+
+    def close(self) -> None:
+        """The clients close with the sessions, followers and producers made here."""
+
+    def _offsets(
+        self,
+        topics: Sequence[str],
+        spec: OffsetSpec,
+        isolation: IsolationLevel = IsolationLevel.READ_COMMITTED,
+    ) -> Mapping[TopicPartition, int]:
+        asked = {KafkaPartition(s.topic, s.partition): spec for s in self._sources(topics)}
+        if not asked:
+            return {}
+        futures = self._admin.list_offsets(
+            asked, isolation_level=isolation, request_timeout=_TIMEOUT_S
+        )
+        try:
+            return {
+                TopicPartition(p.topic, p.partition): future.result(_TIMEOUT_S).offset
+                for p, future in futures.items()
+            }
+        except KafkaException as error:
+            raise unavailable("asking for offsets", error) from error
+
+    def _sources(self, topics: Sequence[str]) -> list[TopicPartition]:
+        return [TopicPartition(t, p) for t in topics for p in range(self.partitions(t))]
+
+    def _check_partitions(self, spec: TopicSpec) -> None:
+        have = self.partitions(spec.name)
+        if have and have != spec.partitions:
+            raise ConfigurationError(
+                f"topic {spec.name!r} has {have} partitions, not {spec.partitions}: "
+                "use another name, or declare the number it has"
+            )
+
+    def _wait_for(self, topics: Sequence[str]) -> None:
+        """A made topic is known to every client only after a moment."""
+        deadline = self._clock.monotonic() + _TIMEOUT_S
+        while missing := [topic for topic in topics if self.partitions(topic) == 0]:
+            if self._clock.monotonic() > deadline:
+                raise LogUnavailableError(f"topic {missing[0]!r} was made but does not appear")

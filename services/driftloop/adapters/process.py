@@ -1,0 +1,121 @@
+"""A service as a process of its own: settings, signals, HTTP, the loop around the steps."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import orjson
+
+from driftloop.adapters.clock import SystemClock
+from driftloop.adapters.http import StatusServer
+from driftloop.adapters.kafka import KafkaLog
+from driftloop.adapters.prometheus import PrometheusMeter
+from driftloop.kernel import metrics
+from driftloop.kernel.catalog import Catalog
+from driftloop.kernel.declaration_toml import declaration_of
+from driftloop.kernel.errors import DriftloopError, SettingsError
+from driftloop.kernel.ports import RecordBatch
+from driftloop.kernel.service import Context, Service, Status
+from driftloop.kernel.settings import Settings
+
+_log = logging.getLogger("driftloop")
+_STEP_S = 0.1
+
+
+def run(name: str, build: Callable[[Context, Catalog], Service]) -> int:
+    """Run one service until SIGTERM or SIGINT; the process's exit code."""
+    try:
+        settings = Settings.read(os.environ)
+        if not settings.bootstrap:
+            raise SettingsError(
+                "KAFKA_BOOTSTRAP_SERVERS is not set: a service needs a Kafka; "
+                "'driftloop up' brings one"
+            )
+    except SettingsError as error:
+        print(f"driftloop {name}: {error}", file=sys.stderr)  # noqa: T201
+        return 2
+    logging.basicConfig(
+        level=settings.log_level.upper(),
+        format=f"%(asctime)s %(levelname)s {name}-{settings.instance} %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        _serve(name, build, settings, stop)
+    except DriftloopError as error:
+        _log.error("%s stops: %s", name, error)
+        return 1
+    except Exception:
+        _log.exception("%s crashed; what was not committed is read again", name)
+        return 1
+    return 0
+
+
+def _serve(
+    name: str,
+    build: Callable[[Context, Catalog], Service],
+    settings: Settings,
+    stop: threading.Event,
+) -> None:
+    clock = SystemClock()
+    meter = PrometheusMeter(name)
+    latest: list[Status | None] = [None]
+    server = StatusServer(
+        settings.http_host,
+        settings.http_port,
+        metrics=meter.exposition,
+        status=lambda: latest[0],
+        clock=clock,
+    )
+    server.start()
+    announcement = announce(settings, name, server.host, server.port)
+    executor = ThreadPoolExecutor(2, thread_name_prefix="load")
+    log = KafkaLog(settings.bootstrap, settings.kafka_options, clock=clock)
+
+    def bad_record(batch: RecordBatch, row: int, why: str) -> None:
+        meter.add(metrics.BAD_CONTROL, 1, batch.topic)
+        _log.error("%s/%d offset %d: %s", batch.topic, batch.partition, batch.offsets[row], why)
+
+    try:
+        catalog = Catalog(settings.topics, declaration_of, bad_record)
+        service = build(Context(log, clock, meter, settings, executor), catalog)
+        try:
+            while not stop.is_set():
+                service.step(_STEP_S)
+                server.beat()
+                latest[0] = service.status()
+                meter.set(metrics.READY, float(latest[0].ready))
+        finally:
+            service.close()
+    finally:
+        announcement.unlink(missing_ok=True)
+        executor.shutdown(cancel_futures=True)
+        server.stop()
+        log.close()
+
+
+def announce(settings: Settings, name: str, host: str, port: int) -> Path:
+    """Write down where this process's HTTP is, for people and the command line."""
+    directory = settings.directory / "run"
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / f"{name}-{settings.instance}.json"
+    entry: Mapping[str, object] = {
+        "service": name,
+        "instance": settings.instance,
+        "host": host,
+        "port": port,
+        "pid": os.getpid(),
+    }
+    temporary = path.with_suffix(f".{os.getpid()}")
+    temporary.write_bytes(orjson.dumps(entry))
+    temporary.replace(path)
+    return path

@@ -1,0 +1,74 @@
+"""The key-value store on RocksDB (the only module that imports rocksdict)."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rocksdict import Options, Rdict, WriteBatch, WriteOptions
+
+from driftloop.kernel.errors import LogError
+
+_log = logging.getLogger(__name__)
+
+
+class RocksStore:
+    """See :class:`driftloop.kernel.stores.KeyValueStore`.
+
+    The log is the truth: a directory that cannot be opened is put aside (``.corrupt``) and the
+    state built anew. Writes do not wait for the disk, for the same reason.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        self._db: Any = self._open(directory)
+        self._lazily: Any = WriteOptions()
+        self._lazily.sync = False
+
+    @staticmethod
+    def _open(directory: Path) -> Any:
+        options = Options(raw_mode=True)
+        options.create_if_missing(True)
+        options.set_write_buffer_size(32 << 20)
+        options.set_max_write_buffer_number(2)
+        options.set_keep_log_file_num(2)
+        try:
+            return Rdict(str(directory), options)
+        except Exception as error:
+            if "lock" in str(error).lower():
+                raise LogError(
+                    f"{directory} is in use by another process: give each its own state directory"
+                ) from error
+            _log.warning(
+                "%s cannot be opened (%s): state is rebuilt from the log", directory, error
+            )
+            aside = directory.with_name(directory.name + ".corrupt")
+            shutil.rmtree(aside, ignore_errors=True)
+            if directory.exists():
+                directory.rename(aside)
+            return Rdict(str(directory), options)
+
+    def get_many(self, keys: Sequence[bytes]) -> Sequence[bytes | None]:
+        found: Sequence[bytes | None] = self._db[list(keys)] if keys else []
+        return found
+
+    def write(self, changes: Mapping[bytes, bytes | None]) -> None:
+        batch: Any = WriteBatch(raw_mode=True)
+        for key, value in changes.items():
+            if value is None:
+                batch.delete(key)
+            else:
+                batch.put(key, value)
+        self._db.write(batch, self._lazily)
+
+    def scan(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
+        for key, value in self._db.items(from_key=start):
+            if key >= end:
+                return
+            yield key, value
+
+    def close(self) -> None:
+        self._db.close()

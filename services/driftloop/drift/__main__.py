@@ -1,0 +1,9 @@
+"""``python -m driftloop.drift``: the service as a process."""
+
+import sys
+
+from driftloop.drift.service import DriftService
+from driftloop.adapters.process import run
+
+if __name__ == "__main__":
+    sys.exit(run("drift", DriftService))

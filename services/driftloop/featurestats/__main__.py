@@ -1,0 +1,9 @@
+"""``python -m driftloop.featurestats``: the service as a process."""
+
+import sys
+
+from driftloop.featurestats.service import FeaturestatsService
+from driftloop.adapters.process import run
+
+if __name__ == "__main__":
+    sys.exit(run("featurestats", FeaturestatsService))

@@ -1,0 +1,208 @@
+"""The windows of one model's stream, merged from partials."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from driftloop.kernel.codec.records import codec
+from driftloop.kernel.declaration import WindowPolicy
+from driftloop.kernel.errors import DecodeError
+from driftloop.kernel.reasons import Reason
+from driftloop.kernel.records import OffsetRange, Partial, Stream, Window, window_id
+from driftloop.kernel.statistics.merge import merge_all, statistics_digest
+from driftloop.kernel.windows import Watermarks, WindowKey, closes_at, expires_at
+
+PUBLISHED = "published"
+"""Last part of the key of a publication's entry; partials have their source partition there."""
+
+_REMEMBERED = 10_000
+"""Publications kept after their windows expired, so that a replayed partial is known as one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """The newest revision of a window that was given out."""
+
+    revision: int
+    watermark: int
+    sources: tuple[OffsetRange, ...]
+
+    def encode(self) -> bytes:
+        ranges = [[s.topic, s.partition, s.start, s.end] for s in self.sources]
+        return json.dumps([self.revision, self.watermark, ranges]).encode()
+
+    @classmethod
+    def decode(cls, data: bytes) -> Publication:
+        """Raises :class:`DecodeError`."""
+        try:
+            revision, watermark, ranges = json.loads(data)
+            sources = tuple(OffsetRange(str(t), int(p), int(a), int(b)) for t, p, a, b in ranges)
+            return cls(int(revision), int(watermark), sources)
+        except (ValueError, TypeError) as error:
+            raise DecodeError(Reason.MALFORMED, f"no publication: {data[:80]!r}") from error
+
+    def covers(self, source: OffsetRange) -> bool:
+        """Whether what ``source`` says is in it already."""
+        return any(s.partition == source.partition and s.end >= source.end for s in self.sources)
+
+
+class MergedStream:
+    """Parts and publications per window.
+
+    Per source partition the partial with the highest end offset counts, so a window does not depend
+    on the order, repetition or loss of the ones before. A window is given out when the watermark
+    closes it, and again, as a higher revision, when its parts reach further than what was given
+    out. Closing happens at once; what reaches a closed window waits for :meth:`revise`, so that
+    the partials of one flush make one revision.
+    """
+
+    def __init__(self, model: str, stream: Stream, policy: WindowPolicy, idle_after: int) -> None:
+        self.policy = policy
+        self._model = model
+        self._stream = stream
+        self._watermarks = Watermarks(idle_after)
+        self._closed_to: int | None = None
+        self._parts: dict[WindowKey, dict[int, Partial]] = {}
+        self._published: dict[WindowKey, Publication] = {}
+        self._revisable: set[WindowKey] = set()
+        self._changed: dict[bytes, bytes | None] = {}
+
+    def add(self, partial: Partial, now: int) -> int:
+        """Take in a partial. Returns how many of its rows are lost because the window expired."""
+        partition = partial.source.partition
+        self._watermarks.hear(partition, now)
+        self._watermarks.report(partition, partial.watermark, partial.source_partitions)
+        key = WindowKey(partial.start, partial.version, partial.shadow)
+        if self._passed(expires_at(key.start, self.policy)):
+            known = self._published.get(key)
+            return 0 if known and known.covers(partial.source) else partial.statistics.rows
+        parts = self._parts.setdefault(key, {})
+        if partition not in parts or parts[partition].source.end < partial.source.end:
+            parts[partition] = partial
+            self._changed[self._entry(key, str(partition))] = codec(Partial).encode(partial)
+            if self._passed(closes_at(key.start, self.policy)):
+                self._revisable.add(key)
+        return 0
+
+    def close(self, now: int) -> list[Window]:
+        """The windows the watermark has closed by now, in order."""
+        watermark = self._watermarks.current(now)
+        if watermark is None or self._passed(watermark):
+            return []
+        self._closed_to = watermark
+        due = [
+            key
+            for key in self._parts
+            if key not in self._published and closes_at(key.start, self.policy) <= watermark
+        ]
+        expired = {k for k in self._parts if expires_at(k.start, self.policy) <= watermark}
+        windows = self._give_out({*due, *(expired & self._revisable)})
+        for key in expired:
+            self._forget(key)
+        return windows
+
+    def revise(self) -> list[Window]:
+        """Closed windows whose parts reach further than what was given out, in order."""
+        return self._give_out(set(self._revisable))
+
+    def published(self, window: Window) -> None:
+        """The window is on the windows topic: it is not given out again as it is."""
+        self._publish(
+            WindowKey(window.start, window.version, window.shadow),
+            Publication(window.revision, window.watermark, window.sources),
+        )
+
+    def changes(self) -> Mapping[bytes, bytes | None]:
+        """Entries changed since the last call; None deletes."""
+        changed, self._changed = self._changed, {}
+        return changed
+
+    def restore(self, name: str, data: bytes) -> None:
+        """Take over one entry: ``START/VERSION/SHADOW/LAST``. Raises :class:`DecodeError`."""
+        start, version, shadow, last = name.split("/")
+        key = WindowKey(int(start), int(version), -1 if shadow == "-" else int(shadow))
+        if last == PUBLISHED:
+            self._publish(key, Publication.decode(data))
+            return
+        partial = codec(Partial).decode(data)
+        self._parts.setdefault(key, {})[partial.source.partition] = partial
+        self._watermarks.report(
+            partial.source.partition, partial.watermark, partial.source_partitions
+        )
+        # Whether it was closed is known only with all entries; revising asks what was given out.
+        if self._passed(closes_at(key.start, self.policy)) or key in self._published:
+            self._revisable.add(key)
+
+    def watermark(self) -> int | None:
+        """Up to where windows have been closed."""
+        return self._closed_to
+
+    def _passed(self, time: int) -> bool:
+        return self._closed_to is not None and self._closed_to >= time
+
+    def _publish(self, key: WindowKey, publication: Publication) -> None:
+        known = self._published.get(key)
+        if known is None or known.revision < publication.revision:
+            self._published[key] = publication
+            self._changed[self._entry(key, PUBLISHED)] = publication.encode()
+        self._watermarks.hold_from(publication.watermark)
+        if self._closed_to is None or self._closed_to < publication.watermark:
+            self._closed_to = publication.watermark
+        self._revisable.update(
+            k for k in self._parts if closes_at(k.start, self.policy) <= self._closed_to
+        )
+
+    def _give_out(self, keys: set[WindowKey]) -> list[Window]:
+        self._revisable -= keys
+        windows = (self._window(key) for key in sorted(keys))
+        return [window for window in windows if window is not None]
+
+    def _window(self, key: WindowKey) -> Window | None:
+        parts = [self._parts[key][partition] for partition in sorted(self._parts[key])]
+        sources = tuple(part.source for part in parts)
+        known = self._published.get(key)
+        if known is not None and not _reaches_further(sources, known.sources):
+            return None
+        assert self._closed_to is not None  # only closed windows are given out
+        statistics = merge_all(part.statistics for part in parts)
+        window = Window(
+            model=self._model,
+            stream=self._stream,
+            start=key.start,
+            end=parts[0].end,
+            version=key.version,
+            shadow=key.shadow,
+            revision=0 if known is None else known.revision + 1,
+            rows=statistics.rows,
+            late=sum(part.late for part in parts),
+            sources=sources,
+            watermark=self._closed_to,
+            statistics=statistics,
+            digest=statistics_digest(statistics),
+        )
+        self._publish(key, Publication(window.revision, window.watermark, sources))
+        return window
+
+    def _forget(self, key: WindowKey) -> None:
+        for partition in self._parts.pop(key):
+            self._changed[self._entry(key, str(partition))] = None
+        self._revisable.discard(key)
+        if len(self._published) > _REMEMBERED:
+            oldest = min(self._published)
+            if expires_at(oldest.start, self.policy) <= (self._closed_to or 0):
+                del self._published[oldest]
+                self._changed[self._entry(oldest, PUBLISHED)] = None
+
+    def _entry(self, key: WindowKey, last: str) -> bytes:
+        return f"{window_id(self._model, self._stream, *key)}/{last}".encode()
+
+
+def _reaches_further(sources: tuple[OffsetRange, ...], given: tuple[OffsetRange, ...]) -> bool:
+    """Whether ``sources`` hold all of what was given out, and more. After a restart they may hold
+    less until the partials are read again."""
+    ends = {source.partition: source.end for source in sources}
+    if any(ends.get(source.partition, -1) < source.end for source in given):
+        return False
+    return sum(ends.values()) > sum(source.end for source in given)

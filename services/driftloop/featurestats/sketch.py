@@ -1,0 +1,139 @@
+"""The sketch stage: rows of predictions and outcomes in, cumulative partials out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from driftloop.featurestats.source import SourceWindows
+from driftloop.kernel import metrics
+from driftloop.kernel.catalog import Catalog
+from driftloop.kernel.deadletters import dead_letter
+from driftloop.kernel.metrics import Meter, NullMeter
+from driftloop.kernel.ports import RecordBatch, Send, TopicPartition
+from driftloop.kernel.processor import Outputs
+from driftloop.kernel.records import Profile, Stream
+from driftloop.kernel.window_rows import decode_rows, stream_of
+
+SERVICE = "featurestats"
+
+
+class SketchCore:
+    """Keeps the open windows of the source partitions it owns.
+
+    A partial says everything its source partition contributed to a window, so writing one again, or
+    after a replay, changes nothing.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        *,
+        flush_interval_ms: int = 1000,
+        flush_rows: int = 50_000,
+        meter: Meter | None = None,
+    ) -> None:
+        self._catalog = catalog
+        self._interval = flush_interval_ms
+        self._rows = flush_rows
+        self._meter = meter or NullMeter()
+        self._sources: dict[TopicPartition, SourceWindows] = {}
+        self._changed: dict[str, bytes | None] = {}
+        self._pending = 0
+        self._since: int | None = None
+
+    def process(self, batch: RecordBatch) -> Outputs:
+        declaration = self._catalog.model_of(batch.topic)
+        stream = stream_of(declaration, batch.topic)
+        rows = decode_rows(declaration, stream, batch.values)
+        versions = set(rows.version.tolist())
+        profiles = {version: self._profile(declaration.name, version) for version in versions}
+        # Nothing has changed up to here: what the catalog does not know yet is asked for again.
+        windows = self._source(batch.source)
+        too_late = windows.update(rows, [batch.offsets[i] for i in rows.rows.tolist()], profiles)
+        if too_late:
+            self._meter.add(metrics.TOO_LATE_ROWS, too_late, declaration.name, stream)
+        self._pending += len(batch)
+        return Outputs(
+            dead_letters=[dead_letter(SERVICE, batch, r.row, r.error) for r in rows.rejected]
+        )
+
+    def on_time(self, now: int) -> Outputs:
+        """Starts the clock of the next flush."""
+        if self._pending and self._since is None:
+            self._since = now
+        return Outputs()
+
+    def commit_due(self, now: int) -> bool:
+        self.on_time(now)
+        if self._since is None:
+            return False
+        return self._pending >= self._rows or now - self._since >= self._interval
+
+    def flush(self) -> Outputs:
+        """A partial of every window that changed since the last flush."""
+        self._pending = 0
+        self._since = None
+        sends: list[Send] = []
+        for source in sorted(self._sources):
+            windows = self._sources[source]
+            flushed = windows.flush()
+            self._changed.update(windows.changes())
+            if flushed:
+                sends.append(self._send(windows, flushed))
+        return Outputs(sends)
+
+    def snapshot(self) -> Mapping[str, bytes | None]:
+        changed, self._changed = self._changed, {}
+        return changed
+
+    def restore(self, source: TopicPartition, entries: Mapping[str, bytes]) -> None:
+        """Raises :class:`DecodeError` on entries that are no state of this source."""
+        self.drop(source)
+        windows = self._source(source)
+        windows.restore({k: v for k, v in entries.items() if k.startswith(windows.prefix)})
+
+    def drop(self, source: TopicPartition) -> None:
+        windows = self._sources.pop(source, None)
+        if windows is not None:
+            for entry in [e for e in self._changed if e.startswith(windows.prefix)]:
+                del self._changed[entry]
+
+    def state_scope(self, source: TopicPartition) -> tuple[int, str]:
+        """Where the state of a source lies: changelog partition and prefix of its entries."""
+        declaration = self._catalog.model_of(source.topic)
+        stream = stream_of(declaration, source.topic)
+        partition = self._catalog.topics.partition(declaration.name)
+        return partition, state_prefix(declaration.name, stream, source.partition)
+
+    def _source(self, source: TopicPartition) -> SourceWindows:
+        declaration = self._catalog.model_of(source.topic)
+        found = self._sources.get(source)
+        if found is None:
+            stream = stream_of(declaration, source.topic)
+            found = self._sources[source] = SourceWindows(
+                declaration,
+                stream,
+                source,
+                state_prefix(declaration.name, stream, source.partition),
+            )
+        found.declaration = declaration
+        return found
+
+    def _profile(self, model: str, version: int) -> Profile | None:
+        return self._catalog.version(model, version).profile if version > 0 else None
+
+    def _send(self, windows: SourceWindows, flushed: Sequence[tuple[str, bytes]]) -> Send:
+        model = windows.declaration.name
+        self._meter.add(metrics.PARTIALS, len(flushed), model, windows.stream)
+        return Send(
+            self._catalog.topics.partials,
+            [key.encode() for key, _ in flushed],
+            [value for _, value in flushed],
+            self._catalog.topics.partition(model),
+        )
+
+
+def state_prefix(model: str, stream: Stream, partition: int) -> str:
+    """What the entries of one source partition begin with."""
+    return f"{model}/{stream}/{partition}/"
+

@@ -1,0 +1,83 @@
+"""The inference service: wiring of core, loader and runner."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from driftloop.adapters.artifacts import DirectoryStore
+from driftloop.inference.core import SERVICE, InferenceCore
+from driftloop.inference.loading import Loader
+from driftloop.kernel.catalog import Catalog
+from driftloop.kernel.codec import warm
+from driftloop.kernel.ports import TopicPartition
+from driftloop.kernel.recovery import NoState
+from driftloop.kernel.runner import Runner, Wiring
+from driftloop.kernel.service import Context, Status
+
+
+class InferenceService:
+    """See :class:`driftloop.kernel.service.Service`."""
+
+    name = SERVICE
+
+    def __init__(self, context: Context, catalog: Catalog) -> None:
+        warm()
+        self._context = context
+        self._catalog = catalog
+        self._core = InferenceCore(catalog, context.meter)
+        self._loader = Loader(
+            self._core,
+            catalog,
+            DirectoryStore(context.settings.artifacts),
+            context.executor,
+            context.clock,
+            context.meter,
+        )
+        self._loaded = False
+        self._runner = Runner(
+            Wiring(
+                name=SERVICE,
+                core=self._core,
+                recovery=NoState(),
+                lead_topics=lambda c: sorted(m.topics.events for m in c.models.values()),
+                batch_rows=context.settings.batch_rows,
+                dead_letter_limit=context.settings.dead_letter_limit,
+                after_commit=(self._answered,),
+            ),
+            context.log,
+            catalog,
+            clock=context.clock,
+            meter=context.meter,
+            instance=context.settings.instance,
+        )
+
+    def step(self, timeout_s: float) -> bool:
+        # A restarted service must not answer with an older version than it did before.
+        self._loader.update(wait=not self._loaded)
+        self._loaded = True
+        return self._runner.step(timeout_s)
+
+    def status(self) -> Status:
+        serving = {}
+        for name, model in list(self._catalog.models.items()):
+            now = self._core.serving(model)
+            serving[name] = {
+                "champion": now.champion,
+                "shadow": now.shadow,
+                "sequence": now.sequence,
+            }
+        return Status(
+            SERVICE,
+            self._context.settings.instance,
+            ready=self._loaded and self._runner.assigned() and not self._loader.behind(),
+            busy=not self._runner.idle() or self._loader.behind(),
+            lag=self._runner.lag,
+            positions=self._runner.positions(),
+            details={"serving": serving, "not_loaded": self._loader.failed()},
+        )
+
+    def close(self) -> None:
+        self._runner.close()
+
+    def _answered(self, positions: Mapping[TopicPartition, int]) -> None:
+        self._core.answered(self._context.clock.now())

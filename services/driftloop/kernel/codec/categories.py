@@ -1,0 +1,61 @@
+"""Slices of bytes to dictionary-coded categories, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from driftloop.kernel.codec.blocks import I32, I64, Categories
+from driftloop.kernel.codec.slice_kernels import code_slices
+
+
+def categories_of_slices(data: bytes, at: I64, length: I64) -> Categories:
+    """``at`` and ``length`` of shape (n, K); the slices must be UTF-8, length -1 is missing."""
+    n, columns = at.shape
+    codes = np.empty((n, columns), np.int32)
+    first = np.empty((columns, n), np.int64)
+    counts = np.empty(columns, np.int64)
+    code_slices(np.frombuffer(data, np.uint8), at, length, codes, first, counts)
+    levels = []
+    for column, count in enumerate(counts.tolist()):
+        rows = first[column, :count]
+        starts = at[rows, column]
+        ends = starts + length[rows, column]
+        pairs = zip(starts.tolist(), ends.tolist(), strict=True)
+        levels.append(tuple(data[a:b].decode() for a, b in pairs))
+    return Categories(codes, tuple(levels))
+
+
+def codes_of_integers(
+    values: I64, missing: Sequence[bool], text: Callable[[int], str]
+) -> tuple[I32, tuple[str, ...]]:
+    """Codes of one column of integers, in ascending order of them, and what they read."""
+    null = np.asarray(missing, dtype=bool)
+    distinct, inverse = np.unique(values[~null], return_inverse=True)
+    codes = np.full(len(values), -1, np.int32)
+    codes[~null] = inverse
+    return codes, tuple(text(int(value)) for value in distinct)
+
+
+def slices_of_categories(categories: Categories, offset: int) -> tuple[bytes, I64, I64]:
+    """The levels' bytes and, of shape (n, K), where each value lies in them (positions count from
+    ``offset``)."""
+    n, columns = categories.codes.shape
+    at = np.empty((n, columns), np.int64)
+    length = np.empty((n, columns), np.int64)
+    blob: list[bytes] = []
+    used = offset
+    for column, levels in enumerate(categories.levels):
+        starts, sizes = [], []
+        for level in levels:
+            raw = level.encode()
+            blob.append(raw)
+            starts.append(used)
+            sizes.append(len(raw))
+            used += len(raw)
+        # Code -1, missing, picks the last entry.
+        codes = categories.codes[:, column]
+        at[:, column] = np.array([*starts, 0], np.int64)[codes]
+        length[:, column] = np.array([*sizes, -1], np.int64)[codes]
+    return b"".join(blob), at, length

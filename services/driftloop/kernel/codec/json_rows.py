@@ -1,0 +1,193 @@
+"""Columns of JSON objects: the same columns that ``codec.columns`` makes of Avro."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import orjson
+
+from driftloop.kernel.codec.blocks import Rejected
+from driftloop.kernel.codec.columns import Columns, Decoded, empty_columns
+from driftloop.kernel.codec.plan import Column, Kind, Want
+from driftloop.kernel.errors import DecodeError
+from driftloop.kernel.reasons import Reason
+
+_ABSENT = object()
+_NONE = type(None)
+_INT64 = 2**63
+
+
+@dataclass(frozen=True, slots=True)
+class JsonField:
+    """A field that is read; ``want`` is NUMBER, INTEGER or TEXT."""
+
+    name: str
+    want: Want
+    optional: bool
+    """Whether an object without it is as one where it is null; otherwise it is rejected."""
+    booleans: bool = True
+    """Whether true and false are accepted."""
+
+    @property
+    def types(self) -> frozenset[type]:
+        """The Python types that are accepted."""
+        allowed: set[type] = {_NONE, int}
+        if self.booleans:
+            allowed.add(bool)
+        if self.want is Want.NUMBER:
+            allowed.add(float)
+        if self.want is Want.TEXT:
+            allowed.add(str)
+        return frozenset(allowed)
+
+
+@dataclass(slots=True)
+class JsonReader:
+    """Reads objects, other fields ignored. Columns are in the order of ``wanted``, per kind.
+
+    An integer or boolean wanted as TEXT becomes ``17``, ``true``; a number never a fraction's text.
+    """
+
+    wanted: Sequence[JsonField]
+    columns: Mapping[str, Column] = field(init=False)
+    _values: Callable[[Any], tuple[Any, ...]] = field(init=False)
+    _types: Mapping[str, frozenset[type]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        names = [part.name for part in self.wanted]
+        kinds = {Want.NUMBER: Kind.NUMBER, Want.INTEGER: Kind.INTEGER, Want.TEXT: Kind.SLICE}
+        used = dict.fromkeys(Kind, 0)
+        columns: dict[str, Column] = {}
+        for part in self.wanted:
+            kind = kinds[part.want]
+            columns[part.name] = Column(kind, used[kind], "string")
+            used[kind] += 1
+        self.columns = columns
+        # Twice the first, so that one field too gives a tuple.
+        self._values = operator.itemgetter(*names, names[0])
+        self._types = {part.name: part.types for part in self.wanted}
+
+    def read(self, values: Sequence[bytes | None]) -> Decoded:
+        """Never raises: a row that cannot be read is rejected."""
+        errors: dict[int, DecodeError] = {}
+        good: list[int] = []
+        rows: list[tuple[Any, ...]] = []
+        for row, value in enumerate(values):
+            try:
+                rows.append(self._row(value))
+                good.append(row)
+            except DecodeError as error:
+                errors[row] = error
+        widths = {kind: sum(c.kind is kind for c in self.columns.values()) for kind in Kind}
+        columns = empty_columns(len(rows), widths)
+        blob: list[bytes] = []
+        for part, column in zip(self.wanted, zip(*rows, strict=True), strict=False):
+            wrong = self._misfits(part, column)
+            if wrong:
+                fixed = list(column)
+                for index, error in wrong.items():
+                    errors.setdefault(good[index], error)
+                    fixed[index] = None
+                column = tuple(fixed)
+            self._fill(columns, part, column, blob)
+        columns = replace(columns, data=b"".join(blob))
+        kept = np.array(good, dtype=np.int64)
+        if len(errors) + len(good) > len(values):
+            keep = np.array([i for i, row in enumerate(good) if row not in errors], np.int64)
+            kept, columns = kept[keep], columns.take(keep)
+        return Decoded(kept, columns, [Rejected(row, errors[row]) for row in sorted(errors)])
+
+    def _row(self, value: bytes | None) -> tuple[Any, ...]:
+        if value is None:
+            raise DecodeError(Reason.EMPTY, "a JSON object was expected, this is a tombstone")
+        try:
+            plain = orjson.loads(value)
+        except orjson.JSONDecodeError as error:
+            try:
+                value.decode()
+            except UnicodeDecodeError as cause:
+                raise DecodeError(Reason.NOT_UTF8, str(cause)) from cause
+            raise DecodeError(Reason.NOT_JSON, str(error)) from error
+        if type(plain) is not dict:
+            raise DecodeError(
+                Reason.WRONG_TYPE, f"a JSON object was expected, this is {shown(plain)}"
+            )
+        try:
+            return self._values(plain)
+        except KeyError:
+            found = []
+            for part in self.wanted:
+                item = plain.get(part.name, _ABSENT)
+                if item is _ABSENT:
+                    if not part.optional:
+                        raise DecodeError(
+                            Reason.MISSING_FIELD, f"field {part.name!r} is missing"
+                        ) from None
+                    item = None
+                found.append(item)
+            return (*found, None)
+
+    def _misfits(self, part: JsonField, column: Sequence[Any]) -> dict[int, DecodeError]:
+        types = self._types[part.name]
+        whole = part.want is Want.INTEGER
+        if set(map(type, column)) <= types and not (whole and _is_wide(column)):
+            return {}
+        wrong: dict[int, DecodeError] = {}
+        for index, value in enumerate(column):
+            if type(value) not in types:
+                wrong[index] = DecodeError(
+                    Reason.WRONG_TYPE,
+                    f"field {part.name!r} is {shown(value)}, {_CALLED[part.want]} is wanted",
+                )
+            elif whole and value is not None and value >= _INT64:
+                wrong[index] = DecodeError(
+                    Reason.OUT_OF_LIMITS, f"field {part.name!r} is {value}, more than 64 bits"
+                )
+        return wrong
+
+    def _fill(
+        self, columns: Columns, part: JsonField, column: Sequence[Any], blob: list[bytes]
+    ) -> None:
+        slot = self.columns[part.name].slot
+        null = [value is None for value in column]
+        match part.want:
+            case Want.NUMBER:
+                columns.numbers[:, slot] = np.array(column, dtype=np.float64)
+                columns.number_null[:, slot] = null
+            case Want.INTEGER:
+                columns.integers[:, slot] = [value or 0 for value in column]
+                columns.integer_null[:, slot] = null
+            case _:
+                texts = [_text(value) for value in column]
+                sizes = np.fromiter(map(len, texts), np.int64, len(texts))
+                columns.at[:, slot] = np.cumsum(sizes) - sizes + sum(map(len, blob))
+                columns.length[:, slot] = np.where(null, -1, sizes)
+                blob.append(b"".join(texts))
+
+
+def _is_wide(column: Sequence[Any]) -> bool:
+    # orjson reads integers up to 64 bits unsigned; longer ones are floats to it.
+    return max((value for value in column if value is not None), default=0) >= _INT64
+
+
+def _text(value: Any) -> bytes:
+    if type(value) is str:
+        return value.encode()
+    if value is None:
+        return b""
+    if type(value) is bool:
+        return b"true" if value else b"false"
+    return b"%d" % value
+
+
+def shown(value: Any) -> str:
+    """A value of an error message, cut to length."""
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+_CALLED = {Want.NUMBER: "a number", Want.INTEGER: "an integer", Want.TEXT: "a string"}

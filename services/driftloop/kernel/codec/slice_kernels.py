@@ -1,0 +1,121 @@
+"""Compiled loops over slices of bytes and columns: dictionary coding, limits, murmur2."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from driftloop.kernel.codec.blocks import F64, I32, I64, U8
+from driftloop.kernel.codec.kernels import compiled
+
+_OFFSET, _PRIME = np.uint64(14695981039346656037), np.uint64(1099511628211)
+_MASK, _M = np.uint64(0xFFFFFFFF), np.uint64(0x5BD1E995)
+_R13, _R15, _R24 = np.uint64(13), np.uint64(15), np.uint64(24)
+_S8, _S16 = np.uint64(8), np.uint64(16)
+
+
+@compiled
+def _same(data: U8, a: int, b: int, length: int) -> bool:
+    for k in range(length):
+        if data[a + k] != data[b + k]:
+            return False
+    return True
+
+
+@compiled
+def code_slices(data: U8, at: I64, length: I64, codes: I32, first: I64, levels: I64) -> None:
+    """Number the distinct slices of each column by first appearance; length -1 gets code -1.
+
+    ``at``, ``length`` and ``codes`` have shape (n, K); ``first`` of shape (K, n) receives the rows
+    where levels appear first, ``levels`` of shape (K,) how many there are. Open addressing with
+    FNV-1a in a table at most half full.
+    """
+    n, columns = at.shape
+    size = 16
+    while size < 2 * n:
+        size *= 2
+    table = np.empty(size, np.int32)
+    for column in range(columns):
+        table[:] = -1
+        used = 0
+        for row in range(n):
+            count = length[row, column]
+            if count < 0:
+                codes[row, column] = -1
+                continue
+            start = at[row, column]
+            digest = _OFFSET
+            for k in range(count):
+                digest = (digest ^ np.uint64(data[start + k])) * _PRIME
+            place = np.int64((digest ^ (digest >> np.uint64(32))) & np.uint64(size - 1))
+            while True:
+                code = table[place]
+                if code < 0:
+                    table[place] = used
+                    first[column, used] = row
+                    codes[row, column] = used
+                    used += 1
+                    break
+                known = first[column, code]
+                if length[known, column] == count and _same(
+                    data, at[known, column], start, count
+                ):
+                    codes[row, column] = code
+                    break
+                place = (place + 1) & (size - 1)
+        levels[column] = used
+
+
+@compiled
+def first_outside(numbers: F64, lowest: F64, highest: F64, column: I64) -> int:
+    """Per row the first column outside its limits, or -1; NaN is inside. Returns how many rows have
+    one."""
+    found = 0
+    for row in range(numbers.shape[0]):
+        column[row] = -1
+        for k in range(numbers.shape[1]):
+            if numbers[row, k] < lowest[k] or numbers[row, k] > highest[k]:
+                column[row] = k
+                found += 1
+                break
+    return found
+
+
+@compiled
+def _murmur2(data: U8, start: int, end: int) -> Any:
+    length = end - start
+    digest = np.uint64(0x9747B28C) ^ (np.uint64(length) & _MASK)
+    pos = start
+    while end - pos >= 4:
+        k = (
+            np.uint64(data[pos])
+            | np.uint64(data[pos + 1]) << _S8
+            | np.uint64(data[pos + 2]) << _S16
+            | np.uint64(data[pos + 3]) << _R24
+        )
+        k = (k * _M) & _MASK
+        k ^= k >> _R24
+        k = (k * _M) & _MASK
+        digest = ((digest * _M) & _MASK) ^ k
+        pos += 4
+    left = end - pos
+    if left == 3:
+        digest ^= np.uint64(data[pos + 2]) << _S16
+    if left >= 2:
+        digest ^= np.uint64(data[pos + 1]) << _S8
+    if left >= 1:
+        digest = ((digest ^ np.uint64(data[pos])) * _M) & _MASK
+    digest ^= digest >> _R13
+    digest = (digest * _M) & _MASK
+    return digest ^ (digest >> _R15)
+
+
+@compiled
+def partition_slices(data: U8, ends: I64, partitions: int, out: I32) -> None:
+    """Partition of each key; keys lie one after the other in ``data`` up to ``ends``."""
+    start = 0
+    for row in range(ends.shape[0]):
+        digest = _murmur2(data, start, ends[row])
+        out[row] = np.int64(digest & np.uint64(0x7FFFFFFF)) % partitions
+        start = ends[row]

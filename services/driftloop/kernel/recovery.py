@@ -1,0 +1,108 @@
+"""State as a changelog: restored from the compacted changelogs topic, written with the outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from driftloop.kernel.errors import LogUnavailableError
+from driftloop.kernel.ports import Clock, Log, Send, TopicPartition
+from driftloop.kernel.processor import Core
+from driftloop.kernel.topics import ControlTopics
+
+_DEADLINE_S = 60.0
+
+Scope = Callable[[TopicPartition], tuple[int, str] | None]
+"""Source partition to where its state lies: changelog partition and prefix of its entries' keys;
+None for a source that owns no state (a companion)."""
+
+
+class NoState:
+    """For a core whose only state is its position."""
+
+    def recover(self, gained: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
+        return {}
+
+    def changes(self) -> Sequence[Send]:
+        return ()
+
+    def committed(self, positions: Mapping[TopicPartition, int]) -> None:
+        """Nothing to do."""
+
+
+class ChangelogRecovery:
+    """State entries under ``SERVICE/ENTRY``; the entry's first part is its model.
+
+    Offsets and state are committed in one transaction, but its markers reach the partitions one by
+    one. Restoring therefore waits until whatever was written to the changelog before is decided;
+    the group's offsets are asked for after that, and the broker tells only stable ones.
+    """
+
+    def __init__(
+        self, log: Log, clock: Clock, topics: ControlTopics, service: str, core: Core, scope: Scope
+    ) -> None:
+        self._log = log
+        self._clock = clock
+        self._topics = topics
+        self._service = service
+        self._core = core
+        self._scope = scope
+
+    def recover(self, gained: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
+        changelogs: dict[int, dict[str, bytes]] = {}
+        for source in gained:
+            scope = self._scope(source)
+            if scope is None:
+                continue
+            partition, prefix = scope
+            if partition not in changelogs:
+                changelogs[partition] = self._read(partition)
+            entries = changelogs[partition]
+            self._core.restore(source, {k: v for k, v in entries.items() if k.startswith(prefix)})
+        return {}
+
+    def changes(self) -> Sequence[Send]:
+        by_partition: dict[int, tuple[list[bytes | None], list[bytes | None]]] = {}
+        for entry, value in self._core.snapshot().items():
+            partition = self._topics.partition(entry.split("/", 1)[0])
+            keys, values = by_partition.setdefault(partition, ([], []))
+            keys.append(f"{self._service}/{entry}".encode())
+            values.append(value)
+        return [
+            Send(self._topics.changelogs, keys, values, partition)
+            for partition, (keys, values) in sorted(by_partition.items())
+        ]
+
+    def committed(self, positions: Mapping[TopicPartition, int]) -> None:
+        """The state went with the transaction."""
+
+    def _read(self, partition: int) -> dict[str, bytes]:
+        source = TopicPartition(self._topics.changelogs, partition)
+        end = self._stable_end(source)
+        start = self._log.start_offsets([source.topic]).get(source, 0)
+        prefix = f"{self._service}/".encode()
+        entries: dict[str, bytes] = {}
+        for batch in self._log.read(source, start, end):
+            for key, value in zip(batch.keys, batch.values, strict=True):
+                if key is None or not key.startswith(prefix):
+                    continue
+                name = key[len(prefix) :].decode()
+                if value is None:
+                    entries.pop(name, None)
+                else:
+                    entries[name] = value
+        return entries
+
+    def _stable_end(self, source: TopicPartition) -> int:
+        """The end of the changelog once all that was written before this call is decided.
+
+        A dead process's open transaction is aborted when it restarts or times out.
+        """
+        written = self._log.high_watermarks([source.topic])[source]
+        deadline = self._clock.monotonic() + _DEADLINE_S
+        while (stable := self._log.end_offsets([source.topic])[source]) < written:
+            if self._clock.monotonic() > deadline:
+                raise LogUnavailableError(
+                    f"{source.topic}/{source.partition} has had a transaction open for more than "
+                    f"{_DEADLINE_S:g} s; state cannot be restored behind it"
+                )
+        return stable

@@ -1,0 +1,273 @@
+"""The runner: poll, process, publish, commit, in one transaction where they belong together.
+
+One step and the loop around it are apart, so tests drive steps.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from driftloop.kernel import metrics
+from driftloop.kernel.catalog import Catalog
+from driftloop.kernel.codec.records import codec
+from driftloop.kernel.errors import DeadLetterLimitError, FencedError, LogError, LogUnavailableError
+from driftloop.kernel.metrics import Meter
+from driftloop.kernel.ports import Clock, Log, RecordBatch, Send, TopicPartition
+from driftloop.kernel.processor import ControlBehindError, Core, Outputs, Recovery
+from driftloop.kernel.records import DeadLetter
+
+_log = logging.getLogger(__name__)
+_CONTROL_DEADLINE_S = 60.0
+_CONTROL_POLL_S = 0.05
+_LAG_EVERY_S = 2.0
+
+
+def _no_companions(topic: str) -> Sequence[str]:
+    return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Wiring:
+    """What makes a service of a core."""
+
+    name: str
+    core: Core
+    recovery: Recovery
+    lead_topics: Callable[[Catalog], Sequence[str]]
+    """Topics the group shares out, given what is declared."""
+    companions: Callable[[str], Sequence[str]] = _no_companions
+    batch_rows: int = 4096
+    dead_letter_limit: int = 100_000
+    """Dead letters this process may write before it stops."""
+    after_commit: Sequence[Callable[[Mapping[TopicPartition, int]], None]] = field(default=())
+
+
+class Runner:
+    """Drives one core. Not for several threads; :meth:`status` may be called from any."""
+
+    def __init__(
+        self,
+        wiring: Wiring,
+        log: Log,
+        catalog: Catalog,
+        *,
+        clock: Clock,
+        meter: Meter,
+        instance: str,
+    ) -> None:
+        self.wiring = wiring
+        self.catalog = catalog
+        self._core = wiring.core
+        self._clock = clock
+        self._meter = meter
+        self._log = log
+        self._control = log.follow(
+            [catalog.topics.models, catalog.topics.versions, catalog.topics.deployments]
+        )
+        self._group = f"{catalog.topics.prefix}{wiring.name}"
+        self._pending: dict[TopicPartition, int] = {}
+        self._open = False
+        self._dead_letters = 0
+        self._produced: dict[str, int] = {}
+        self._read_control(until_caught_up=True)
+        self._topics = tuple(wiring.lead_topics(catalog))
+        self._session = log.session(
+            self._group,
+            self._topics,
+            instance=instance,
+            listener=self,
+            companions=wiring.companions,
+        )
+        self._status: Mapping[TopicPartition, int] = {}
+        self._idle = False
+        self._measure_at = 0.0
+        self.lag = 0
+        """Records not read when last measured."""
+
+    def step(self, timeout_s: float) -> bool:
+        """Read, process, and commit when it is due. Whether there was anything to do."""
+        self._read_control()
+        self._resubscribe()
+        started = self._clock.monotonic()
+        try:
+            batches = self._session.poll(self.wiring.batch_rows, timeout_s)
+            for batch in batches:
+                self._process(batch)
+            self._emit(self._core.on_time(self._clock.now()))
+            if (self._pending or self._open) and self._core.commit_due(self._clock.now()):
+                self._commit()
+        except FencedError:
+            raise
+        except LogUnavailableError:
+            raise
+        except LogError as error:
+            _log.warning("%s: %s; going back to what was committed", self.wiring.name, error)
+            self._rewind()
+            batches = []
+        self._idle = not (batches or self._pending or self._open)
+        self._status = self._session.positions()
+        self._measure_lag()
+        if batches:
+            self._meter.observe(metrics.STEP_SECONDS, [self._clock.monotonic() - started])
+        return bool(batches)
+
+    def idle(self) -> bool:
+        """Whether the last step found nothing to read and left nothing uncommitted."""
+        return self._idle
+
+    def positions(self) -> Mapping[TopicPartition, int]:
+        """Where the reading has come to, control topics included."""
+        return {**self._control.positions(), **self._status}
+
+    def assigned(self) -> bool:
+        """Whether the group has given this member partitions, or there are none to give."""
+        return bool(self._status) or not self._topics
+
+    def _measure_lag(self) -> None:
+        """Sets the lag gauges, at most once in _LAG_EVERY_S: it asks the broker."""
+        now = self._clock.monotonic()
+        if now < self._measure_at:
+            return
+        self._measure_at = now + _LAG_EVERY_S
+        positions = self._session.positions()
+        ends = self._log.end_offsets(sorted({source.topic for source in positions}))
+        lag = 0
+        for source, position in positions.items():
+            behind = max(0, ends.get(source, position) - position)
+            self._meter.set(metrics.LAG_ROWS, behind, source.topic, str(source.partition))
+            lag += behind
+        self.lag = lag
+
+    def close(self) -> None:
+        """Commit what is due and leave."""
+        self._session.close()
+        self._control.close()
+
+    # The listener's part: called from within the session's poll.
+
+    def on_assigned(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
+        return self.wiring.recovery.recover(partitions)
+
+    def on_revoked(self, partitions: Sequence[TopicPartition]) -> None:
+        if self._pending or self._open:
+            try:
+                self._commit()
+            except LogError as error:
+                _log.warning("%s: %s, before partitions left", self.wiring.name, error)
+                self._abort()
+        self._drop(partitions)
+
+    def on_lost(self, partitions: Sequence[TopicPartition]) -> None:
+        self._abort()
+        self._drop(partitions)
+
+    def _process(self, batch: RecordBatch) -> None:
+        deadline = self._clock.monotonic() + _CONTROL_DEADLINE_S
+        while True:
+            try:
+                outputs = self._core.process(batch)
+                break
+            except ControlBehindError as error:
+                if self._clock.monotonic() > deadline:
+                    raise LogUnavailableError(
+                        f"{batch.topic}/{batch.partition} from offset {batch.offsets[0]}: {error}"
+                    ) from error
+                self._read_control(timeout_s=_CONTROL_POLL_S)
+        self._pending[batch.source] = batch.next_offset
+        self._meter.add(metrics.CONSUMED, len(batch), batch.topic)
+        self._meter.observe(metrics.BATCH_ROWS, [len(batch)])
+        self._meter.set(
+            metrics.LAG_SECONDS, (self._clock.now() - batch.timestamps[-1]) / 1000, batch.topic
+        )
+        self._emit(outputs)
+
+    def _emit(self, outputs: Outputs) -> None:
+        for send in (*outputs.sends, *self._letters(outputs.dead_letters)):
+            if len(send) == 0:
+                continue
+            if not self._open:
+                self._session.begin()
+                self._open = True
+            self._session.send(send)
+            self._produced[send.topic] = self._produced.get(send.topic, 0) + len(send)
+
+    def _letters(self, letters: Sequence[DeadLetter]) -> list[Send]:
+        sends = []
+        topics = self.catalog.topics
+        for letter in letters:
+            self._dead_letters += 1
+            self._meter.add(metrics.DEAD_LETTERS, 1, letter.topic, letter.reason)
+            value = codec(DeadLetter).encode(letter)
+            partition = topics.partition(letter.topic)
+            sends.append(Send(topics.dead_letters, [letter.topic.encode()], [value], partition))
+        if self._dead_letters > self.wiring.dead_letter_limit:
+            raise DeadLetterLimitError(
+                f"{self.wiring.name} rejected {self._dead_letters} records, more than the "
+                f"{self.wiring.dead_letter_limit} it was allowed: look at them with "
+                "'driftloop tail dead-letters', mend what sends them, and start it again"
+            )
+        return sends
+
+    def _commit(self) -> None:
+        self._emit(self._core.flush())
+        self._emit(Outputs(self.wiring.recovery.changes()))
+        started = self._clock.monotonic()
+        if not self._open:
+            self._session.begin()
+            self._open = True
+        positions = dict(self._pending)
+        self._session.commit(positions)
+        self._open = False
+        self._pending.clear()
+        self._meter.observe(metrics.COMMIT_SECONDS, [self._clock.monotonic() - started])
+        for topic, rows in self._produced.items():
+            self._meter.add(metrics.PRODUCED, rows, topic)
+        self._produced.clear()
+        self.wiring.recovery.committed(positions)
+        for listener in self.wiring.after_commit:
+            listener(positions)
+
+    def _abort(self) -> None:
+        self._session.abort()
+        self._meter.add(metrics.ABORTS)
+        self._open = False
+        self._pending.clear()
+        self._produced.clear()
+
+    def _rewind(self) -> None:
+        """After an aborted transaction: state and positions as they were committed."""
+        self._abort()
+        assigned = sorted(self._session.assignment())
+        for source in assigned:
+            self._core.drop(source)
+        starts = dict(self.wiring.recovery.recover(assigned))
+        committed = self._log.committed(self._group, sorted({s.topic for s in assigned}))
+        for source in assigned:
+            starts.setdefault(source, committed.get(source, 0))
+        self._session.seek(starts)
+
+    def _drop(self, partitions: Sequence[TopicPartition]) -> None:
+        for source in partitions:
+            self._pending.pop(source, None)
+            self._core.drop(source)
+
+    def _read_control(self, timeout_s: float = 0.0, *, until_caught_up: bool = False) -> bool:
+        found = False
+        while True:
+            batches = self._control.poll(10_000, timeout_s)
+            for batch in batches:
+                self.catalog.apply(batch)
+                found = True
+            if batches:
+                continue
+            if not until_caught_up or self._control.caught_up():
+                return found
+            timeout_s = _CONTROL_POLL_S
+
+    def _resubscribe(self) -> None:
+        topics = tuple(self.wiring.lead_topics(self.catalog))
+        if topics != self._topics:
+            self._topics = topics
+            self._session.subscribe(topics)

@@ -1,0 +1,154 @@
+"""The numeric columns of a window, while rows still come in."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from driftloop.kernel.codec.blocks import F64, I32, I64
+from driftloop.kernel.errors import DecodeError
+from driftloop.kernel.reasons import Reason
+from driftloop.kernel.records import NumericProfile, NumericStatistics
+from driftloop.kernel.statistics.exact import ExactSums
+from driftloop.kernel.statistics.sketch_kernels import NO_KEY, insert_buckets, numeric_pass
+
+_SLOTS = 128
+"""Of a new bucket table: 64 buckets, eight octaves, before it grows."""
+
+
+class NumericSketch:
+    """Statistics of C numeric columns; the state is what :func:`numeric_pass` says."""
+
+    __slots__ = (
+        "_bins",
+        "_counts",
+        "_edge_counts",
+        "_edges",
+        "_extremes",
+        "_keys",
+        "_names",
+        "_squares",
+        "_sums",
+        "_tallies",
+        "_used",
+    )
+
+    def __init__(self, names: Sequence[str], profiles: Sequence[NumericProfile | None]) -> None:
+        columns = len(names)
+        widest = max((len(p.edges) for p in profiles if p is not None), default=0)
+        self._names = tuple(names)
+        self._counts: I64 = np.zeros((columns, 2), dtype=np.int64)
+        self._extremes: F64 = np.tile([math.inf, -math.inf], (columns, 1))
+        self._sums = ExactSums(columns)
+        self._squares = ExactSums(columns)
+        self._edges: F64 = np.zeros((columns, widest))
+        self._edge_counts: I64 = np.full(columns, -1, dtype=np.int64)
+        for column, profile in enumerate(profiles):
+            if profile is not None:
+                self._edge_counts[column] = len(profile.edges)
+                self._edges[column, : len(profile.edges)] = profile.edges
+        self._bins: I64 = np.zeros((columns, widest + 1), dtype=np.int64)
+        self._new_tables(_SLOTS)
+
+    def update(self, values: F64, rows: I64, first_column: int) -> None:
+        """Take in ``values[rows]``, shape (n, F), C-contiguous, as columns ``first_column``..."""
+        column, row = 0, 0
+        while column < values.shape[1]:
+            column, row = numeric_pass(
+                values,
+                rows,
+                first_column,
+                column,
+                row,
+                self._counts,
+                self._extremes,
+                self._sums.limbs,
+                self._squares.limbs,
+                self._edges,
+                self._edge_counts,
+                self._bins,
+                self._keys,
+                self._tallies,
+                self._used,
+            )
+            if column < values.shape[1]:
+                self._enlarge(2 * self._keys.shape[1])
+
+    def statistics(self) -> tuple[NumericStatistics, ...]:
+        """As a record, the columns in order."""
+        sums = self._sums.encode()
+        squares = self._squares.encode()
+        return tuple(
+            self._column(column, sums[column], squares[column])
+            for column in range(len(self._names))
+        )
+
+    def load(self, statistics: Sequence[NumericStatistics]) -> None:
+        """Go on from a record of the same columns and profile. Raises :class:`DecodeError`."""
+        if tuple(s.name for s in statistics) != self._names:
+            raise DecodeError(
+                Reason.MALFORMED,
+                f"statistics of columns {[s.name for s in statistics]}, expected {self._names}",
+            )
+        most = max((len(s.buckets) for s in statistics), default=0)
+        slots = _SLOTS
+        while slots < 4 * most:
+            slots *= 2
+        self._new_tables(slots)
+        for column, s in enumerate(statistics):
+            expected = int(self._edge_counts[column]) + 1
+            if len(s.bins) != expected or len(s.buckets) != len(s.bucket_counts):
+                raise DecodeError(
+                    Reason.MALFORMED,
+                    f"column {s.name!r} has {len(s.bins)} bins and {len(s.buckets)} buckets with "
+                    f"{len(s.bucket_counts)} counts; its profile has {expected} bins",
+                )
+            self._counts[column] = (s.count, s.missing)
+            if s.count:
+                self._extremes[column] = (s.minimum, s.maximum)
+            self._sums.load(column, s.sum)
+            self._squares.load(column, s.squares)
+            self._bins[column, :expected] = s.bins
+            indices = np.asarray(s.buckets, dtype=np.int64)
+            amounts = np.asarray(s.bucket_counts, dtype=np.int64)
+            insert_buckets(self._keys[column], self._tallies[column], indices, amounts)
+            self._used[column] = len(indices)
+
+    def _column(self, column: int, total: bytes, squares: bytes) -> NumericStatistics:
+        count, missing = self._counts[column].tolist()
+        least, greatest = self._extremes[column].tolist() if count else (math.nan, math.nan)
+        taken = np.flatnonzero(self._keys[column] != NO_KEY)
+        order = taken[np.argsort(self._keys[column, taken])]
+        return NumericStatistics(
+            name=self._names[column],
+            count=count,
+            missing=missing,
+            sum=total,
+            squares=squares,
+            minimum=least,
+            maximum=greatest,
+            bins=tuple(self._bins[column, : self._edge_counts[column] + 1].tolist()),
+            buckets=tuple(self._keys[column, order].tolist()),
+            bucket_counts=tuple(self._tallies[column, order].tolist()),
+        )
+
+    def _new_tables(self, slots: int) -> None:
+        columns = len(self._names)
+        self._keys: I32 = np.full((columns, slots), NO_KEY, dtype=np.int32)
+        self._tallies: I64 = np.zeros((columns, slots), dtype=np.int64)
+        self._used: I64 = np.zeros(columns, dtype=np.int64)
+
+    def _enlarge(self, slots: int) -> None:
+        keys, tallies, used = self._keys, self._tallies, self._used
+        self._new_tables(slots)
+        for column in range(len(self._names)):
+            taken = np.flatnonzero(keys[column] != NO_KEY)
+            insert_buckets(
+                self._keys[column],
+                self._tallies[column],
+                keys[column, taken].astype(np.int64),
+                tallies[column, taken],
+            )
+        self._used = used

@@ -1,0 +1,46 @@
+"""A key-value store for state too large for memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Protocol
+
+
+class KeyValueStore(Protocol):
+    """Keys and values are bytes; a write is atomic."""
+
+    def get_many(self, keys: Sequence[bytes]) -> Sequence[bytes | None]: ...
+
+    def write(self, changes: Mapping[bytes, bytes | None]) -> None:
+        """Put, or delete where the value is None; all or nothing."""
+        ...
+
+    def scan(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Entries with start <= key < end, ascending."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class MemoryStore:
+    """A dict. For tests and the loop in one process."""
+
+    def __init__(self) -> None:
+        self._entries: dict[bytes, bytes] = {}
+
+    def get_many(self, keys: Sequence[bytes]) -> Sequence[bytes | None]:
+        return [self._entries.get(key) for key in keys]
+
+    def write(self, changes: Mapping[bytes, bytes | None]) -> None:
+        for key, value in changes.items():
+            if value is None:
+                self._entries.pop(key, None)
+            else:
+                self._entries[key] = value
+
+    def scan(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
+        for key in sorted(key for key in self._entries if start <= key < end):
+            yield key, self._entries[key]
+
+    def close(self) -> None:
+        """Nothing to let go of."""

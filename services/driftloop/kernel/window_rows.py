@@ -1,0 +1,84 @@
+"""Rows of the predictions and outcomes topics, placed in windows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from driftloop.kernel.codec.blocks import I32, I64, OutcomeBlock, PredictionBlock, Rejected
+from driftloop.kernel.codec.rows import decode_outcomes, decode_predictions
+from driftloop.kernel.declaration import Declaration
+from driftloop.kernel.records import Stream
+from driftloop.kernel.statistics.sketch import Sketch
+from driftloop.kernel.windows import WindowKey, window_start
+
+
+@dataclass(frozen=True, slots=True)
+class StreamRows:
+    """The rows of one batch, as columns of equal length, and what could not be decoded."""
+
+    block: PredictionBlock | OutcomeBlock
+    rows: I64
+    """Which of the batch's records these are."""
+    rejected: Sequence[Rejected]
+    time: I64
+    """The stream's event time, ms: of an outcome when both sides of it were known."""
+    version: I32
+    shadow: I32
+    """-1 without a shadow; always -1 for predictions."""
+
+    def __len__(self) -> int:
+        return len(self.time)
+
+    def update(self, sketch: Sketch, rows: I64) -> None:
+        """Put the chosen rows into a sketch of their stream."""
+        if isinstance(self.block, PredictionBlock):
+            sketch.update_predictions(self.block, rows)
+        else:
+            sketch.update_outcomes(self.block, rows)
+
+    def by_window(self, chosen: I64, size: int) -> Iterator[tuple[WindowKey, I64]]:
+        """The chosen rows by window, in the order of the keys; within one, in row order."""
+        if not len(chosen):
+            return
+        start = window_start(self.time[chosen], size)
+        version = self.version[chosen]
+        shadow = self.shadow[chosen]
+        order = np.lexsort((shadow, version, start))
+        start, version, shadow = start[order], version[order], shadow[order]
+        changes = (np.diff(start) != 0) | (np.diff(version) != 0) | (np.diff(shadow) != 0)
+        cuts = [0, *(np.flatnonzero(changes) + 1).tolist(), len(order)]
+        for low, high in zip(cuts[:-1], cuts[1:], strict=True):
+            key = WindowKey(int(start[low]), int(version[low]), int(shadow[low]))
+            yield key, chosen[order[low:high]]
+
+
+def stream_of(declaration: Declaration, topic: str) -> Stream:
+    """Which of the model's two windowed streams a topic holds. Raises ValueError for others."""
+    if topic == declaration.topics.predictions:
+        return Stream.PREDICTIONS
+    if topic == declaration.topics.outcomes:
+        return Stream.OUTCOMES
+    raise ValueError(f"{topic!r} holds neither predictions nor outcomes of {declaration.name!r}")
+
+
+def decode_rows(
+    declaration: Declaration, stream: Stream, values: Sequence[bytes | None]
+) -> StreamRows:
+    """Decode records of a predictions or outcomes topic."""
+    scores = declaration.scores
+    numeric, categorical = len(declaration.numeric), len(declaration.categorical)
+    if stream is Stream.PREDICTIONS:
+        block, rows, rejected = decode_predictions(
+            values, scores=scores, numeric=numeric, categorical=categorical
+        )
+        none = np.full(len(rows), -1, dtype=np.int32)
+        return StreamRows(block, rows, rejected, block.event_time, block.version, none)
+    outcomes, rows, rejected = decode_outcomes(
+        values, scores=scores, numeric=numeric, categorical=categorical
+    )
+    return StreamRows(
+        outcomes, rows, rejected, outcomes.outcome_time, outcomes.version, outcomes.shadow_version
+    )

@@ -1,0 +1,82 @@
+"""Event-time windows: where they lie, the watermark that closes them, lateness and expiry.
+
+A window [start, start + size) closes when the watermark passes its end by the allowed lateness, and
+expires when it passes that by the retention. Processing time decides only which source partitions
+the watermark waits for.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, TypeVar
+
+from driftloop.kernel.codec.blocks import I64
+from driftloop.kernel.declaration import WindowPolicy
+
+_Time = TypeVar("_Time", int, I64)
+
+
+class WindowKey(NamedTuple):
+    """A window within its model and stream; keys sort in the order in which windows close."""
+
+    start: int
+    version: int
+    shadow: int
+
+
+def window_start(time: _Time, size: int) -> _Time:
+    """Start of the window of ``size`` ms that holds ``time``, also before the epoch."""
+    return time // size * size
+
+
+def closes_at(start: _Time, policy: WindowPolicy) -> _Time:
+    """The watermark that closes a window; rows behind it are late."""
+    return start + (policy.size + policy.lateness)
+
+
+def expires_at(start: _Time, policy: WindowPolicy) -> _Time:
+    """The watermark from which on a window takes no more rows."""
+    return start + (policy.size + policy.lateness + policy.retention)
+
+
+class Watermarks:
+    """The watermark of one stream: the least over its source partitions, never going back.
+
+    A partition that sent nothing for ``idle_after`` ms of processing time, or never sent anything
+    for as long, is not waited for. The watermark never passes the highest event time seen.
+    """
+
+    __slots__ = ("_heard", "_highest", "_idle_after", "_partitions", "_watermark")
+
+    def __init__(self, idle_after: int) -> None:
+        self._idle_after = idle_after
+        self._partitions = 0
+        self._highest: dict[int, int] = {}
+        self._heard: dict[int, int] = {}
+        self._watermark: int | None = None
+
+    def report(self, partition: int, watermark: int, partitions: int) -> None:
+        """A source partition has come to ``watermark``; its topic has ``partitions``."""
+        self._partitions = max(self._partitions, partitions, partition + 1)
+        self._highest[partition] = max(watermark, self._highest.get(partition, watermark))
+
+    def hear(self, partition: int, now: int) -> None:
+        """A source partition sent something at processing time ``now``, ms."""
+        self._heard[partition] = now
+
+    def hold_from(self, watermark: int) -> None:
+        """The watermark had come at least to here before."""
+        if self._watermark is None or watermark > self._watermark:
+            self._watermark = watermark
+
+    def current(self, now: int) -> int | None:
+        """The watermark at processing time ``now``; None before the first."""
+        awaited = [
+            partition
+            for partition in range(self._partitions)
+            if now - self._heard.setdefault(partition, now) < self._idle_after
+        ]
+        if awaited and all(partition in self._highest for partition in awaited):
+            self.hold_from(min(self._highest[partition] for partition in awaited))
+        elif not awaited and self._highest:
+            self.hold_from(max(self._highest.values()))
+        return self._watermark

@@ -1,0 +1,62 @@
+"""The frozen encoding of categories: a vocabulary per column, learned from training rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from driftloop.kernel.codec.blocks import I32, Categories
+
+MAX_LEVELS = 4096
+"""Levels kept per column; rarer ones are encoded as unseen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """Model codes of strings: the index in the column's vocabulary; -1 for missing and unseen."""
+
+    vocabularies: tuple[tuple[str, ...], ...]
+    """Per column, ascending."""
+    _lookups: tuple[dict[str, int], ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        lookups = tuple({level: i for i, level in enumerate(v)} for v in self.vocabularies)
+        object.__setattr__(self, "_lookups", lookups)
+
+    @classmethod
+    def fit(cls, categories: Categories, max_levels: int = MAX_LEVELS) -> Encoding:
+        """The levels that occur in the rows, the ``max_levels`` most frequent of each column (of
+        equally frequent ones the first in order). Does not depend on the block's dictionary."""
+        kept = []
+        for column, levels in enumerate(categories.levels):
+            counts = level_counts(categories, column)
+            seen = sorted(
+                (i for i in range(len(levels)) if counts[i]),
+                key=lambda i, counts=counts, levels=levels: (-int(counts[i]), levels[i]),  # type: ignore[misc]
+            )
+            kept.append(tuple(sorted(levels[i] for i in seen[:max_levels])))
+        return cls(tuple(kept))
+
+    def encode(self, categories: Categories) -> I32:
+        """Shape (n, K). One lookup per level of the block, then one gather per column."""
+        codes = np.empty(categories.codes.shape, dtype=np.int32)
+        for column, (lookup, levels) in enumerate(
+            zip(self._lookups, categories.levels, strict=True)
+        ):
+            # The last element answers index -1, which is missing.
+            mapping = np.array([*(lookup.get(level, -1) for level in levels), -1], dtype=np.int32)
+            codes[:, column] = mapping[categories.codes[:, column]]
+        return codes
+
+    def sizes(self) -> Sequence[int]:
+        """Levels per column."""
+        return [len(vocabulary) for vocabulary in self.vocabularies]
+
+
+def level_counts(categories: Categories, column: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """How often each level of the block's dictionary occurs in a column."""
+    codes = categories.codes[:, column]
+    counts = np.bincount(codes[codes >= 0], minlength=len(categories.levels[column]))
+    return counts.astype(np.int64)

@@ -1,0 +1,73 @@
+"""Brings the join's state to the committed offsets: from the store where it names them, from the
+log for what the store lacks."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+
+from driftloop.kernel.catalog import Catalog
+from driftloop.kernel.ports import Log, Send, TopicPartition
+from driftloop.outcomes.core import OutcomesCore
+
+_log = logging.getLogger(__name__)
+
+
+class JoinRecovery:
+    """See :class:`driftloop.kernel.processor.Recovery`.
+
+    The store is written after the commit, so after a kill it may lag behind the committed offsets:
+    the rows between are read again without output. A store that is ahead (a copy from elsewhere)
+    or lost is rebuilt from the start of the topics.
+    """
+
+    def __init__(self, log: Log, catalog: Catalog, core: OutcomesCore, group: str) -> None:
+        self._log = log
+        self._catalog = catalog
+        self._core = core
+        self._group = group
+
+    def recover(self, gained: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
+        topics = sorted({source.topic for source in gained})
+        committed = self._log.committed(self._group, topics)
+        starts = self._log.start_offsets(topics)
+        positions = {}
+        for source in gained:
+            positions[source] = committed.get(source, starts.get(source, 0))
+        for source in gained:
+            model = self._catalog.model_of(source.topic)
+            if source.topic == model.topics.predictions:
+                labels = TopicPartition(model.topics.labels, source.partition)
+                self._recover(model.name, source, labels, positions, starts)
+        return positions
+
+    def changes(self) -> Sequence[Send]:
+        return ()
+
+    def committed(self, positions: Mapping[TopicPartition, int]) -> None:
+        self._core.write()
+
+    def _recover(
+        self,
+        model: str,
+        predictions: TopicPartition,
+        labels: TopicPartition,
+        positions: Mapping[TopicPartition, int],
+        starts: Mapping[TopicPartition, int],
+    ) -> None:
+        state = self._core.state(model, predictions.partition)
+        place = state.place
+        if place.predictions > positions[predictions] or place.labels > positions[labels]:
+            _log.warning("%s: the state is ahead of the log; it is rebuilt", predictions)
+            state.wipe()
+            place = state.place
+        behind = {predictions: place.predictions, labels: place.labels}
+        for source in (predictions, labels):
+            start = max(behind[source], starts.get(source, 0))
+            if start >= positions[source]:
+                continue
+            _log.info("%s: reading %d to %d again", source, start, positions[source])
+            for batch in self._log.read(source, start, positions[source]):
+                # Without output: these rows' outcomes are in the log already.
+                self._core.process(batch)
+                self._core.write()

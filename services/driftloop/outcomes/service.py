@@ -1,0 +1,63 @@
+"""The outcomes service: wiring of core, RocksDB and runner."""
+
+from __future__ import annotations
+
+from driftloop.adapters.rocksdb import RocksStore
+from driftloop.kernel.catalog import Catalog
+from driftloop.kernel.codec import warm
+from driftloop.kernel.runner import Runner, Wiring
+from driftloop.kernel.service import Context, Status
+from driftloop.outcomes.core import SERVICE, OutcomesCore
+from driftloop.outcomes.recovery import JoinRecovery
+
+
+class OutcomesService:
+    """See :class:`driftloop.kernel.service.Service`."""
+
+    name = SERVICE
+
+    def __init__(self, context: Context, catalog: Catalog) -> None:
+        warm()
+        self._context = context
+        settings = context.settings
+        self._store = RocksStore(settings.state / f"{SERVICE}-{settings.instance}")
+        self._core = OutcomesCore(catalog, self._store, context.meter)
+        group = f"{catalog.topics.prefix}{SERVICE}"
+        self._runner = Runner(
+            Wiring(
+                name=SERVICE,
+                core=self._core,
+                recovery=JoinRecovery(context.log, catalog, self._core, group),
+                lead_topics=lambda c: sorted(m.topics.predictions for m in c.models.values()),
+                companions=lambda topic: (catalog.model_of(topic).topics.labels,),
+                batch_rows=settings.batch_rows,
+                dead_letter_limit=settings.dead_letter_limit,
+            ),
+            context.log,
+            catalog,
+            clock=context.clock,
+            meter=context.meter,
+            instance=settings.instance,
+        )
+
+    def step(self, timeout_s: float) -> bool:
+        return self._runner.step(timeout_s)
+
+    def status(self) -> Status:
+        waiting = {
+            name: {"predictions": predictions, "labels": labels}
+            for name, (predictions, labels) in self._core.open_counts().items()
+        }
+        return Status(
+            SERVICE,
+            self._context.settings.instance,
+            ready=self._runner.assigned(),
+            busy=not self._runner.idle(),
+            lag=self._runner.lag,
+            positions=self._runner.positions(),
+            details={"open": waiting},
+        )
+
+    def close(self) -> None:
+        self._runner.close()
+        self._store.close()
