@@ -15,6 +15,8 @@ from driftloop.kernel.errors import ConfigurationError, FencedError, LogError
 from driftloop.kernel.ports import Log, RecordBatch, Send, Session, TopicPartition, TopicSpec
 
 DEADLINE_S = 60.0
+SESSIONS: list[Session] = []
+"""Every session of a test, closed whatever becomes of it."""
 
 
 class Listener:
@@ -40,12 +42,13 @@ class Listener:
 
 @pytest.fixture(params=["memory", pytest.param("kafka", marks=pytest.mark.kafka)])
 def log(request: pytest.FixtureRequest) -> Iterator[Log]:
+    SESSIONS.clear()
     if request.param == "memory":
         yield MemoryLog(SystemClock())
-        return
-    kafka = KafkaLog(request.getfixturevalue("kafka"))
-    yield kafka
-    kafka.close()
+    else:
+        yield KafkaLog(request.getfixturevalue("kafka"))
+    for session in SESSIONS:
+        session.close()
 
 
 @pytest.fixture()
@@ -88,7 +91,11 @@ def _until(condition: Callable[[], bool], *sessions: Session) -> None:
 
 def _read(log: Log, topic: str, partition: int = 0) -> list[bytes | None]:
     source = TopicPartition(topic, partition)
-    end = log.end_offsets([topic])[source]
+    # A commit is decided when it returns; its marker reaches the partition a moment later.
+    written = log.high_watermarks([topic])[source]
+    deadline = time.monotonic() + DEADLINE_S
+    while (end := log.end_offsets([topic])[source]) < written:
+        assert time.monotonic() < deadline, "a transaction stays open"
     return [value for batch in log.read(source, 0, end) for value in batch.values]
 
 
@@ -100,7 +107,11 @@ def _join(
     instance: str = "0",
     companions: Callable[[str], Sequence[str]] = lambda topic: (),
 ) -> Session:
-    return log.session(group, topics, instance=instance, listener=listener, companions=companions)
+    session = log.session(
+        group, topics, instance=instance, listener=listener, companions=companions
+    )
+    SESSIONS.append(session)
+    return session
 
 
 def _group() -> str:
@@ -179,6 +190,7 @@ def test_a_process_of_the_same_name_fences_its_predecessor(log: Log, topic: str)
     successor.commit({})
     assert _read(log, out) == [b"successor"]
     successor.close()
+    zombie.close()
 
 
 def test_the_listener_chooses_where_to_start(log: Log, topic: str) -> None:

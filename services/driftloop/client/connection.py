@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Self
 
@@ -155,19 +155,14 @@ class Client:
                 f"prefix, give Client(prefix=...) the one the services have"
             )
         follower = self._log.follow([topic])
-        deadline = self._clock.monotonic() + self._timeout_s
+        heard = self._clock.monotonic()
         try:
-            while True:
-                caught_up = follower.caught_up()
-                batches: Sequence[RecordBatch] = follower.poll(_POLL_ROWS, _POLL_S)
+            while follow or not follower.caught_up():
+                batches = follower.poll(_POLL_ROWS, _POLL_S)
                 yield from batches
-                if follow:
-                    continue
-                if caught_up and not batches:
-                    return
                 if batches:
-                    deadline = self._clock.monotonic() + self._timeout_s
-                elif self._clock.monotonic() > deadline:
+                    heard = self._clock.monotonic()
+                elif not follow and self._clock.monotonic() - heard > self._timeout_s:
                     raise LogUnavailableError(
                         f"{topic} could not be read to its end in {self._timeout_s:g} s"
                     )

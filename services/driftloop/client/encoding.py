@@ -13,7 +13,7 @@ import orjson
 from driftloop.kernel.codec import framing
 from driftloop.kernel.codec.records import codec
 from driftloop.kernel.declaration import Declaration, Format, Task
-from driftloop.kernel.declaration_reader import nearest
+from driftloop.kernel.declaration_wording import nearest
 from driftloop.kernel.errors import RecordError
 from driftloop.kernel.records import Label
 
@@ -44,11 +44,13 @@ class EventEncoder:
             near = nearest(name, self._names)
             hint = f"did you mean {near!r}?" if near else f"it has {', '.join(sorted(self._names))}"
             raise RecordError(f"{self._event()}: the schema has no field {name!r}; {hint}")
+        if not _fits(record, self._schema):
+            raise RecordError(self._misfit(record))
         out = io.BytesIO()
         try:
             fastavro.schemaless_writer(out, self._schema, record)
         except _MISFITS as error:
-            raise RecordError(self._misfit(record, error)) from error
+            raise RecordError(f"{self._event()}: {error}") from error
         key = str(record[self._fields.id]).encode()
         if not key:
             raise RecordError(f"{self._event()}: field {self._fields.id!r} is empty")
@@ -56,22 +58,21 @@ class EventEncoder:
             return key, orjson.dumps(dict(record))
         return key, self._header + out.getvalue()
 
-    def _misfit(self, record: Mapping[str, Any], error: Exception) -> str:
-        """Which field it was: fastavro seldom says."""
+    def _misfit(self, record: Mapping[str, Any]) -> str:
+        """Which field it is."""
         for field in self._schema["fields"]:
             name = field["name"]
-            if name not in record and "default" not in field and not _nullable(field["type"]):
-                return f"{self._event()}: field {name!r} is missing; it is {_described(field)}"
             alone = {"type": "record", "name": self._schema["name"], "fields": [field]}
-            try:
-                fastavro.schemaless_writer(io.BytesIO(), alone, record)
-            except _MISFITS:
-                value = record.get(name)
-                return (
-                    f"{self._event()}: field {name!r} is {value!r:.100} "
-                    f"({type(value).__name__}); it must be {_described(field)}"
-                )
-        return f"{self._event()}: {error}"
+            if _fits(record, alone):
+                continue
+            if name not in record:
+                return f"{self._event()}: field {name!r} is missing; it is {_described(field)}"
+            value = record[name]
+            return (
+                f"{self._event()}: field {name!r} is {value!r:.100} "
+                f"({type(value).__name__}); it must be {_described(field)}"
+            )
+        return f"{self._event()} does not fit its schema"
 
     def _event(self) -> str:
         return f"event of model {self._model.name!r}"
@@ -110,8 +111,12 @@ def milliseconds(moment: datetime.datetime | int, name: str) -> int:
     return (moment - _EPOCH) // datetime.timedelta(milliseconds=1)
 
 
-def _nullable(node: Any) -> bool:
-    return node == "null" or (isinstance(node, list) and "null" in node)
+def _fits(record: Mapping[str, Any], schema: Any) -> bool:
+    # The writer alone takes "9.5" for a double.
+    try:
+        return bool(fastavro.validate(record, schema, raise_errors=False))
+    except _MISFITS:
+        return False
 
 
 def _described(field: Mapping[str, Any]) -> str:

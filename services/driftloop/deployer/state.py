@@ -151,7 +151,14 @@ class ModelDeployment:
         if self.test.rows >= policy.guard_rows:
             champion = current.champion
             return self._move(
-                Stage.STEADY, champion, -1, "guarded", champion, at, old_better, threshold,
+                Stage.STEADY,
+                champion,
+                -1,
+                "guarded",
+                champion,
+                at,
+                old_better,
+                threshold,
                 tested=True,
             )
         return None
@@ -188,7 +195,14 @@ class ModelDeployment:
     ) -> Deployment:
         champion = self.before.pop()
         return self._move(
-            Stage.STEADY, champion, -1, "rolled_back", current.champion, at, e_value, threshold,
+            Stage.STEADY,
+            champion,
+            -1,
+            "rolled_back",
+            current.champion,
+            at,
+            e_value,
+            threshold,
             tested=True,
         )
 

@@ -9,13 +9,16 @@ version at once with chance 1 - CONFIDENCE_ERROR (a union bound over the streams
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+
+import numpy as np
+
+from driftloop.kernel.codec.blocks import F64
 
 CONFIDENCE_ERROR = 0.05
 """Chance, per version, that some stream's true distribution lies outside its limits."""
 
-_STEPS = 50
-_GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
+_STAGES = 3
+_GRID: F64 = np.linspace(-1.0, 1.0, 17)
 
 
 def divergence_radius(rows: int, bins: int, error: float) -> float:
@@ -41,44 +44,39 @@ def divergence_radius(rows: int, bins: int, error: float) -> float:
     return high / rows
 
 
-def largest_mean(shares: Sequence[float], payoffs: Sequence[float], radius: float) -> float:
-    """An upper bound of sum(p * payoffs) over every p with KL(shares || p) <= ``radius``.
+def largest_means(shares: F64, payoffs: F64, radius: float) -> F64:
+    """Upper bounds of sum(p * f) over every p with KL(shares || p) <= ``radius``, for each row f of
+    ``payoffs``. Shapes: shares (K,), payoffs (B, K), the result (B,).
 
-    For such p and any v >= max(payoffs), by Jensen's inequality (the sum over shares > 0),
+    For such p and any v >= max(f), by Jensen's inequality (the sums over shares > 0),
     v - sum(p f) >= sum(s (p/s) (v - f)) >= exp(sum(s log(p/s)) + sum(s log(v - f))), so
     sum(p f) <= v - exp(sum(s log(v - f)) - radius). Any v gives a valid bound and the best v the
     exact maximum, so the search for it need not be exact. Bins never seen are covered: p may put
     mass there, at the price of the radius.
     """
-    top = max(payoffs)
-    spread = top - min(payoffs)
-    if spread <= 0.0 or not math.isfinite(radius):
-        return top
-    seen = [(s, top - f) for s, f in zip(shares, payoffs, strict=True) if s > 0.0]
-
-    def bound(log_gap: float) -> float:
-        gap = math.exp(log_gap)
-        mean_log = math.fsum(s * math.log(gap + distance) for s, distance in seen)
-        return top + gap - math.exp(mean_log - radius)
-
-    # Convex in v, hence unimodal in log(v - top): golden section.
-    low = math.log(spread) - 25.0
-    high = math.log(spread) + math.log1p(1.0 / radius if radius > 0.0 else 1e9) + 3.0
-    a, b = high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)
-    at_a, at_b = bound(a), bound(b)
-    best = min(top, at_a, at_b)
-    for _ in range(_STEPS):
-        if at_a <= at_b:
-            high, b, at_b = b, a, at_a
-            a = high - _GOLDEN * (high - low)
-            at_a = bound(a)
-            best = min(best, at_a)
-        else:
-            low, a, at_a = a, b, at_b
-            b = low + _GOLDEN * (high - low)
-            at_b = bound(b)
-            best = min(best, at_b)
-    return best
+    top = payoffs.max(axis=1)
+    spread = top - payoffs.min(axis=1)
+    best: F64 = top.copy()
+    if not math.isfinite(radius):
+        return best
+    seen = shares > 0.0
+    weights = shares[seen]
+    distances = top[:, None] - payoffs[:, seen]
+    # Convex in v, hence with one minimum in log(v - top): a grid, and finer ones around its best.
+    scale = np.log(np.where(spread > 0.0, spread, 1.0))[:, None]
+    reach = math.log1p(1.0 / radius) if radius > 0.0 else 20.0
+    center = np.zeros_like(scale) + (reach + 3.0 - 25.0) / 2.0
+    half = (reach + 3.0 + 25.0) / 2.0
+    for _ in range(_STAGES):
+        steps = center + half * _GRID
+        gaps = np.exp(scale + steps)
+        means = (weights * np.log(gaps[:, :, None] + distances[:, None, :])).sum(axis=2)
+        bounds = top[:, None] + gaps - np.exp(means - radius)
+        at = bounds.argmin(axis=1)[:, None]
+        best = np.minimum(best, np.take_along_axis(bounds, at, axis=1)[:, 0])
+        center = np.take_along_axis(steps, at, axis=1)
+        half *= _GRID[1] - _GRID[0]
+    return np.asarray(np.where(spread > 0.0, best, top), dtype=np.float64)
 
 
 def share_upper_bound(hits: int, rows: int, error: float) -> float:

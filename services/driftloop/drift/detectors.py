@@ -12,7 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
-from driftloop.drift.bounds import divergence_radius, largest_mean, share_upper_bound
+from driftloop.drift.bounds import divergence_radius, largest_means, share_upper_bound
 from driftloop.kernel.codec.blocks import F64
 from driftloop.kernel.records import AlertKind, LossBaseline
 from driftloop.kernel.statistics.losses import BETS
@@ -42,9 +42,11 @@ class Detector(Protocol):
         """Log e-value per bet. ``recent``: sums of the windows before, one per MEMORIES."""
         ...
 
-    def scores(self, windows: Sequence[F64], recent: F64, log_m: Sequence[float]) -> list[float]:
-        """Per window the log payoff of the bet that in hindsight was best; ``recent`` is the sum of
-        the newest windows. For locating a change, not for testing."""
+    def scores(
+        self, windows: Sequence[F64], recent: Sequence[F64], log_m: Sequence[float]
+    ) -> list[float]:
+        """Per window the log payoff of the bet that in hindsight was best; ``recent`` as in
+        :meth:`log_e`, but with the newest window. For locating a change, not for testing."""
         ...
 
     def effect(self, total: F64) -> float:
@@ -73,53 +75,48 @@ class BinDetector:
         self._part = part
         self._rows = sum(counts)
         bins = len(counts)
-        self._shares = [count / max(self._rows, 1) for count in counts]
-        self._smooth = [(count + 0.5) / (self._rows + 0.5 * bins) for count in counts]
+        reference = np.array(counts, dtype=np.float64)
+        self._shares: F64 = reference / max(self._rows, 1)
+        self._smooth: F64 = (reference + 0.5) / (self._rows + 0.5 * bins)
         self._radius = divergence_radius(self._rows, bins, error)
 
     def rows(self, window: F64) -> int:
         return int(window[self._part].sum())
 
     def log_e(self, window: F64, recent: Sequence[F64]) -> tuple[float, ...]:
-        counts = window[self._part].tolist()
-        rows = sum(counts)
-        out = []
-        for total in recent:
-            ratios = self._ratios(total)
-            for weight in _WEIGHTS:
-                payoffs = [1.0 - weight + weight * ratio for ratio in ratios]
-                price = math.log(largest_mean(self._shares, payoffs, self._radius))
-                won = math.fsum(c * math.log(f) for c, f in zip(counts, payoffs, strict=True) if c)
-                out.append(won - rows * price)
-        return tuple(out)
+        counts = window[self._part]
+        ratios = np.repeat([self._ratios(total) for total in recent], len(_WEIGHTS), axis=0)
+        weights = np.tile(_WEIGHTS, len(recent))[:, None]
+        payoffs = 1.0 - weights + weights * ratios
+        prices = np.log(largest_means(self._shares, payoffs, self._radius))
+        won = (counts * np.log(payoffs)).sum(axis=1)
+        return tuple((won - counts.sum() * prices).tolist())
 
-    def scores(self, windows: Sequence[F64], recent: F64, log_m: Sequence[float]) -> list[float]:
-        logs = np.array([math.log(ratio) for ratio in self._ratios(recent)])
-        return [math.fsum((window[self._part] * logs).tolist()) for window in windows]
+    def scores(
+        self, windows: Sequence[F64], recent: Sequence[F64], log_m: Sequence[float]
+    ) -> list[float]:
+        memory = recent[_best(log_m) // len(_WEIGHTS)]
+        logs = np.log(self._ratios(memory))
+        return [float((window[self._part] * logs).sum()) for window in windows]
 
     def effect(self, total: F64) -> float:
         """Population stability index, less what sampling alone adds to it on average, (bins - 1)
         (1/rows + 1/reference rows); at least 0."""
-        counts = total[self._part].tolist()
-        rows = sum(counts)
-        if rows <= 0 or self._rows <= 0:
+        counts = total[self._part]
+        rows = float(counts.sum())
+        if rows <= 0.0 or self._rows <= 0:
             return 0.0
         bins = len(counts)
-        shares = [(count + 0.5) / (rows + 0.5 * bins) for count in counts]
-        psi = math.fsum(
-            (q - p) * math.log(q / p) for q, p in zip(shares, self._smooth, strict=True)
-        )
+        shares = (counts + 0.5) / (rows + 0.5 * bins)
+        psi = float(((shares - self._smooth) * np.log(shares / self._smooth)).sum())
         return max(0.0, psi - (bins - 1) * (1.0 / rows + 1.0 / self._rows))
 
-    def _ratios(self, recent: F64) -> list[float]:
+    def _ratios(self, recent: F64) -> F64:
         """Recent shares over the reference's, drawn towards 1 as by one reference row per bin."""
-        counts = recent[self._part].tolist()
+        counts = recent[self._part]
         prior = float(len(counts))
-        rows = sum(counts) + prior
-        return [
-            (count + prior * share) / rows / share
-            for count, share in zip(counts, self._smooth, strict=True)
-        ]
+        shares: F64 = (counts + prior * self._smooth) / (counts.sum() + prior)
+        return shares / self._smooth
 
 
 class MissingDetector:
@@ -140,7 +137,9 @@ class MissingDetector:
         upper = share_upper_bound(missing, rows, error)
         alternatives = [upper + (1.0 - upper) * step for step in _MISSING_STEPS]
         self._logs = [
-            (math.log(q / upper), math.log((1.0 - q) / (1.0 - upper))) if upper < 1.0 else (0.0, 0.0)
+            (math.log(q / upper), math.log((1.0 - q) / (1.0 - upper)))
+            if upper < 1.0
+            else (0.0, 0.0)
             for q in alternatives
         ]
 
@@ -151,7 +150,9 @@ class MissingDetector:
         missing, present = window[self._part].tolist()
         return tuple(missing * lost + present * kept for lost, kept in self._logs)
 
-    def scores(self, windows: Sequence[F64], recent: F64, log_m: Sequence[float]) -> list[float]:
+    def scores(
+        self, windows: Sequence[F64], recent: Sequence[F64], log_m: Sequence[float]
+    ) -> list[float]:
         best = _best(log_m)
         return [self.log_e(window, ())[best] for window in windows]
 
@@ -159,7 +160,7 @@ class MissingDetector:
         """Increase of the missing share over the reference's."""
         missing, present = total[self._part].tolist()
         rows = missing + present
-        return missing / rows - self._share if rows else 0.0
+        return float(missing / rows) - self._share if rows else 0.0
 
 
 class LossDetector:
@@ -182,7 +183,9 @@ class LossDetector:
     def log_e(self, window: F64, recent: Sequence[F64]) -> tuple[float, ...]:
         return tuple(window[2 : 2 + len(BETS)].tolist())
 
-    def scores(self, windows: Sequence[F64], recent: F64, log_m: Sequence[float]) -> list[float]:
+    def scores(
+        self, windows: Sequence[F64], recent: Sequence[F64], log_m: Sequence[float]
+    ) -> list[float]:
         best = _best(log_m)
         return [float(window[2 + best]) for window in windows]
 

@@ -94,5 +94,6 @@ def observe(window: Window, profile: Profile) -> F64:
 
 def _misfit(window: Window, what: str) -> DecodeError:
     return DecodeError(
-        Reason.MALFORMED, f"window {window.id}: {what} do not fit version {window.version}'s profile"
+        Reason.MALFORMED,
+        f"window {window.id}: {what} do not fit version {window.version}'s profile",
     )

@@ -26,15 +26,12 @@ import math
 from collections.abc import Sequence
 
 
-
 def threshold(streams: int, false_alarms_per_100k: float) -> float:
     """What the log of a stream's M must reach. ``streams`` is how many are watched."""
     return math.log(streams) + math.log(100_000.0 / false_alarms_per_100k)
 
 
-def advance(
-    log_m: Sequence[float] | None, log_e: Sequence[float], rows: int
-) -> tuple[float, ...]:
+def advance(log_m: Sequence[float] | None, log_e: Sequence[float], rows: int) -> tuple[float, ...]:
     """log M of every bet after a window of ``rows`` > 0 rows with log e-values ``log_e``."""
     start = math.log(rows)
     if log_m is None:

@@ -10,7 +10,8 @@ from driftloop.kernel.codec.records import codec
 from driftloop.kernel.declaration import WindowPolicy
 from driftloop.kernel.errors import DecodeError
 from driftloop.kernel.reasons import Reason
-from driftloop.kernel.records import OffsetRange, Partial, Stream, Window, window_id
+from driftloop.kernel.records import OffsetRange, Partial, Stream, Window
+from driftloop.kernel.records.windows import window_id
 from driftloop.kernel.statistics.merge import merge_all, statistics_digest
 from driftloop.kernel.windows import Watermarks, WindowKey, closes_at, expires_at
 
@@ -67,6 +68,8 @@ class MergedStream:
         self._parts: dict[WindowKey, dict[int, Partial]] = {}
         self._published: dict[WindowKey, Publication] = {}
         self._revisable: set[WindowKey] = set()
+        self._unchecked = False
+        """Whether something was told from outside since revisions were last looked for."""
         self._changed: dict[bytes, bytes | None] = {}
 
     def add(self, partial: Partial, now: int) -> int:
@@ -105,14 +108,19 @@ class MergedStream:
 
     def revise(self) -> list[Window]:
         """Closed windows whose parts reach further than what was given out, in order."""
+        if self._unchecked:
+            self._unchecked = False
+            self._revisable.update(
+                key for key in self._parts if self._passed(closes_at(key.start, self.policy))
+            )
         return self._give_out(set(self._revisable))
 
     def published(self, window: Window) -> None:
         """The window is on the windows topic: it is not given out again as it is."""
-        self._publish(
-            WindowKey(window.start, window.version, window.shadow),
-            Publication(window.revision, window.watermark, window.sources),
-        )
+        key = WindowKey(window.start, window.version, window.shadow)
+        publication = Publication(window.revision, window.watermark, window.sources)
+        if self._learn(key, publication):
+            self._changed[self._entry(key, PUBLISHED)] = publication.encode()
 
     def changes(self) -> Mapping[bytes, bytes | None]:
         """Entries changed since the last call; None deletes."""
@@ -124,16 +132,14 @@ class MergedStream:
         start, version, shadow, last = name.split("/")
         key = WindowKey(int(start), int(version), -1 if shadow == "-" else int(shadow))
         if last == PUBLISHED:
-            self._publish(key, Publication.decode(data))
+            self._learn(key, Publication.decode(data))
             return
         partial = codec(Partial).decode(data)
         self._parts.setdefault(key, {})[partial.source.partition] = partial
         self._watermarks.report(
             partial.source.partition, partial.watermark, partial.source_partitions
         )
-        # Whether it was closed is known only with all entries; revising asks what was given out.
-        if self._passed(closes_at(key.start, self.policy)) or key in self._published:
-            self._revisable.add(key)
+        self._unchecked = True
 
     def watermark(self) -> int | None:
         """Up to where windows have been closed."""
@@ -142,17 +148,17 @@ class MergedStream:
     def _passed(self, time: int) -> bool:
         return self._closed_to is not None and self._closed_to >= time
 
-    def _publish(self, key: WindowKey, publication: Publication) -> None:
-        known = self._published.get(key)
-        if known is None or known.revision < publication.revision:
-            self._published[key] = publication
-            self._changed[self._entry(key, PUBLISHED)] = publication.encode()
+    def _learn(self, key: WindowKey, publication: Publication) -> bool:
+        """Remember a publication; whether it is the newest known of its window."""
+        self._unchecked = True
         self._watermarks.hold_from(publication.watermark)
-        if self._closed_to is None or self._closed_to < publication.watermark:
+        if not self._passed(publication.watermark):
             self._closed_to = publication.watermark
-        self._revisable.update(
-            k for k in self._parts if closes_at(k.start, self.policy) <= self._closed_to
-        )
+        known = self._published.get(key)
+        if known is not None and known.revision >= publication.revision:
+            return False
+        self._published[key] = publication
+        return True
 
     def _give_out(self, keys: set[WindowKey]) -> list[Window]:
         self._revisable -= keys
@@ -182,7 +188,9 @@ class MergedStream:
             statistics=statistics,
             digest=statistics_digest(statistics),
         )
-        self._publish(key, Publication(window.revision, window.watermark, sources))
+        publication = Publication(window.revision, window.watermark, sources)
+        self._published[key] = publication
+        self._changed[self._entry(key, PUBLISHED)] = publication.encode()
         return window
 
     def _forget(self, key: WindowKey) -> None:
@@ -191,7 +199,7 @@ class MergedStream:
         self._revisable.discard(key)
         if len(self._published) > _REMEMBERED:
             oldest = min(self._published)
-            if expires_at(oldest.start, self.policy) <= (self._closed_to or 0):
+            if self._passed(expires_at(oldest.start, self.policy)):
                 del self._published[oldest]
                 self._changed[self._entry(oldest, PUBLISHED)] = None
 

@@ -136,4 +136,3 @@ class SketchCore:
 def state_prefix(model: str, stream: Stream, partition: int) -> str:
     """What the entries of one source partition begin with."""
     return f"{model}/{stream}/{partition}/"
-

@@ -12,7 +12,8 @@ from driftloop.kernel.declaration import Declaration
 from driftloop.kernel.errors import DecodeError
 from driftloop.kernel.ports import TopicPartition
 from driftloop.kernel.reasons import Reason
-from driftloop.kernel.records import OffsetRange, Partial, Profile, Stream, window_id
+from driftloop.kernel.records import OffsetRange, Partial, Profile, Stream
+from driftloop.kernel.records.windows import window_id
 from driftloop.kernel.statistics.sketch import Sketch
 from driftloop.kernel.window_rows import StreamRows
 from driftloop.kernel.windows import WindowKey, closes_at, expires_at, window_start

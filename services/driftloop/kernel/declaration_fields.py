@@ -14,7 +14,8 @@ from driftloop.kernel.declaration import (
     LabelFields,
     NumericFeature,
 )
-from driftloop.kernel.declaration_reader import Problems, Section, as_number, nearest
+from driftloop.kernel.declaration_reader import Problems, Section
+from driftloop.kernel.declaration_wording import as_number, nearest
 from driftloop.kernel.errors import SchemaError
 from driftloop.kernel.event_schema import (
     CATEGORICAL_TYPES,
@@ -35,9 +36,8 @@ _LABEL_FIELDS = {"id": "event_id", "label": "label", "time": "observed_at"}
 class EventParser:
     """Reads events, then labels, then features; each against the events' schema."""
 
-    def __init__(self, problems: Problems, elsewhere: Mapping[str, Sequence[str]]) -> None:
+    def __init__(self, problems: Problems) -> None:
         self._problems = problems
-        self._elsewhere = elsewhere
         self._fields: Mapping[str, EventField] | None = None
         self._taken: dict[str, str] = {}
 
@@ -51,7 +51,7 @@ class EventParser:
         latest = section.moment("latest", "2100-01-01")
         if not {"earliest", "latest"} & section.failed and earliest >= latest:
             section.problem("latest", "latest in [events] must be after earliest")
-        section.finish(self._elsewhere)
+        section.finish()
         self._field(section, "id", identity, ("string",))
         self._field(section, "time", time, ("long",))
         found = (self._fields or {}).get(time)
@@ -72,7 +72,7 @@ class EventParser:
         form = Format(section.choice("format", _FORMATS, Format.AVRO.value))
         names = {key: section.text(key, usual) for key, usual in _LABEL_FIELDS.items()}
         horizon = section.duration("horizon", "30d", least="1s")
-        section.finish(self._elsewhere)
+        section.finish()
         for key, usual in _LABEL_FIELDS.items():
             if form is Format.AVRO and key not in section.failed and names[key] != usual:
                 section.problem(
@@ -116,7 +116,7 @@ class EventParser:
         kind = section.choice("kind", ("numeric", "categorical"))
         numeric = kind == "numeric"
         limits = self._limits(section, numeric)
-        section.finish(self._elsewhere)
+        section.finish()
         if "name" not in section.failed:
             self._feature_name(section, name)
         if not section.failed:

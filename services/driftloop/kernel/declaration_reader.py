@@ -6,11 +6,18 @@ A reading that fails notes a problem and returns a stand-in, so that one pass fi
 from __future__ import annotations
 
 import datetime
-import difflib
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
+from driftloop.kernel.declaration_wording import (
+    as_number,
+    bounds,
+    listed,
+    one_of,
+    shown,
+    suggestion,
+)
 from driftloop.kernel.quantities import parse_duration, parse_moment, parse_size
 from driftloop.kernel.toml_lines import Path, TomlText
 
@@ -90,7 +97,7 @@ class Section:
     def text(self, key: str, default: str | _Required = REQUIRED) -> str:
         def read(value: Any) -> str:
             if not isinstance(value, str) or not value:
-                raise ValueError(f'{_shown(value)} is no text; write it as {key} = "..."')
+                raise ValueError(f'{shown(value)} is no text; write it as {key} = "..."')
             return value
 
         return self._read(key, default, "", read)
@@ -100,7 +107,7 @@ class Section:
 
         def read(value: Any) -> str:
             if value not in allowed:
-                raise ValueError(f"{_shown(value)} is not known; {one_of(value, allowed)}")
+                raise ValueError(f"{shown(value)} is not known; {one_of(value, allowed)}")
             return str(value)
 
         return self._read(key, default, allowed[0], read)
@@ -110,10 +117,10 @@ class Section:
 
         def read(value: Any) -> tuple[str, ...]:
             if not isinstance(value, list):
-                raise ValueError(f'{_shown(value)} is no list; write {key} = ["{allowed[0]}"]')
+                raise ValueError(f'{shown(value)} is no list; write {key} = ["{allowed[0]}"]')
             for item in value:
                 if item not in allowed:
-                    raise ValueError(f"{_shown(item)} is not known; {one_of(item, allowed)}")
+                    raise ValueError(f"{shown(item)} is not known; {one_of(item, allowed)}")
             if len(set(value)) < len(value):
                 raise ValueError("something is in it twice")
             return tuple(value)
@@ -133,7 +140,7 @@ class Section:
         def read(value: Any) -> float:
             number = as_number(value)
             if not (number > above and number >= least and number < below and number <= most):
-                raise ValueError(f"{_shown(value)} is not {_range(above, least, below, most)}")
+                raise ValueError(f"{shown(value)} is not {bounds(above, least, below, most)}")
             return number
 
         return self._read(key, default, 0.5, read)
@@ -141,7 +148,7 @@ class Section:
     def whole(self, key: str, default: int | _Required = REQUIRED, *, least: int, most: int) -> int:
         def read(value: Any) -> int:
             if isinstance(value, bool) or not isinstance(value, int):
-                raise ValueError(f"{_shown(value)} is no whole number")
+                raise ValueError(f"{shown(value)} is no whole number")
             if not least <= value <= most:
                 raise ValueError(f"{value} is not between {least} and {most}")
             return value
@@ -163,7 +170,7 @@ class Section:
             if isinstance(value, str) and value in meanings:
                 return meanings[value]
             if not isinstance(value, str):
-                raise ValueError(f'{_shown(value)} has no unit; write a duration such as "1d"')
+                raise ValueError(f'{shown(value)} has no unit; write a duration such as "1d"')
             try:
                 length = parse_duration(value)
             except ValueError as error:
@@ -181,7 +188,7 @@ class Section:
 
         def read(value: Any) -> int:
             if not isinstance(value, str):
-                raise ValueError(f'{_shown(value)} has no unit; write a size such as "2GiB"')
+                raise ValueError(f'{shown(value)} has no unit; write a size such as "2GiB"')
             length = parse_size(value)
             if length < parse_size(least):
                 raise ValueError(f'"{value}" is too small; it is at least "{least}"')
@@ -195,23 +202,23 @@ class Section:
 
         def read(value: Any) -> int:
             if not isinstance(value, str | datetime.date):
-                raise ValueError(f"{_shown(value)} is no date; write one such as 2013-01-31")
+                raise ValueError(f"{shown(value)} is no date; write one such as 2013-01-31")
             return parse_moment(value)
 
         fallback = parse_moment(default)
         return self._read(key, fallback, fallback, read)
 
-    def finish(self, elsewhere: Mapping[str, Sequence[str]]) -> None:
-        """Note missing and unknown keys. ``elsewhere``: table title to the keys it knows."""
+    def finish(self) -> None:
+        """Note missing and unknown keys."""
         if self._missing:
-            needs = _listed(self._missing)
+            needs = listed(self._missing)
             if self._there:
                 self.problems.add(self.path, f"{self.title} lacks {needs}")
             else:
                 self.problems.add((), f"there is no {self.title} table; add one with {needs}")
         for key in self.values:
             if key not in self._known:
-                hint = _suggestion(key, self._known, elsewhere, self.title)
+                hint = suggestion(key, self._known, self.title)
                 self.problem(key, f"{self.title} has no key {key}; {hint}")
 
     def _read(self, key: str, default: T | _Required, stand_in: T, read: Callable[[Any], T]) -> T:
@@ -227,65 +234,3 @@ class Section:
             self.failed.add(key)
             return stand_in
         return default
-
-
-def as_number(value: Any) -> float:
-    """A finite float. Raises ValueError."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"{_shown(value)} is no number")
-    if not math.isfinite(value):
-        raise ValueError(f"{_shown(value)} is not finite")
-    return float(value)
-
-
-def one_of(value: Any, allowed: Iterable[str]) -> str:
-    """``did you mean "x"?`` or what may be written."""
-    options = list(allowed)
-    near = nearest(value, options)
-    listed = ", ".join(f'"{option}"' for option in options)
-    return f'did you mean "{near}"?' if near else f"it is one of {listed}"
-
-
-def nearest(value: Any, allowed: Iterable[str]) -> str | None:
-    """The allowed word that is most like ``value``, if any is."""
-    found = difflib.get_close_matches(str(value).lower(), list(allowed), n=1, cutoff=0.6)
-    return found[0] if found else None
-
-
-def _suggestion(
-    key: str, known: Sequence[str], elsewhere: Mapping[str, Sequence[str]], title: str
-) -> str:
-    belongs = [other for other, keys in elsewhere.items() if key in keys and other != title]
-    if belongs:
-        return f"it belongs in {belongs[0]}"
-    near = nearest(key, known)
-    return f"did you mean {near}?" if near else f"its keys are {', '.join(known)}"
-
-
-def _range(above: float, least: float, below: float, most: float) -> str:
-    bounds = []
-    if above > -math.inf:
-        bounds.append(f"greater than {above:g}")
-    if least > -math.inf:
-        bounds.append(f"at least {least:g}")
-    if below < math.inf:
-        bounds.append(f"less than {below:g}")
-    if most < math.inf:
-        bounds.append(f"at most {most:g}")
-    return " and ".join(bounds)
-
-
-def _listed(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, str):
-        return f'"{value}"'
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, dict):
-        return "a table"
-    if isinstance(value, list):
-        return "a list"
-    return str(value)

@@ -8,61 +8,17 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
-from driftloop.kernel.declaration import (
-    AlertPolicy,
-    CandidatePolicy,
-    Declaration,
-    PromotionPolicy,
-    Task,
-    TrainingPolicy,
-    WindowPolicy,
-)
+from driftloop.kernel.declaration import Declaration, Task
 from driftloop.kernel.declaration_fields import EventParser
+from driftloop.kernel.declaration_policies import CandidateCheck, PolicyParser
 from driftloop.kernel.declaration_reader import Problems, Section
+from driftloop.kernel.declaration_wording import KEYS
 from driftloop.kernel.errors import DeclarationError
-from driftloop.kernel.records import AlertKind, ModelRecord
-from driftloop.kernel.statistics.losses import LOSS_BOUND
+from driftloop.kernel.records import ModelRecord
 from driftloop.kernel.toml_lines import TomlText
 from driftloop.kernel.topics import ControlTopics, ModelTopics
-
-CandidateCheck = Callable[[str, Mapping[str, float]], list[str]]
-"""What is wrong with a trainer's name and parameters, such as ``models.registry`` tells."""
-
-DEFAULT_CANDIDATES = ("river_logistic", "lightgbm")
-
-_KEYS: Mapping[str, tuple[str, ...]] = {
-    "[model]": ("name", "task", "prior", "partitions"),
-    "[events]": ("schema", "format", "id", "time", "earliest", "latest"),
-    "[labels]": ("format", "id", "label", "time", "horizon"),
-    "[[features]]": ("name", "kind", "limits"),
-    "[topics]": ("events", "labels", "predictions", "outcomes"),
-    "[windows]": ("size", "lateness", "retention"),
-    "[alerts]": (
-        "false_alarms_per_100k",
-        "psi_floor",
-        "loss_floor",
-        "missing_floor",
-        "stale_after",
-    ),
-    "[training]": (
-        "minimum_labels",
-        "schedule",
-        "cooldown",
-        "history",
-        "on_alerts",
-        "evaluation_share",
-        "time_limit",
-        "memory_limit",
-        "seed",
-        "candidates",
-    ),
-    "[promotion]": ("error_rate", "maximum_rows", "guard_rows"),
-}
-"""Tables and their keys, to say where a misplaced one belongs. Names such as ``format`` that
-several tables have are no use for that, and do no harm."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
@@ -136,16 +92,17 @@ class _Parser:
         task = self._task(model)
         prior = model.number("prior", 0.5, above=0.0, below=1.0)
         partitions = model.whole("partitions", 4, least=1, most=10_000)
-        model.finish(_KEYS)
+        model.finish()
         topics = self._topics(name)
-        fields = EventParser(self._problems, _KEYS)
+        fields = EventParser(self._problems)
         events = fields.events(self._section("events"), self._event_schema)
         labels = fields.labels(self._section("labels"))
         numeric, categorical = fields.features(self._document.values.get("features"))
-        windows = self._windows()
-        alerts = self._alerts()
-        training = self._training()
-        promotion = self._promotion()
+        policies = PolicyParser(self._problems, self._check_candidate)
+        windows = policies.windows(self._section("windows"))
+        alerts = policies.alerts(self._section("alerts"))
+        training = policies.training(self._section("training"))
+        promotion = policies.promotion(self._section("promotion"))
         if self._problems or events is None:
             raise DeclarationError(self._source, self._problems.sorted())
         return Declaration(
@@ -174,10 +131,10 @@ class _Parser:
         return Section(self._problems, (key,), values, title, there=there)
 
     def _unknown_tables(self) -> None:
-        tables = [title.strip("[]") for title in _KEYS]
+        tables = [title.strip("[]") for title in KEYS]
         document = Section(self._problems, (), self._document.values, "a declaration", there=True)
         document.expect(tables)
-        document.finish(_KEYS)
+        document.finish()
 
     def _name(self, model: Section) -> str:
         name = model.text("name")
@@ -204,10 +161,10 @@ class _Parser:
             predictions=section.text("predictions", usual.predictions),
             outcomes=section.text("outcomes", usual.outcomes),
         )
-        section.finish(_KEYS)
+        section.finish()
         reserved = ControlTopics().prefix
         users: dict[str, str] = {}
-        for key in _KEYS["[topics]"]:
+        for key in KEYS["[topics]"]:
             topic: str = getattr(topics, key)
             if not section.has(key) or key in section.failed:
                 pass
@@ -229,105 +186,3 @@ class _Parser:
                 )
             users[topic] = key
         return topics
-
-    def _windows(self) -> WindowPolicy:
-        section = self._section("windows")
-        windows = WindowPolicy(
-            size=section.duration("size", "1h", least="1s"),
-            lateness=section.duration("lateness", "10m", least="0s"),
-            retention=section.duration("retention", "7d", least="0s"),
-        )
-        section.finish(_KEYS)
-        return windows
-
-    def _alerts(self) -> AlertPolicy:
-        section = self._section("alerts")
-        alerts = AlertPolicy(
-            false_alarms_per_100k=section.number("false_alarms_per_100k", 1.0, above=0.0, most=1e4),
-            psi_floor=section.number("psi_floor", 0.1, least=0.0),
-            loss_floor=section.number("loss_floor", 0.02, least=0.0, below=LOSS_BOUND),
-            missing_floor=section.number("missing_floor", 0.05, least=0.0, below=1.0),
-            stale_after=section.duration("stale_after", "10m", least="1s"),
-        )
-        section.finish(_KEYS)
-        return alerts
-
-    def _training(self) -> TrainingPolicy:
-        section = self._section("training")
-        kinds = [kind.value for kind in AlertKind]
-        candidates = self._candidates(section)
-        training = TrainingPolicy(
-            candidates=candidates,
-            minimum_labels=section.whole("minimum_labels", 1000, least=10, most=10**12),
-            schedule=section.duration("schedule", "30d", least="1s", words={"never": 0}),
-            cooldown=section.duration("cooldown", "1d", least="0s"),
-            history=section.duration("history", "90d", least="1s", words={"all": 0}),
-            on_alerts=section.choices("on_alerts", kinds, [AlertKind.CONCEPT_DRIFT.value]),
-            evaluation_share=section.number("evaluation_share", 0.2, above=0.0, most=0.5),
-            time_limit=section.duration("time_limit", "10m", least="1s") / 1000,
-            memory_limit=section.size("memory_limit", "4GiB", least="256MiB"),
-            seed=section.whole("seed", 1, least=0, most=2**31 - 1),
-        )
-        section.finish(_KEYS)
-        if not {"schedule", "cooldown"} & section.failed and (
-            0 < training.schedule < training.cooldown
-        ):
-            section.problem(
-                "schedule",
-                "schedule in [training] is shorter than cooldown, which would hold its runs back; "
-                "make cooldown at most as long as schedule",
-            )
-        return training
-
-    def _candidates(self, training: Section) -> tuple[CandidatePolicy, ...]:
-        training.expect(["candidates"])
-        usual = [{"trainer": trainer} for trainer in DEFAULT_CANDIDATES]
-        entries = training.values.get("candidates", usual)
-        if not isinstance(entries, list) or not entries:
-            training.problem(
-                "candidates",
-                "candidates in [training]: there must be at least one; write each as "
-                '[[training.candidates]] with trainer = "lightgbm"',
-            )
-            return ()
-        candidates: list[CandidatePolicy] = []
-        for index, entry in enumerate(entries):
-            candidate = self._candidate(training, index, entry)
-            if candidate is None:
-                continue
-            if candidate in candidates:
-                self._problems.add(
-                    ("training", "candidates", index),
-                    f"this candidate is number {candidates.index(candidate) + 1} again",
-                )
-            candidates.append(candidate)
-        return tuple(candidates)
-
-    def _candidate(self, training: Section, index: int, entry: Any) -> CandidatePolicy | None:
-        path = (*training.path, "candidates", index)
-        title = "[[training.candidates]]"
-        if not isinstance(entry, Mapping):
-            self._problems.add(path, f"a candidate is a table; write it as {title}")
-            return None
-        section = Section(self._problems, path, entry, title, there=True)
-        trainer = section.text("trainer")
-        names = [key for key in entry if key != "trainer"]
-        parameters = {name: section.parameter(name) for name in names}
-        section.finish(_KEYS)
-        if section.failed:
-            return None
-        for message in self._check_candidate(trainer, parameters):
-            words = re.findall(r"\w+", message)
-            about = next((name for name in names if name in words), "trainer")
-            section.problem(about, f"{title}: {message}")
-        return CandidatePolicy(trainer, parameters)
-
-    def _promotion(self) -> PromotionPolicy:
-        section = self._section("promotion")
-        promotion = PromotionPolicy(
-            error_rate=section.number("error_rate", 0.05, above=0.0, most=0.5),
-            maximum_rows=section.whole("maximum_rows", 20_000, least=100, most=10**12),
-            guard_rows=section.whole("guard_rows", 5_000, least=0, most=10**12),
-        )
-        section.finish(_KEYS)
-        return promotion

@@ -13,6 +13,7 @@
     ├── TrainingError             a training run that produced no version
     ├── VerificationError         a recomputation that could not be made (not: one that differs)
     ├── DeadLetterLimitError      more rejected input than the service was allowed
+    ├── SupervisionError          a service's process that failed or did not get ready
     └── LogError                  the log (Kafka or memory) did not do what was asked
         ├── LogUnavailableError   no answer in time; trying again may help
         ├── FencedError           another process took over this one's transactional id
@@ -80,6 +81,10 @@ class VerificationError(DriftloopError):
 
 class DeadLetterLimitError(DriftloopError):
     """More input was rejected than the service was allowed to reject."""
+
+
+class SupervisionError(DriftloopError):
+    """A service's process failed for good, or did not get ready in time."""
 
 
 class LogError(DriftloopError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -50,7 +51,7 @@ class StreamRows:
         start, version, shadow = start[order], version[order], shadow[order]
         changes = (np.diff(start) != 0) | (np.diff(version) != 0) | (np.diff(shadow) != 0)
         cuts = [0, *(np.flatnonzero(changes) + 1).tolist(), len(order)]
-        for low, high in zip(cuts[:-1], cuts[1:], strict=True):
+        for low, high in pairwise(cuts):
             key = WindowKey(int(start[low]), int(version[low]), int(shadow[low]))
             yield key, chosen[order[low:high]]
 

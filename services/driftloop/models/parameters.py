@@ -24,11 +24,11 @@ class Parameter:
 
 
 _RIVER_LOGISTIC = (
-    Parameter("learning_rate", 0.01, 1e-6, 10.0, False, "step of the first row"),
-    Parameter("power", 0.0, 0.0, 1.0, False, "step of row t: learning_rate / (t + 1) ^ power"),
+    Parameter("learning_rate", 0.1, 1e-6, 10.0, False, "step of the first row"),
+    Parameter("power", 0.4, 0.0, 1.0, False, "step of row t: learning_rate / (t + 1) ^ power"),
     Parameter("intercept_learning_rate", 0.01, 0.0, 10.0, False, "constant step of the bias"),
     Parameter("l2", 0.0, 0.0, 10.0, False, "penalty on the squared weights"),
-    Parameter("epochs", 1, 1, 100, True, "passes over the rows"),
+    Parameter("epochs", 3, 1, 100, True, "passes over the rows"),
     Parameter("average", 1, 0, 1, True, "1: mean of the weights over the last pass; 0: the last"),
 )
 _LIGHTGBM = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right, insort
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import Any
 
 from driftloop.kernel.decisions import merge_ranges
 from driftloop.kernel.records import OffsetRange, Window
@@ -27,15 +28,14 @@ class Labelled:
             window.id, window.start, window.end, window.revision, window.rows, window.sources
         )
 
-    def to_plain(self) -> list[object]:
+    def to_plain(self) -> list[Any]:
         sources = [[s.topic, s.partition, s.start, s.end] for s in self.sources]
         return [self.id, self.start, self.end, self.revision, self.rows, sources]
 
     @classmethod
-    def from_plain(cls, plain: list[object]) -> Labelled:
-        *head, sources = plain
-        assert isinstance(sources, list)
-        return cls(*head, tuple(OffsetRange(*part) for part in sources))  # type: ignore[arg-type]
+    def from_plain(cls, plain: list[Any]) -> Labelled:
+        id, start, end, revision, rows, sources = plain
+        return cls(id, start, end, revision, rows, tuple(OffsetRange(*part) for part in sources))
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,9 +124,7 @@ class ModelTraining:
             run_id=run.id,
             created_at=run.at,
         )
-        done = _ended(
-            run, RunStatus.PUBLISHED, result.rows, result.candidates, version.version, ""
-        )
+        done = _ended(run, RunStatus.PUBLISHED, result.rows, result.candidates, version.version, "")
         return done, version
 
     def prune(self, history: int) -> list[str]:

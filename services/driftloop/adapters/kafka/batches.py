@@ -59,6 +59,12 @@ def _batch(
     )
 
 
+def passing(error: KafkaException) -> bool:
+    """Whether asking again may help at once."""
+    inner = error.args[0]
+    return isinstance(inner, KafkaError) and inner.code() in _PASSING
+
+
 def unavailable(doing: str, error: KafkaException) -> LogUnavailableError:
     """The error for a call that Kafka did not answer as asked."""
     inner = error.args[0]

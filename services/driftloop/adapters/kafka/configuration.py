@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 
-Options = dict[str, str | int | float | bool]
+Options = dict[str, str | int | float | bool | logging.Logger]
 
 SESSION_TIMEOUT_MS = 6_000
 """A killed member's partitions come back after this: the broker's least value by default."""
@@ -21,9 +22,9 @@ class Configuration:
         self.bootstrap = bootstrap
         self._common: Options = {
             "bootstrap.servers": bootstrap,
-            # One line in our own log says what happened; librdkafka's lines on every lost
-            # connection come on top of it.
-            "log_level": 3,
+            # librdkafka's own lines go where ours go, and not to stderr past them.
+            "logger": logging.getLogger("driftloop.librdkafka"),
+            "log_level": 4,
             "socket.keepalive.enable": True,
             "topic.metadata.refresh.interval.ms": 10_000,
             **(common or {}),
@@ -75,6 +76,8 @@ class Configuration:
             "retry.backoff.ms": 5,
             "retry.backoff.max.ms": 1_000,
             "delivery.timeout.ms": TRANSACTION_TIMEOUT_MS,
+            # A topic that does not exist is an error soon; those driftloop makes exist before.
+            "topic.metadata.propagation.max.ms": 5_000,
         }
 
     def transactional(self, transactional_id: str) -> Options:

@@ -10,7 +10,7 @@ from confluent_kafka import TopicPartition as KafkaPartition
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 from driftloop.adapters.clock import SystemClock
-from driftloop.adapters.kafka.batches import unavailable
+from driftloop.adapters.kafka.batches import passing, unavailable
 from driftloop.adapters.kafka.configuration import Configuration
 from driftloop.adapters.kafka.producer import KafkaProducer
 from driftloop.adapters.kafka.reading import KafkaFollower, read_range
@@ -25,6 +25,7 @@ from driftloop.kernel.ports import (
 )
 
 _TIMEOUT_S = 30.0
+_RETRY_S = 0.05
 
 
 class KafkaLog:
@@ -135,16 +136,21 @@ class KafkaLog:
         asked = {KafkaPartition(s.topic, s.partition): spec for s in self._sources(topics)}
         if not asked:
             return {}
-        futures = self._admin.list_offsets(
-            asked, isolation_level=isolation, request_timeout=_TIMEOUT_S
-        )
-        try:
-            return {
-                TopicPartition(p.topic, p.partition): future.result(_TIMEOUT_S).offset
-                for p, future in futures.items()
-            }
-        except KafkaException as error:
-            raise unavailable("asking for offsets", error) from error
+        deadline = self._clock.monotonic() + _TIMEOUT_S
+        while True:
+            futures = self._admin.list_offsets(
+                asked, isolation_level=isolation, request_timeout=_TIMEOUT_S
+            )
+            try:
+                return {
+                    TopicPartition(p.topic, p.partition): future.result(_TIMEOUT_S).offset
+                    for p, future in futures.items()
+                }
+            except KafkaException as error:
+                # A topic just made, or a broker just started, has no leader for a moment.
+                if not passing(error) or self._clock.monotonic() > deadline:
+                    raise unavailable("asking for offsets", error) from error
+                self._admin.poll(_RETRY_S)
 
     def _sources(self, topics: Sequence[str]) -> list[TopicPartition]:
         return [TopicPartition(t, p) for t in topics for p in range(self.partitions(t))]

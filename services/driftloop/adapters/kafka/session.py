@@ -36,6 +36,7 @@ class KafkaSession:
         self._companions = companions
         self._positions: dict[TopicPartition, int] = {}
         self._in_transaction = False
+        self._closed = False
         self._producer: Any = KafkaProducer(configuration.transactional(f"{group}.{instance}"))
         try:
             # Fences a predecessor of the same name and aborts what it left open.
@@ -143,14 +144,18 @@ class KafkaSession:
             self._in_transaction = False
 
     def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
         try:
             # Leaving gives the partitions back: the listener finishes or aborts what is open.
             self._consumer.close()
             self.abort()
+            self._producer.close()
         except (KafkaException, LogError) as error:
+            # A fenced producer says so once more; there is nothing left to do for it.
             _log.warning("leaving the group: %s", error)
         self._positions.clear()
-        self._producer.close()
 
     def _failed(self, doing: str, error: KafkaException) -> LogError:
         inner = error.args[0]
@@ -163,6 +168,10 @@ class KafkaSession:
         return unavailable(doing, error)
 
     def _assigned(self, consumer: Any, partitions: list[Any]) -> None:
+        if self._closed:
+            # They come while we leave; a closing consumer is answered nothing any more.
+            consumer.incremental_assign(partitions)
+            return
         gained = self._with_companions(partitions)
         starts = self._listener.on_assigned(gained)
         committed = {

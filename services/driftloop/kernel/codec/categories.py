@@ -13,6 +13,7 @@ from driftloop.kernel.codec.slice_kernels import code_slices
 def categories_of_slices(data: bytes, at: I64, length: I64) -> Categories:
     """``at`` and ``length`` of shape (n, K); the slices must be UTF-8, length -1 is missing."""
     n, columns = at.shape
+    at, length = np.ascontiguousarray(at), np.ascontiguousarray(length)
     codes = np.empty((n, columns), np.int32)
     first = np.empty((columns, n), np.int64)
     counts = np.empty(columns, np.int64)

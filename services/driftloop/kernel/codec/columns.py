@@ -1,4 +1,4 @@
-"""Batches of Avro bytes to columns and back: a compiled plan, or fastavro with the same results.
+"""Batches of Avro bytes to columns: a compiled plan, or fastavro with the same results.
 
 The two ways give equal columns for every row a writer could have written. They differ in what they
 call wrong of bytes that no writer makes (fastavro lets pass a boolean of 7 or an int of 40 bits).
@@ -14,6 +14,7 @@ from typing import cast
 import numpy as np
 
 from driftloop.kernel.codec import framing, kernels
+from driftloop.kernel.codec.avro_types import check_schema
 from driftloop.kernel.codec.blocks import F64, I64, U8, U64, Rejected
 from driftloop.kernel.codec.plan import (
     Column,
@@ -21,11 +22,10 @@ from driftloop.kernel.codec.plan import (
     Plan,
     PlanUnsupported,
     Want,
-    check_schema,
     compile_plan,
     resolve_columns,
 )
-from driftloop.kernel.errors import DecodeError, SchemaError
+from driftloop.kernel.errors import DecodeError
 from driftloop.kernel.reasons import Reason
 from driftloop.kernel.schemas import Schema
 
@@ -230,83 +230,7 @@ class ColumnReader:
             return DecodeError(Reason.TRUNCATED, f"ends inside field {which!r} of a {name}")
         reason = Reason.NOT_UTF8 if code == kernels.NOT_UTF8 else Reason.MALFORMED
         found = value[at : at + 10].hex()
-        return DecodeError(reason, f"field {which!r}, byte {at} ({found}): {_WRONG[code]}")
-
-
-@dataclass(slots=True)
-class ColumnWriter:
-    """Writes rows of one schema from columns; ``wanted`` names every field of it.
-
-    A double must be wanted as NUMBER, any whole number or enum as INTEGER, a string as TEXT,
-    bytes as BYTES. Strings must be UTF-8. Raises :class:`SchemaError`.
-    """
-
-    schema: Schema
-    wanted: Mapping[str, Want]
-    framed: bool = True
-    columns: Mapping[str, Column] = field(init=False)
-    _plan: Plan | None = field(init=False, default=None)
-    _header: bytes = field(init=False, default=b"")
-
-    def __post_init__(self) -> None:
-        every = [name for name, _ in check_schema(self.schema, self.wanted)]
-        if set(every) != set(self.wanted):
-            raise SchemaError(f"all fields of {self.schema.name!r} must be written: {every}")
-        try:
-            plan = compile_plan(self.schema, self.wanted)
-            self.columns = plan.columns
-            self._plan = plan if plan.writable else None
-        except PlanUnsupported:
-            self.columns = resolve_columns(self.schema, self.wanted, lenient=True)
-        if self.framed:
-            self._header = framing.header(self.schema.fingerprint)
-
-    def write(self, columns: Columns) -> list[bytes]:
-        """Raises :class:`SchemaError` naming row and field of a value that does not fit."""
-        if self._plan is None:
-            from driftloop.kernel.codec.fallback import write_rows
-
-            return write_rows(self.schema, self.wanted, self.columns, self._header, columns)
-        return self._write_compiled(self._plan, columns)
-
-    def _write_compiled(self, plan: Plan, columns: Columns) -> list[bytes]:
-        header = np.frombuffer(self._header, np.uint8)
-        room = kernels.encoded_bound(
-            plan.ops,
-            len(header),
-            columns.length,
-            columns.seq_at,
-            columns.seq_count,
-            columns.flat_length,
-        )
-        out = np.empty(room, np.uint8)
-        ends = np.zeros(len(columns), np.int64)
-        code, row, op = kernels.encode(
-            header,
-            plan.ops,
-            np.frombuffer(columns.data, np.uint8),
-            columns.numbers,
-            bits(columns.numbers),
-            columns.number_null,
-            columns.integers,
-            columns.integer_null,
-            columns.at,
-            columns.length,
-            columns.seq_at,
-            columns.seq_count,
-            bits(columns.flat_numbers),
-            columns.flat_at,
-            columns.flat_length,
-            out,
-            ends,
-        )
-        if code != kernels.FINE:
-            raise SchemaError(
-                f"row {row}, field {plan.names[op][0]!r} of a {self.schema.name}: {_WRONG[code]}"
-            )
-        stops = ends.tolist()
-        data = out[: stops[-1] if stops else 0].tobytes()
-        return [data[a:b] for a, b in zip([0, *stops[:-1]], stops, strict=True)] if stops else []
+        return DecodeError(reason, f"field {which!r}, byte {at} ({found}): {WRONG[code]}")
 
 
 def bits(numbers: F64) -> U64:
@@ -328,7 +252,7 @@ def _empty(schema: Schema) -> DecodeError:
     return DecodeError(Reason.EMPTY, f"a {schema.name} was expected, this is a tombstone")
 
 
-_WRONG: Mapping[int, str] = {
+WRONG: Mapping[int, str] = {
     kernels.BAD_VARINT: "a number of more than 64 bits",
     kernels.BAD_LENGTH: "a length that cannot be",
     kernels.BAD_BRANCH: "no branch of the union",

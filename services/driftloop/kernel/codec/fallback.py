@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import fastavro
@@ -18,6 +19,7 @@ from driftloop.kernel.codec.records import read_avro
 from driftloop.kernel.errors import DecodeError, SchemaError
 from driftloop.kernel.reasons import Reason
 from driftloop.kernel.schemas import Schema
+
 
 def read_rows(
     schema: Schema,
@@ -77,13 +79,12 @@ def columns_from(
                     else:
                         flat.extend(put(item) for item in value or ())
     pairs = np.array(flat, dtype=np.int64).reshape(len(flat), 2)
-    return Columns(
-        bytes(blob),
-        *(getattr(out, n) for n in ("numbers", "number_null", "integers", "integer_null")),
-        *(getattr(out, n) for n in ("at", "length", "seq_at", "seq_count")),
-        np.array(flat_numbers, dtype=np.float64),
-        np.ascontiguousarray(pairs[:, 0]),
-        np.ascontiguousarray(pairs[:, 1]),
+    return replace(
+        out,
+        data=bytes(blob),
+        flat_numbers=np.array(flat_numbers, dtype=np.float64),
+        flat_at=np.ascontiguousarray(pairs[:, 0]),
+        flat_length=np.ascontiguousarray(pairs[:, 1]),
     )
 
 
@@ -129,11 +130,11 @@ def rows_of(
                     record[name] = None if null else float(source.numbers[row, slot])
                 case Kind.INTEGER:
                     value = int(source.integers[row, slot])
-                    named = column.symbols[value] if column.symbols else value
-                    record[name] = None if source.integer_null[row, slot] else named
+                    null = source.integer_null[row, slot]
+                    record[name] = None if null else _named(column, value)
                 case Kind.SLICE:
                     at, length = int(source.at[row, slot]), int(source.length[row, slot])
-                    record[name] = cut(at, length, text=column.type != "bytes")
+                    record[name] = cut(at, length, text=wanted[name] is not Want.BYTES)
                 case Kind.ARRAY:
                     first, count = int(source.seq_at[row, slot]), int(source.seq_count[row, slot])
                     span = slice(first, first + max(count, 0))
@@ -193,3 +194,9 @@ def _fit(name: str, value: Any, want: Want, column: Column) -> Any:
     raise DecodeError(
         Reason.WRONG_TYPE, f"field {name!r} is {type(value).__name__}, {want.value} is wanted"
     )
+
+
+def _named(column: Column, value: int) -> Any:
+    if column.symbols:
+        return column.symbols[value]
+    return value != 0 if column.type == "boolean" else value

@@ -89,8 +89,8 @@ class JsonReader:
             wrong = self._misfits(part, column)
             if wrong:
                 fixed = list(column)
-                for index, error in wrong.items():
-                    errors.setdefault(good[index], error)
+                for index, misfit in wrong.items():
+                    errors.setdefault(good[index], misfit)
                     fixed[index] = None
                 column = tuple(fixed)
             self._fill(columns, part, column, blob)

@@ -1,9 +1,11 @@
 """The compiled loops of the batch codec: they interpret a plan (``codec.plan``) over bytes.
 
-The opcodes stand here and not beside the plan, because numba's cache on disk notices a change of
-this file only. Opcodes are rows of an int64 array with the columns OP, SLOT, A, B, C. Whatever the
-input holds, every read is checked against its row's end, and every step of a loop that input can
-ask for uses up at least one byte of the row (the plan refuses schemas where it would not).
+Opcodes and both loops share this file, because numba's cache on disk notices a change only in the
+file of the function itself: a constant or an inner loop changed elsewhere would go unnoticed.
+
+Opcodes are rows of an int64 array with the columns OP, SLOT, A, B, C. Whatever the input holds,
+every read is checked against its row's end, and every step of a loop that input can ask for uses up
+at least one byte of the row (the plan refuses schemas where it would not).
 """
 
 from __future__ import annotations
@@ -90,7 +92,8 @@ def _read_long(data: U8, pos: int, end: int) -> tuple[int, int]:
         if byte < _U128:
             break
         shift += _U7
-    return np.int64(value >> _U1) ^ -np.int64(value & _U1), pos
+    number: Any = np.int64(value >> _U1) ^ -np.int64(value & _U1)
+    return number, pos
 
 
 @compiled
@@ -275,7 +278,7 @@ def decode(
                     if pos >= end:
                         error = TRUNCATED
                         break
-                    value = np.int64(data[pos])
+                    value: Any = np.int64(data[pos])
                     if value > 1:
                         error = BAD_BOOLEAN
                         break
@@ -397,7 +400,7 @@ def decode(
                     pos = after
                     if count == 0:
                         break
-                    for k in range(count):
+                    for _ in range(count):
                         branch = 1 - a
                         if a >= 0:
                             branch, after = _read_long(data, pos, end)

@@ -1,10 +1,9 @@
-"""Compiles an Avro record schema, and the fields wanted of it, to a plan that ``codec.kernels`` runs.
+"""Compiles an Avro record schema, and the fields wanted of it, to a plan for ``codec.kernels``.
 
 Values of fields not wanted are checked and skipped, whatever their types (records, arrays, maps,
 unions, fixed). A wanted field is a scalar, an array of doubles or of strings, or a union of one of
 these with null. What else is wanted raises :class:`PlanUnsupported`; ``codec.columns`` then reads
-through fastavro. Two kinds of schema are refused on both ways, because hostile bytes would make a
-reader overflow its stack or loop for ever: recursive ones, and arrays whose items take no bytes.
+through fastavro.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from driftloop.kernel.codec import kernels as k
+from driftloop.kernel.codec.avro_types import Names, check_schema, nullable, type_of
 from driftloop.kernel.codec.blocks import I64
 from driftloop.kernel.errors import SchemaError
 from driftloop.kernel.schemas import Schema
@@ -101,7 +101,7 @@ def compile_plan(schema: Schema, wanted: Mapping[str, Want]) -> Plan:
     """
     fields = check_schema(schema, wanted)
     columns = resolve_columns(schema, wanted)
-    names = _Names()
+    names = Names()
     names.learn(schema.parsed)
     emitter = _Emitter(names)
     for name, node in fields:
@@ -121,7 +121,7 @@ def resolve_columns(
 ) -> dict[str, Column]:
     """Where each wanted field ends up. ``lenient``: one that a plan cannot express gets a column by
     what is wanted alone, of type ``any``, instead of raising :class:`PlanUnsupported`."""
-    names = _Names()
+    names = Names()
     names.learn(schema.parsed)
     types = dict(check_schema(schema, wanted))
     columns: dict[str, Column] = {}
@@ -139,39 +139,12 @@ def resolve_columns(
     return columns
 
 
-def check_schema(schema: Schema, wanted: Mapping[str, Want]) -> list[tuple[str, Any]]:
-    """The record's fields as (name, type). Raises :class:`SchemaError` (see the module)."""
-    node = schema.parsed
-    if not isinstance(node, Mapping) or node.get("type") not in ("record", "error"):
-        raise SchemaError(f"schema {schema.name!r} is no record")
-    fields = [(str(f["name"]), f["type"]) for f in node["fields"]]
-    lacking = [name for name in wanted if name not in dict(fields)]
-    if lacking:
-        raise SchemaError(
-            f"schema {schema.name!r} has no field {lacking[0]!r}; it has "
-            + ", ".join(repr(name) for name, _ in fields)
-        )
-    names = _Names()
-    names.learn(node)
-    names.least_bytes(node, ())
-    return fields
-
-
-def nullable(node: Any) -> tuple[int, Any]:
-    """The branch that is null (-1: none) and the other one's type, of a union of null and one."""
-    if isinstance(node, list) and len(node) == 2:
-        for branch in (0, 1):
-            if node[branch] in ("null", {"type": "null"}):
-                return branch, node[1 - branch]
-    return -1, node
-
-
 def _is_float(column: Column) -> bool:
     return column.type in ("double", "float")
 
 
 def _column(schema: Schema, name: str, node: Any, want: Want) -> tuple[Kind, str, tuple[str, ...]]:
-    kind = _type(node)
+    kind = type_of(node)
     whole = ("int", "long", "boolean")
     if want is Want.NUMBER and kind in ("double", "float", *whole):
         return Kind.NUMBER, kind, ()
@@ -183,93 +156,16 @@ def _column(schema: Schema, name: str, node: Any, want: Want) -> tuple[Kind, str
         return Kind.INTEGER, kind, tuple(node["symbols"])
     if kind == "array":
         item = node["items"]
-        if want is Want.NUMBERS and _type(item) == "double":
+        if want is Want.NUMBERS and type_of(item) == "double":
             return Kind.ARRAY, kind, ()
-        if want is Want.TEXTS and _type(nullable(item)[1]) == "string":
+        if want is Want.TEXTS and type_of(nullable(item)[1]) == "string":
             return Kind.ARRAY, kind, ()
     raise PlanUnsupported(f"field {name!r} of {schema.name!r} is {kind}, wanted as {want.value}")
 
 
-def _type(node: Any) -> str:
-    if isinstance(node, list):
-        return "union"
-    kind = node["type"] if isinstance(node, Mapping) else node
-    return str(kind) if isinstance(kind, str) else _type(kind)
-
-
-@dataclass(slots=True)
-class _Names:
-    """Named types, and what must be known of types before bytes are read."""
-
-    types: dict[str, Any] = field(default_factory=dict)
-
-    def learn(self, node: Any) -> None:
-        if isinstance(node, list):
-            for branch in node:
-                self.learn(branch)
-        elif isinstance(node, Mapping):
-            if "name" in node and "type" in node:
-                self.types[str(node["name"])] = node
-            for part in node.get("fields", ()):
-                self.learn(part["type"])
-            for key in ("items", "values"):
-                if key in node:
-                    self.learn(node[key])
-            if isinstance(node.get("type"), Mapping | list):
-                self.learn(node["type"])
-
-    def resolve(self, node: Any) -> Any:
-        """A name's definition; a type wrapped in an object of its own, unwrapped."""
-        while True:
-            if isinstance(node, str) and node in self.types:
-                node = self.types[node]
-            elif isinstance(node, Mapping) and isinstance(node["type"], Mapping | list):
-                node = node["type"]
-            elif isinstance(node, Mapping) and node["type"] in self.types:
-                node = self.types[node["type"]]
-            else:
-                return node
-
-    def least_bytes(self, node: Any, within: tuple[str, ...]) -> int:
-        """Of any value. Raises :class:`SchemaError` on recursion and on items of no bytes."""
-        node = self.resolve(node)
-        match _type(node):
-            case "union":
-                return 1 + min((self.least_bytes(branch, within) for branch in node), default=0)
-            case "record" | "error":
-                name = str(node["name"])
-                if name in within:
-                    raise SchemaError(
-                        f"record {name!r} contains itself; bytes that nest without end would crash"
-                        " a reader: use a schema without recursion"
-                    )
-                inside = (*within, name)
-                return sum(self.least_bytes(part["type"], inside) for part in node["fields"])
-            case "array":
-                if self.least_bytes(node["items"], within) == 0:
-                    raise SchemaError(
-                        "an array whose items take no bytes could claim any length: give its items"
-                        " a type that takes bytes"
-                    )
-                return 1
-            case "map":
-                self.least_bytes(node["values"], within)
-                return 1
-            case "double":
-                return 8
-            case "float":
-                return 4
-            case "fixed":
-                return int(node["size"])
-            case "null":
-                return 0
-            case _:
-                return 1
-
-
 @dataclass(slots=True)
 class _Emitter:
-    known: _Names
+    known: Names
     ops: list[list[int]] = field(default_factory=list)
     names: list[list[str]] = field(default_factory=list)
     jumps: list[int] = field(default_factory=list)
@@ -325,14 +221,14 @@ class _Emitter:
                 self._add(k.TEXT, column.slot, int(column.type == "string"))
             case _:
                 null, item = nullable(node["items"])
-                if _type(item) == "double":
+                if type_of(item) == "double":
                     self._add(k.NUMBERS, column.slot)
                 else:
                     self._add(k.TEXTS, column.slot, null)
 
     def _skip(self, node: Any) -> None:
         node = self.known.resolve(node)
-        kind = _type(node)
+        kind = type_of(node)
         match kind:
             case "null":
                 pass

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from driftloop.kernel.codec.blocks import F64, I32, I64, U8
+from driftloop.kernel.codec.blocks import F64, I32, I64, U8, U64
 from driftloop.kernel.codec.kernels import compiled
 
 _OFFSET, _PRIME = np.uint64(14695981039346656037), np.uint64(1099511628211)
@@ -17,7 +17,7 @@ _S8, _S16 = np.uint64(8), np.uint64(16)
 
 @compiled
 def _same(data: U8, a: int, b: int, length: int) -> bool:
-    for k in range(length):
+    for k in range(length):  # noqa: SIM110 - no generators in compiled code
         if data[a + k] != data[b + k]:
             return False
     return True
@@ -58,13 +58,20 @@ def code_slices(data: U8, at: I64, length: I64, codes: I32, first: I64, levels: 
                     used += 1
                     break
                 known = first[column, code]
-                if length[known, column] == count and _same(
-                    data, at[known, column], start, count
-                ):
+                if length[known, column] == count and _same(data, at[known, column], start, count):
                     codes[row, column] = code
                     break
                 place = (place + 1) & (size - 1)
         levels[column] = used
+
+
+@compiled
+def gather(flat: U64, at: I64, out: U64) -> None:
+    """Row by row as many words as ``out`` has columns, from ``at`` on; none of them may lie outside
+    ``flat``."""
+    for row in range(out.shape[0]):
+        for k in range(out.shape[1]):
+            out[row, k] = flat[at[row] + k]
 
 
 @compiled

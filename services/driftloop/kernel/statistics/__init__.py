@@ -1,1 +1,1 @@
-"""Order-free statistics: exact sums, counts, log-buckets, losses. Any split merges to equal bits."""
+"""Order-free statistics: exact sums, counts, log-buckets, losses. Any split merges alike."""

@@ -22,14 +22,14 @@ LIMBS = 68
 headroom for the number of values and the sign."""
 
 ADDS_PER_CARRY = 1024
-"""Additions a limb takes before carries must move: each adds less than 2**52, a limb has 63 bits."""
+"""Additions a limb takes before carries must move: each is below 2**52, a limb has 63 bits."""
 
 _UNIT = 1 << 1074
 _MAX_BYTES = LIMBS * 4
 _HEAD = 2
 
 
-@njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True, inline="always")
 def add_bits(limbs, bits):  # type: ignore[no-untyped-def]
     """Add one finite double, given as its int64 bits, to ``limbs`` (int64, shape (LIMBS,))."""
     exponent = (bits >> 52) & 0x7FF
@@ -50,7 +50,7 @@ def add_bits(limbs, bits):  # type: ignore[no-untyped-def]
         limbs[limb + 1] += high
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def carry(limbs):  # type: ignore[no-untyped-def]
     """Move carries up: all limbs but the last end in [0, 2**32)."""
     moved = 0
@@ -61,13 +61,13 @@ def carry(limbs):  # type: ignore[no-untyped-def]
     limbs[LIMBS - 1] += moved
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def _carry_all(limbs):  # type: ignore[no-untyped-def]
     for column in range(limbs.shape[0]):
         carry(limbs[column])
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def _add_matrix(limbs, bits):  # type: ignore[no-untyped-def]
     for column in range(bits.shape[1]):
         sums = limbs[column]

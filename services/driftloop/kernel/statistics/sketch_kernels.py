@@ -27,7 +27,7 @@ _SPREAD = 40503
 _LARGEST = float(np.finfo(np.float64).max)
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def _column_pass(  # type: ignore[no-untyped-def]
     column, first, counts, extremes, sums, squares, edges, bins, keys, tallies, used
 ):
@@ -81,7 +81,7 @@ def _column_pass(  # type: ignore[no-untyped-def]
     return row
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def numeric_pass(  # type: ignore[no-untyped-def]
     values,
     rows,
@@ -136,7 +136,7 @@ def numeric_pass(  # type: ignore[no-untyped-def]
     return values.shape[1], 0
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def insert_buckets(keys, tallies, indices, amounts):  # type: ignore[no-untyped-def]
     """Put (index, count) pairs into an empty bucket table that has room for them."""
     mask = len(keys) - 1

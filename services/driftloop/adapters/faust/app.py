@@ -1,0 +1,352 @@
+"""A Faust app that keeps a changelog-backed table beside one topic.
+
+What Faust does here: group membership and rebalances, fetching, the table's recovery from its
+changelog, producing. What it is not trusted with (faust-streaming 0.15.3):
+
+- Acknowledging. Streams ack in ``finally``, also when the work failed, and the offsets between two
+  records (transaction markers, compaction) pile up in its bookkeeping. The topic is therefore
+  declared with ``acks=False``, and offsets are committed here, after everything that was made of
+  the records has been acknowledged by the broker.
+- ``take()``. It acks on its own and keeps records across a rebalance. The agent only puts records
+  into a buffer, which a rebalance empties.
+- Writing the table through its mapping interface, which needs a current event and does not wait.
+  Entries are sent to the changelog, awaited, and then put into the table's store.
+- Restarting failed agents. A failure stops the app, uncommitted, and is raised by
+  :meth:`FaustTable.check`.
+
+Reads are uncommitted: records of aborted transactions are seen too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import shutil
+import tempfile
+import threading
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import faust
+from faust.types import TP
+
+from driftloop.adapters.faust.settings import app_settings
+from driftloop.kernel.errors import LogError, LogUnavailableError
+from driftloop.kernel.ports import Send, TopicPartition
+
+_log = logging.getLogger(__name__)
+
+_RAW = {
+    "key_type": bytes,
+    "value_type": bytes,
+    "key_serializer": "raw",
+    "value_serializer": "raw",
+}
+
+_BUFFERED = 1024
+"""Records taken from Faust ahead of the work."""
+
+_ACK_DEADLINE_S = 30.0
+_START_DEADLINE_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class TableRecord:
+    """One record of the topic."""
+
+    partition: int
+    offset: int
+    timestamp: int
+    """Kafka's, ms."""
+    key: bytes | None
+    value: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What is made of records: written first, then the table's entries, then the commit."""
+
+    sends: Sequence[Send] = ()
+    entries: Mapping[bytes, bytes | None] = field(default_factory=dict)
+    """Changes of the table; None deletes."""
+
+
+class TableWork(Protocol):
+    """The part that is not Faust. Called by one thread at a time; may block."""
+
+    def partition_of(self, key: bytes) -> int:
+        """The topic partition that a table entry belongs to."""
+        ...
+
+    def gained(self, partition: int, entries: Iterable[tuple[bytes, bytes]]) -> None:
+        """A partition came, with its entries of the table."""
+        ...
+
+    def lost(self, partition: int) -> None:
+        """A partition left."""
+        ...
+
+    def process(self, records: Sequence[TableRecord]) -> Work: ...
+
+    def on_time(self) -> Work:
+        """Called after every :meth:`process` and at least every tick."""
+        ...
+
+
+class FaustTable:
+    """Runs the app in a thread of its own, from :meth:`start` to :meth:`stop`."""
+
+    def __init__(
+        self,
+        work: TableWork,
+        *,
+        bootstrap: str,
+        group: str,
+        topic: str,
+        table: str,
+        partitions: int,
+        options: Mapping[str, str] | None = None,
+        tick_s: float = 0.1,
+    ) -> None:
+        """``group`` is Faust's app id; ``partitions`` are those of ``topic``."""
+        self._work = work
+        self._bootstrap = bootstrap
+        self._group = group
+        self._topic = topic
+        self._table_name = table
+        self._partitions = partitions
+        self._options = options or {}
+        self._tick_s = tick_s
+        self._thread = threading.Thread(target=self._run, name=f"faust {group}", daemon=True)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._started = threading.Event()
+        self._failure: BaseException | None = None
+        self._stopping = asyncio.Event()
+        self._arrived = asyncio.Event()
+        self._taken = asyncio.Event()
+        self._working = asyncio.Lock()
+        self._buffer: list[TableRecord] = []
+        self._epoch = 0
+        self._gained: set[int] = set()
+        self._positions: dict[int, int] = {}
+        self._ready = False
+
+    def start(self) -> None:
+        """Raises what the app failed of, if it cannot be built."""
+        self._thread.start()
+        if not self._started.wait(_START_DEADLINE_S):
+            raise LogUnavailableError(f"Faust app {self._group!r} did not start")
+        self.check()
+
+    def stop(self) -> None:
+        """Finish the work under way, commit it, leave the group. May be called twice."""
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop has closed by itself
+                self._loop.call_soon_threadsafe(self._stopping.set)
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def check(self) -> None:
+        """Raise the failure that stopped the app, if one did."""
+        if self._failure is not None:
+            raise self._failure
+
+    @property
+    def ready(self) -> bool:
+        """Whether partitions are assigned (or there are none for this member) and restored."""
+        return self._ready
+
+    @property
+    def busy(self) -> bool:
+        """Whether records are taken but not committed."""
+        return bool(self._buffer) or self._working.locked()
+
+    @property
+    def gained(self) -> frozenset[int]:
+        """The partitions whose entries are restored."""
+        return frozenset(self._gained)
+
+    def positions(self) -> Mapping[TopicPartition, int]:
+        """The offset after the last committed record, of the partitions where there was one."""
+        positions = dict(self._positions)
+        return {TopicPartition(self._topic, p): offset for p, offset in positions.items()}
+
+    @staticmethod
+    def changelog(group: str, table: str) -> str:
+        """The name Faust gives a table's changelog topic: made, compacted, before the start."""
+        return f"{group}-{table}-changelog"
+
+    # In the thread.
+
+    def _run(self) -> None:
+        directory = Path(tempfile.mkdtemp(prefix="driftloop-faust-"))
+        try:
+            asyncio.run(self._main(directory))
+        except BaseException as error:
+            self._failure = error
+        finally:
+            self._ready = False
+            self._started.set()
+            shutil.rmtree(directory, ignore_errors=True)
+
+    async def _main(self, directory: Path) -> None:
+        self._loop = asyncio.get_running_loop()
+        settings = app_settings(self._bootstrap, directory, self._options, self._partitions)
+        self._app: Any = faust.App(self._group, **settings)
+        topic = self._app.topic(self._topic, acks=False, **_RAW)
+        self._table: Any = self._app.Table(
+            self._table_name, partitions=self._partitions, store="memory://", key_type=bytes, value_type=bytes
+        )
+        self._app.agent(topic, name=f"{self._group}-{self._table_name}")(self._take)
+        self._app.on_partitions_revoked.connect(self._on_revoked, weak=False)
+        tasks = [
+            asyncio.create_task(coroutine)
+            for coroutine in (self._app_until_it_ends(), self._work_on(), self._stopping.wait())
+        ]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            self._stopping.set()
+            for task in done:
+                task.result()
+            await tasks[1]
+        finally:
+            self._ready = False
+            self._epoch += 1
+            await self._app.stop()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _app_until_it_ends(self) -> None:
+        await self._app.start()
+        self._started.set()
+        await self._app.wait_until_stopped()
+        if not self._stopping.is_set():
+            reason = self._app.crash_reason or LogError(f"Faust app {self._group!r} ended")
+            raise reason
+
+    async def _take(self, stream: Any) -> None:
+        async for event in stream.events():
+            message = event.message
+            record = TableRecord(
+                message.partition,
+                message.offset,
+                int(message.timestamp * 1000),
+                message.key,
+                message.value,
+            )
+            epoch = self._epoch
+            while len(self._buffer) >= _BUFFERED:
+                self._taken.clear()
+                await self._taken.wait()
+            if epoch == self._epoch:
+                self._buffer.append(record)
+                self._arrived.set()
+
+    async def _on_revoked(self, app: Any, revoked: Any, **arguments: Any) -> None:
+        """Finish the work under way, which still belongs to this member; drop the rest."""
+        self._ready = False
+        self._epoch += 1
+        self._buffer.clear()
+        self._taken.set()
+        async with self._working:
+            for partition in sorted(self._gained):
+                await self._blocking(self._work.lost, partition)
+            self._gained.clear()
+            self._positions.clear()
+
+    async def _work_on(self) -> None:
+        while not self._stopping.is_set():
+            await _first(self._arrived.wait(), self._stopping.wait(), timeout=self._tick_s)
+            self._arrived.clear()
+            async with self._working:
+                if self._app.tables.actives_ready and not self._app.rebalancing:
+                    await self._step()
+
+    async def _step(self) -> None:
+        epoch = self._epoch
+        await self._gain()
+        records, self._buffer = self._buffer, []
+        self._taken.set()
+        if records:
+            await self._carry_out(await self._blocking(self._work.process, records))
+        await self._carry_out(await self._blocking(self._work.on_time))
+        positions = {record.partition: record.offset + 1 for record in records}
+        if positions and await self._commit(positions) and epoch == self._epoch:
+            self._positions.update(positions)
+        self._ready = epoch == self._epoch
+
+    async def _gain(self) -> None:
+        assigned = {
+            tp.partition for tp in self._app.consumer.assignment() if tp.topic == self._topic
+        }
+        store = self._table.data.data
+        for key in [k for k in store if self._work.partition_of(k) not in assigned]:
+            del store[key]
+        for partition in sorted(assigned - self._gained):
+            entries = [(k, v) for k, v in store.items() if self._work.partition_of(k) == partition]
+            await self._blocking(self._work.gained, partition, entries)
+            self._gained.add(partition)
+            _log.info("%s/%d: restored %d entries", self._topic, partition, len(entries))
+
+    async def _carry_out(self, work: Work) -> None:
+        """In this order: what a table says was written must have been."""
+        acknowledgements = []
+        for send in work.sends:
+            topic = self._app.topic(send.topic, **_RAW)
+            for key, value in zip(send.keys, send.values, strict=True):
+                sent = await topic.send(key=key, value=value, partition=send.partition, force=True)
+                acknowledgements.append(sent)
+        await self._acknowledged(acknowledgements)
+        changelog = self._table.changelog_topic
+        acknowledgements = [
+            await changelog.send(
+                key=key,
+                value=value,
+                partition=self._work.partition_of(key),
+                key_serializer="raw",
+                value_serializer="raw",
+                force=True,
+            )
+            for key, value in work.entries.items()
+        ]
+        await self._acknowledged(acknowledgements)
+        store = self._table.data.data
+        for key, value in work.entries.items():
+            if value is None:
+                store.pop(key, None)
+            else:
+                store[key] = value
+
+    async def _acknowledged(self, sent: Sequence[Awaitable[Any]]) -> None:
+        if not sent:
+            return
+        try:
+            await asyncio.wait_for(asyncio.gather(*sent), _ACK_DEADLINE_S)
+        except TimeoutError as error:
+            raise LogUnavailableError(
+                f"Kafka did not acknowledge {len(sent)} records of {self._group!r} "
+                f"in {_ACK_DEADLINE_S:g} s"
+            ) from error
+
+    async def _commit(self, positions: Mapping[int, int]) -> bool:
+        """Whether it was done: not when a rebalance came between."""
+        offsets = {TP(self._topic, p): offset for p, offset in positions.items()}
+        committed: bool = await self._app.consumer._commit(offsets)
+        return committed
+
+    async def _blocking(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(None, function, *arguments)
+
+
+async def _first(*coroutines: Coroutine[Any, Any, Any], timeout: float) -> None:
+    """Wait for one of them, at most ``timeout`` s."""
+    tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
+    try:
+        await asyncio.wait(tasks, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()

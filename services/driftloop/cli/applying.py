@@ -1,0 +1,140 @@
+"""Declaring a model: the file checked, its topics made, the declaration published."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from driftloop.cli.control import read_catalog, read_records
+from driftloop.kernel.codec.records import codec
+from driftloop.kernel.declaration import Declaration
+from driftloop.kernel.declaration_toml import parse_declaration, schema_path
+from driftloop.kernel.errors import ConfigurationError, DeclarationError
+from driftloop.kernel.ports import Log, Send
+from driftloop.kernel.records import ModelRecord
+from driftloop.kernel.topics import ControlTopics, ModelTopics
+from driftloop.models.parameters import check_parameters
+
+_FLUSH_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class DeclaredModel:
+    """A declaration that was found right, and the texts it was made of."""
+
+    declaration: Declaration
+    text: str
+    event_schema: str
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What applying did."""
+
+    record: ModelRecord
+    """The declaration in force."""
+    changed: bool
+    """False where the very same declaration was in force already."""
+    made: tuple[str, ...]
+    """Topics of the model that did not exist."""
+
+
+def load_declaration(path: Path) -> DeclaredModel:
+    """Read and check a declaration's file and the schema it names.
+
+    Raises :class:`DeclarationError` with every problem, and :class:`ConfigurationError` for a
+    file that cannot be read.
+    """
+    text = _read(path, "the declaration")
+    named = schema_path(text, source=str(path))
+    schema_file = path.parent / named
+    try:
+        schema = _read(schema_file, "the events' schema")
+    except ConfigurationError as error:
+        line = next(
+            (n for n, row in enumerate(text.splitlines(), 1) if named in row and "schema" in row), 0
+        )
+        raise DeclarationError(str(path), [(line, f"schema in [events]: {error}")]) from error
+    declaration = parse_declaration(
+        text, source=str(path), event_schema=schema, check_candidate=check_parameters
+    )
+    return DeclaredModel(declaration, text, schema)
+
+
+def apply_declaration(
+    log: Log, topics: ControlTopics, model: DeclaredModel, *, who: str, now: int
+) -> Applied:
+    """Make the control topics and the model's, and publish the declaration; written when this
+    returns.
+
+    ``now`` is processing time, ms. Raises :class:`ConfigurationError` where a topic of the model
+    exists with another number of partitions, or is another model's. Applying the same again
+    changes nothing.
+    """
+    declaration = model.declaration
+    log.ensure_topics(topics.specs())
+    _check_others(log, topics, declaration)
+    made = _make_topics(log, declaration)
+    known = {record.name: record for record in read_records(log, ModelRecord, topics.models)}
+    in_force = known.get(declaration.name)
+    if (
+        in_force is not None
+        and in_force.declaration == model.text
+        and in_force.event_schema == model.event_schema
+    ):
+        return Applied(in_force, changed=False, made=made)
+    record = ModelRecord(declaration.name, model.text, model.event_schema, who, now)
+    producer = log.producer("apply")
+    try:
+        producer.send(
+            Send(
+                topics.models,
+                [record.name.encode()],
+                [codec(ModelRecord).encode(record)],
+                topics.partition(record.name),
+            )
+        )
+        producer.flush(_FLUSH_S)
+    finally:
+        producer.close()
+    return Applied(record, changed=True, made=made)
+
+
+def _make_topics(log: Log, declaration: Declaration) -> tuple[str, ...]:
+    """All four have equally many partitions: partition p of one is joined with p of another."""
+    specs = declaration.topics.specs(declaration.partitions)
+    have = {spec.name: log.partitions(spec.name) for spec in specs}
+    for topic, count in have.items():
+        if count and count != declaration.partitions:
+            raise ConfigurationError(
+                f"topic {topic!r} exists with {count} partitions, but model {declaration.name!r} "
+                f"declares {declaration.partitions}, and its four topics must have equally many: "
+                f"write partitions = {count} in [model], or name another topic in [topics]"
+            )
+    log.ensure_topics(specs)
+    return tuple(topic for topic, count in have.items() if count == 0)
+
+
+def _check_others(log: Log, topics: ControlTopics, declaration: Declaration) -> None:
+    mine = _names(declaration.topics)
+    for other in read_catalog(log, topics).models.values():
+        shared = sorted(mine & _names(other.topics))
+        if other.name != declaration.name and shared:
+            raise ConfigurationError(
+                f"topic {shared[0]!r} belongs to model {other.name!r} already: name another one "
+                f"for model {declaration.name!r} in [topics]"
+            )
+
+
+def _names(topics: ModelTopics) -> set[str]:
+    return {getattr(topics, item.name) for item in fields(topics)}
+
+
+def _read(path: Path, what: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ConfigurationError(f"{what} {path} cannot be read: {reason}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{what} {path} is not UTF-8: {error}") from error

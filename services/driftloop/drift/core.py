@@ -1,0 +1,186 @@
+"""Alerts from windows, within a budget of false ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from driftloop.drift.alerts import cloud_event_headers
+from driftloop.drift.freshness import Freshness
+from driftloop.drift.observations import Watch, observe, watch
+from driftloop.drift.track import Track
+from driftloop.kernel.catalog import Catalog
+from driftloop.kernel.codec.records import codec
+from driftloop.kernel.deadletters import dead_letter
+from driftloop.kernel.decisions import (
+    Outbox,
+    UsedWindows,
+    declared,
+    horizon_of,
+    read_records,
+)
+from driftloop.kernel.declaration import AlertPolicy
+from driftloop.kernel.entries import Entries
+from driftloop.kernel.errors import DecodeError
+from driftloop.kernel.ports import RecordBatch, TopicPartition
+from driftloop.kernel.processor import Outputs
+from driftloop.kernel.records import Alert, AlertKind, Stream, Version, Window
+
+SERVICE = "drift"
+
+
+@dataclass(slots=True)
+class _Model:
+    """All that is kept of one model. Predictions and outcomes are watched apart, each in its own
+    order, so that how the two interleave decides nothing."""
+
+    tracks: dict[Stream, Track]
+    used: dict[Stream, UsedWindows]
+    freshness: Freshness
+
+
+class DriftCore:
+    """Reads ``windows``, writes ``alerts`` (key: the model).
+
+    What is tested and what the budget promises: ``drift.shiryaev``, ``drift.detectors``. A window
+    counts once, in the first revision seen. Version 0 has no reference, so only its stream's
+    freshness is watched.
+    """
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+        self._entries = Entries()
+        self._models: dict[str, _Model] = {}
+        self._watches: dict[tuple[Stream, str, int], tuple[Version, AlertPolicy, Watch]] = {}
+
+    def process(self, batch: RecordBatch) -> Outputs:
+        """Raises :class:`ControlBehindError` before any change."""
+        topics = self._catalog.topics
+        if batch.topic != topics.windows:
+            raise ValueError(f"drift does not read {batch.topic!r}")
+        found, letters = read_records(SERVICE, Window, batch, topics)
+        for _, window in found:
+            declared(self._catalog, window.model)
+            if window.version > 0:
+                self._catalog.version(window.model, window.version)
+        outbox = Outbox()
+        for row, window in found:
+            try:
+                for alert in self._window(window, batch.timestamps[row]):
+                    self._send(alert, outbox)
+            except DecodeError as error:
+                letters.append(dead_letter(SERVICE, batch, row, error))
+        return outbox.outputs(letters)
+
+    def on_time(self, now: int) -> Outputs:
+        """Staleness only: processing time decides that alert, and nothing else."""
+        outbox = Outbox()
+        for name in sorted(self._models):
+            declaration = self._catalog.models.get(name)
+            if declaration is None:
+                continue
+            alert = self._models[name].freshness.look(now, declaration.alerts.stale_after)
+            if alert is not None:
+                self._send(alert, outbox)
+        return outbox.outputs()
+
+    def commit_due(self, now: int) -> bool:
+        return True
+
+    def flush(self) -> Outputs:
+        return Outputs()
+
+    def snapshot(self) -> Mapping[str, bytes | None]:
+        return self._entries.changes()
+
+    def restore(self, source: TopicPartition, entries: Mapping[str, bytes]) -> None:
+        if source.topic != self._catalog.topics.windows:
+            return
+        self.drop(source)
+        for name in self._entries.load(entries):
+            model = self._model(name)
+            for entry, value in self._entries.read(name):
+                part, _, rest = entry.partition("/")
+                if part == "freshness":
+                    model.freshness.load(value)
+                elif part == "used":
+                    stream, _, window = rest.partition("/")
+                    model.used[Stream(stream)].load(window, value)
+                else:
+                    model.tracks[Stream(part)].load(rest, value)
+
+    def drop(self, source: TopicPartition) -> None:
+        topics = self._catalog.topics
+        if source.topic != topics.windows:
+            return
+        self._entries.forget(lambda model: topics.partition(model) == source.partition)
+        for model in [m for m in self._models if topics.partition(m) == source.partition]:
+            del self._models[model]
+
+    def open_alerts(self) -> Mapping[str, list[Alert]]:
+        """Model to its open alerts with their newest evidence, for whoever shows them."""
+        out: dict[str, list[Alert]] = {}
+        for name, model in self._models.items():
+            alerts = [a for track in model.tracks.values() for a in track.open_alerts()]
+            if model.freshness.alert is not None:
+                alerts.append(model.freshness.alert)
+            out[name] = alerts
+        return out
+
+    def _window(self, window: Window, written: int) -> list[Alert]:
+        declaration = declared(self._catalog, window.model)
+        policy = declaration.alerts
+        watched, values = None, None
+        if window.version > 0:
+            version = self._catalog.version(window.model, window.version)
+            watched = self._watch(window.stream, version, policy)
+            values = observe(window, version.profile)
+        model = self._model(window.model)
+        out = []
+        if window.stream is Stream.PREDICTIONS:
+            alert = model.freshness.seen(window, written)
+            if alert is not None:
+                out.append(alert)
+        if model.used[window.stream].claim(window, horizon_of(declaration)):
+            track = model.tracks[window.stream]
+            out += track.take(window, watched, values, lambda kind: _floor(kind, policy))
+        return out
+
+    def _watch(self, stream: Stream, version: Version, policy: AlertPolicy) -> Watch:
+        key = (stream, version.model, version.version)
+        known = self._watches.get(key)
+        if known is None or known[0] is not version or known[1] is not policy:
+            known = (version, policy, watch(version.profile, stream, policy))
+            self._watches[key] = known
+        return known[2]
+
+    def _send(self, alert: Alert, outbox: Outbox) -> None:
+        topics = self._catalog.topics
+        outbox.add(
+            topics.alerts,
+            topics.partition(alert.model),
+            alert.model,
+            codec(Alert).encode(alert),
+            cloud_event_headers(alert),
+        )
+
+    def _model(self, name: str) -> _Model:
+        if name not in self._models:
+            self._models[name] = _Model(
+                tracks={s: Track(self._entries, name, str(s)) for s in Stream},
+                used={s: UsedWindows(self._entries, name, str(s)) for s in Stream},
+                freshness=Freshness(self._entries, name),
+            )
+        return self._models[name]
+
+
+def _floor(kind: AlertKind, policy: AlertPolicy) -> float:
+    match kind:
+        case AlertKind.DATA_DRIFT | AlertKind.PREDICTION_DRIFT:
+            return policy.psi_floor
+        case AlertKind.CONCEPT_DRIFT:
+            return policy.loss_floor
+        case AlertKind.MISSING_VALUES:
+            return policy.missing_floor
+        case AlertKind.STALE:
+            return float(policy.stale_after)

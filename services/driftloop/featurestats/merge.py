@@ -1,0 +1,184 @@
+"""The merge stage: partials in, closed and revised windows out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from driftloop.featurestats.merged import MergedStream
+from driftloop.featurestats.sketch import SERVICE
+from driftloop.kernel import metrics
+from driftloop.kernel.catalog import Catalog
+from driftloop.kernel.codec.records import codec
+from driftloop.kernel.deadletters import dead_letter
+from driftloop.kernel.errors import DecodeError
+from driftloop.kernel.metrics import Meter, NullMeter
+from driftloop.kernel.ports import RecordBatch, Send, TopicPartition
+from driftloop.kernel.processor import ControlBehindError, Outputs
+from driftloop.kernel.reasons import Reason
+from driftloop.kernel.records import DeadLetter, Partial, Stream, Window
+
+
+class MergeCore:
+    """Every model's windows. Pure: partials, publications and processing time come in.
+
+    What is in a window depends on the partials alone; processing time decides when it closes (for
+    how long an idle source partition is waited for).
+    """
+
+    def __init__(
+        self, catalog: Catalog, *, idle_after_ms: int = 5_000, meter: Meter | None = None
+    ) -> None:
+        self._catalog = catalog
+        self._idle_after = idle_after_ms
+        self._meter = meter or NullMeter()
+        self._streams: dict[tuple[str, Stream], MergedStream] = {}
+
+    def knows(self, partial: Partial) -> bool:
+        """Whether the partial's model is declared; if not, the control topics are behind."""
+        return partial.model in self._catalog.models
+
+    def merge(self, partial: Partial, now: int) -> list[Window]:
+        """Take in a partial. Returns the windows that its watermark closes, in order; what it
+        changes in windows closed before comes with the next :meth:`on_time`."""
+        stream = self._stream(partial.model, partial.stream)
+        lost = stream.add(partial, now)
+        if lost:
+            self._meter.add(metrics.TOO_LATE_ROWS, lost, partial.model, partial.stream)
+        return self._measured(stream.close(now))
+
+    def on_time(self, now: int) -> list[Window]:
+        """Windows closed because source partitions are idle, and revisions."""
+        windows: list[Window] = []
+        for name in sorted(self._streams):
+            stream = self._stream(*name)
+            windows += stream.close(now)
+            windows += stream.revise()
+        return self._measured(windows)
+
+    def published(self, window: Window) -> None:
+        """The window is on the windows topic already."""
+        self._stream(window.model, window.stream).published(window)
+
+    def entries(self) -> Mapping[bytes, bytes | None]:
+        """State entries changed since the last call; None deletes. A key begins ``MODEL/``."""
+        changed: dict[bytes, bytes | None] = {}
+        for stream in self._streams.values():
+            changed.update(stream.changes())
+        return changed
+
+    def restore(self, entries: Iterable[tuple[bytes, bytes]]) -> None:
+        """Take over entries. Raises :class:`DecodeError`, and :class:`ControlBehindError` where
+        their model is not declared yet."""
+        for key, value in entries:
+            try:
+                model, stream, name = key.decode().split("/", 2)
+                self._stream(model, Stream(stream)).restore(name, value)
+            except ValueError as error:
+                raise DecodeError(Reason.MALFORMED, f"state entry {key!r}: {error}") from error
+
+    def drop(self, control_partition: int) -> None:
+        """Forget the models of one control partition: it left."""
+        topics = self._catalog.topics
+        for model, stream in list(self._streams):
+            if topics.partition(model) == control_partition:
+                del self._streams[model, stream]
+
+    def _stream(self, model: str, stream: Stream) -> MergedStream:
+        declaration = self._catalog.models.get(model)
+        if declaration is None:
+            raise ControlBehindError(f"model {model!r} is not declared yet")
+        found = self._streams.get((model, stream))
+        if found is None:
+            found = MergedStream(model, stream, declaration.windows, self._idle_after)
+            self._streams[model, stream] = found
+        found.policy = declaration.windows
+        return found
+
+    def _measured(self, windows: list[Window]) -> list[Window]:
+        for window in windows:
+            labels = (window.model, str(window.stream))
+            revised = "yes" if window.revision else "no"
+            self._meter.add(metrics.WINDOWS, 1, *labels, revised)
+            if not window.revision:
+                self._meter.add(metrics.WINDOW_ROWS, window.rows, *labels)
+            self._meter.set(metrics.EVENT_TIME, window.watermark / 1000, *labels)
+        return windows
+
+
+class MergeProcessor:
+    """The merge stage behind the runner's core protocol: for the loop in one process."""
+
+    def __init__(self, core: MergeCore, catalog: Catalog) -> None:
+        self._core = core
+        self._catalog = catalog
+        self._waiting: list[Partial] = []
+
+    def process(self, batch: RecordBatch) -> Outputs:
+        partials, letters = decode_partials(batch)
+        for partial in partials:
+            if not self._core.knows(partial):
+                raise ControlBehindError(f"model {partial.model!r} is not declared yet")
+        self._waiting += partials
+        return Outputs(dead_letters=letters)
+
+    def on_time(self, now: int) -> Outputs:
+        """Merges what was processed: idleness needs the time."""
+        windows: list[Window] = []
+        for partial in self._waiting:
+            windows += self._core.merge(partial, now)
+        self._waiting.clear()
+        windows += self._core.on_time(now)
+        return Outputs(window_sends(self._catalog, windows))
+
+    def commit_due(self, now: int) -> bool:
+        return True
+
+    def flush(self) -> Outputs:
+        return Outputs()
+
+    def snapshot(self) -> Mapping[str, bytes | None]:
+        return {key.decode(): value for key, value in self._core.entries().items()}
+
+    def restore(self, source: TopicPartition, entries: Mapping[str, bytes]) -> None:
+        self.drop(source)
+        self._core.restore((key.encode(), value) for key, value in entries.items())
+
+    def drop(self, source: TopicPartition) -> None:
+        topics = self._catalog.topics
+        self._waiting = [
+            partial
+            for partial in self._waiting
+            if topics.partition(partial.model) != source.partition
+        ]
+        self._core.drop(source.partition)
+
+    def state_scope(self, source: TopicPartition) -> tuple[int, str]:
+        """A control partition's state is all of the changelog partition of the same number."""
+        return source.partition, ""
+
+
+def decode_partials(batch: RecordBatch) -> tuple[Sequence[Partial], Sequence[DeadLetter]]:
+    """The partials of a batch of the partials topic, and what is none."""
+    partials: list[Partial] = []
+    letters: list[DeadLetter] = []
+    decode = codec(Partial).decode
+    for row, value in enumerate(batch.values):
+        try:
+            partials.append(decode(value))
+        except DecodeError as error:
+            letters.append(dead_letter(SERVICE, batch, row, error))
+    return partials, letters
+
+
+def window_sends(catalog: Catalog, windows: Sequence[Window]) -> list[Send]:
+    """Windows as records of the windows topic, in order."""
+    encode = codec(Window).encode
+    return [
+        Send(
+            catalog.topics.windows,
+            [window.model.encode()],
+            [encode(window)],
+            catalog.topics.partition(window.model),
+        )
+        for window in windows
+    ]

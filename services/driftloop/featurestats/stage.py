@@ -1,0 +1,245 @@
+"""The merge stage on Faust: what its table holds, and what it must know before it goes on."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeVar
+
+from driftloop.adapters.faust import FaustTable, TableRecord, Work
+from driftloop.featurestats.merge import MergeCore, decode_partials, window_sends
+from driftloop.featurestats.sketch import SERVICE
+from driftloop.kernel import metrics
+from driftloop.kernel.catalog import Catalog
+from driftloop.kernel.codec.records import codec
+from driftloop.kernel.errors import DecodeError, LogUnavailableError
+from driftloop.kernel.metrics import Meter, NullMeter
+from driftloop.kernel.ports import Clock, Log, RecordBatch, Send, TopicPartition, TopicSpec
+from driftloop.kernel.processor import ControlBehindError
+from driftloop.kernel.records import DeadLetter, Window
+from driftloop.kernel.topics import ControlTopics
+
+_log = logging.getLogger(__name__)
+
+_TABLE = "windows"
+_CATALOG_DEADLINE_S = 60.0
+_CATALOG_POLL_S = 0.05
+
+T = TypeVar("T")
+
+
+def merge_group(topics: ControlTopics) -> str:
+    """The stage's consumer group, which is also its Faust app id."""
+    return f"{topics.prefix}{SERVICE}-merge"
+
+
+def merge_changelog(topics: ControlTopics) -> TopicSpec:
+    """The changelog topic of the stage's table."""
+    name = FaustTable.changelog(merge_group(topics), _TABLE)
+    return TopicSpec(name, topics.partitions, {"cleanup.policy": "compact"})
+
+
+class MergeWork:
+    """What Faust hands on to the merge core, partition by control partition.
+
+    The catalog is kept up by another thread of the process; where it is behind, this one waits.
+    """
+
+    def __init__(
+        self, core: MergeCore, catalog: Catalog, log: Log, clock: Clock, meter: Meter
+    ) -> None:
+        self._core = core
+        self._catalog = catalog
+        self._topics = catalog.topics
+        self._log = log
+        self._clock = clock
+        self._meter = meter
+        self._stopped = threading.Event()
+        self.starts: dict[int, int] = {}
+        """The committed offset of each partition when it came."""
+
+    def stop(self) -> None:
+        """Wait for nothing any more."""
+        self._stopped.set()
+
+    def partition_of(self, key: bytes) -> int:
+        return self._topics.partition(key.split(b"/", 1)[0].decode())
+
+    def gained(self, partition: int, entries: Iterable[tuple[bytes, bytes]]) -> None:
+        """Restore the table's entries, and take note of the windows that are on their topic
+        already: the table may not have learnt of the last of them."""
+        known = list(entries)
+
+        def restore() -> None:
+            self._core.drop(partition)
+            self._core.restore(known)
+            for window in self._windows(partition):
+                self._core.published(window)
+
+        self._when_catalog_is_there(restore)
+        source = TopicPartition(self._topics.partials, partition)
+        committed = self._log.committed(merge_group(self._topics), [source.topic])
+        start = committed.get(source)
+        if start is None:
+            start = self._log.start_offsets([source.topic]).get(source, 0)
+        self.starts[partition] = start
+
+    def lost(self, partition: int) -> None:
+        self._core.drop(partition)
+        self.starts.pop(partition, None)
+
+    def process(self, records: Sequence[TableRecord]) -> Work:
+        sends: list[Send] = []
+        windows: list[Window] = []
+        for batch in self._batches(records):
+            partials, letters = decode_partials(batch)
+            sends += map(self._letter, letters)
+            for partial in partials:
+
+                def known(model: str = partial.model) -> None:
+                    if model not in self._catalog.models:
+                        raise ControlBehindError(f"model {model!r} is not declared yet")
+
+                self._when_catalog_is_there(known)
+                windows += self._core.merge(partial, self._clock.now())
+        self._meter.add(metrics.CONSUMED, len(records), self._topics.partials)
+        return self._work(sends, windows)
+
+    def on_time(self) -> Work:
+        return self._work([], self._core.on_time(self._clock.now()))
+
+    def _work(self, sends: list[Send], windows: list[Window]) -> Work:
+        if windows:
+            self._meter.add(metrics.PRODUCED, len(windows), self._topics.windows)
+        return Work([*sends, *window_sends(self._catalog, windows)], self._core.entries())
+
+    def _batches(self, records: Sequence[TableRecord]) -> Iterable[RecordBatch]:
+        for partition in sorted({record.partition for record in records}):
+            own = [record for record in records if record.partition == partition]
+            yield RecordBatch(
+                self._topics.partials,
+                partition,
+                [record.offset for record in own],
+                [record.timestamp for record in own],
+                [record.key for record in own],
+                [record.value for record in own],
+            )
+
+    def _letter(self, letter: DeadLetter) -> Send:
+        self._meter.add(metrics.DEAD_LETTERS, 1, letter.topic, letter.reason)
+        return Send(
+            self._topics.dead_letters,
+            [letter.topic.encode()],
+            [codec(DeadLetter).encode(letter)],
+            self._topics.partition(letter.topic),
+        )
+
+    def _windows(self, partition: int) -> Iterable[Window]:
+        source = TopicPartition(self._topics.windows, partition)
+        end = self._log.end_offsets([source.topic]).get(source, 0)
+        start = self._log.start_offsets([source.topic]).get(source, 0)
+        for batch in self._log.read(source, start, end):
+            for row, value in enumerate(batch.values):
+                try:
+                    yield codec(Window).decode(value)
+                except DecodeError as error:
+                    self._meter.add(metrics.BAD_CONTROL, 1, source.topic)
+                    _log.error("%s/%d offset %d: %s", *source, batch.offsets[row], error)
+
+    def _when_catalog_is_there(self, action: Callable[[], T]) -> T:
+        deadline = self._clock.monotonic() + _CATALOG_DEADLINE_S
+        while True:
+            try:
+                return action()
+            except ControlBehindError as error:
+                if self._stopped.wait(_CATALOG_POLL_S):
+                    raise
+                if self._clock.monotonic() > deadline:
+                    raise LogUnavailableError(f"merging windows: {error}") from error
+
+
+class MergeStage:
+    """Merges windows in a thread of its own, from :meth:`start` to :meth:`stop`."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        log: Log,
+        clock: Clock,
+        *,
+        bootstrap: str,
+        options: Mapping[str, str] | None = None,
+        idle_after_ms: int = 30_000,
+        meter: Meter | None = None,
+    ) -> None:
+        self._topics = catalog.topics
+        self._log = log
+        used = meter or NullMeter()
+        core = MergeCore(catalog, idle_after_ms=idle_after_ms, meter=used)
+        self._work = MergeWork(core, catalog, log, clock, used)
+        self._faust = FaustTable(
+            self._work,
+            bootstrap=bootstrap,
+            group=merge_group(self._topics),
+            topic=self._topics.partials,
+            table=_TABLE,
+            partitions=self._topics.partitions,
+            options=options,
+        )
+        self._passed: dict[TopicPartition, tuple[int, int]] = {}
+        """Faust's position, and the one found to follow it."""
+
+    def start(self) -> None:
+        """Make the changelog topic and join the group. The catalog must be kept up meanwhile."""
+        self._log.ensure_topics([merge_changelog(self._topics)])
+        self._faust.start()
+
+    def stop(self) -> None:
+        """Commit what is under way and leave the group. May be called twice."""
+        self._work.stop()
+        self._faust.stop()
+
+    def check(self) -> None:
+        """Raise the failure that stopped the stage, if one did: nothing of it was committed."""
+        self._faust.check()
+
+    @property
+    def ready(self) -> bool:
+        """Whether partitions are assigned and their windows restored."""
+        return self._faust.ready
+
+    @property
+    def busy(self) -> bool:
+        """Whether partials are read but not committed."""
+        return self._faust.busy
+
+    def positions(self) -> Mapping[TopicPartition, int]:
+        """The next partial to be read per assigned partition, transaction markers passed over."""
+        positions = {
+            TopicPartition(self._topics.partials, partition): offset
+            for partition, offset in dict(self._work.starts).items()
+            if partition in self._faust.gained
+        }
+        positions.update(
+            {s: offset for s, offset in self._faust.positions().items() if s in positions}
+        )
+        ends = self._log.end_offsets([self._topics.partials])
+        return {s: self._past_markers(s, offset, ends[s]) for s, offset in positions.items()}
+
+    def lag(self) -> int:
+        """Partials not merged yet (transaction markers between them count too)."""
+        ends = self._log.end_offsets([self._topics.partials])
+        return sum(ends[s] - min(ends[s], offset) for s, offset in self.positions().items())
+
+    def _past_markers(self, source: TopicPartition, offset: int, end: int) -> int:
+        """Faust's position stands at the last record; only the log tells what follows it."""
+        known = self._passed.get(source)
+        base = offset
+        if known is not None and known[0] == base:
+            offset = known[1]
+        if offset < end:
+            following = next(iter(self._log.read(source, offset, end)), None)
+            offset = end if following is None else following.offsets[0]
+            self._passed[source] = (base, offset)
+        return offset

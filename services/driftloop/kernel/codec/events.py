@@ -1,0 +1,157 @@
+"""The user's events, in batches, to columns: decoded, checked, rejected where they are wrong."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from driftloop.kernel.codec.avro_types import check_schema, is_optional
+from driftloop.kernel.codec.blocks import F64, I32, I64, Categories, EventBlock, Features, Rejected
+from driftloop.kernel.codec.categories import categories_of_slices, codes_of_integers
+from driftloop.kernel.codec.columns import ColumnReader, Columns
+from driftloop.kernel.codec.faults import Faults, check_ids, check_times, ids_of
+from driftloop.kernel.codec.json_rows import JsonField, JsonReader
+from driftloop.kernel.codec.plan import Column, Kind, Want
+from driftloop.kernel.codec.slice_kernels import first_outside
+from driftloop.kernel.declaration import Declaration, Format
+from driftloop.kernel.errors import SchemaError
+from driftloop.kernel.reasons import Reason
+
+
+@dataclass(frozen=True, slots=True)
+class _Limits:
+    lowest: F64
+    highest: F64
+
+
+class EventDecoder:
+    """Decodes the events of one declaration.
+
+    Avro: single-object encoding with the fingerprint of the declared schema. JSON: objects; a field
+    that is null is missing, and so is one left out where the schema lets it be null or gives it a
+    default. Raises :class:`SchemaError` when the schema lacks a declared field, or no reader may
+    follow it.
+    """
+
+    def __init__(self, declaration: Declaration) -> None:
+        self.declaration = declaration
+        events = declaration.events
+        wanted: dict[str, Want] = {part.name: Want.NUMBER for part in declaration.numeric}
+        # A number that is the event time too is read as an integer, and copied from there.
+        wanted[events.time] = Want.INTEGER
+        for part in declaration.categorical:
+            wanted[part.name] = Want.TEXT
+        wanted[events.id] = Want.TEXT
+        if wanted[events.time] is not Want.INTEGER:
+            raise SchemaError(
+                f"field {events.time!r} is the event time; it cannot be the id or a category too"
+            )
+        self._reader: ColumnReader | JsonReader
+        if events.format is Format.AVRO:
+            self._reader = ColumnReader(events.schema, wanted)
+        else:
+            check_schema(events.schema, wanted)
+            self._reader = JsonReader(self._json_fields(wanted))
+        columns = self._reader.columns
+        self._id, self._time = columns[events.id], columns[events.time]
+        self._numeric = [columns[part.name] for part in declaration.numeric]
+        self._categorical = [columns[part.name] for part in declaration.categorical]
+        if any(column.kind is Kind.SLICE for column in self._numeric):
+            raise SchemaError("the id or a categorical feature cannot be a numeric feature too")
+        # So infinities are outside, whatever was declared.
+        most = sys.float_info.max
+        self._limits = _Limits(
+            np.array([max(part.lowest, -most) for part in declaration.numeric], np.float64),
+            np.array([min(part.highest, most) for part in declaration.numeric], np.float64),
+        )
+
+    def decode(self, values: Sequence[bytes | None]) -> tuple[EventBlock, list[Rejected]]:
+        """The events of a batch, and its other rows in ascending order. Never raises."""
+        decoded = self._reader.read(values)
+        faults = Faults(decoded)
+        columns = decoded.columns
+        numeric = self._numbers(columns)
+        events = self.declaration.events
+        check_ids(faults, events.id, columns, self._id)
+        check_times(faults, events.time, columns, self._time, events.earliest, events.latest)
+        self._check_numbers(faults, numeric)
+        if faults:
+            keep = faults.keep()
+            columns = columns.take(keep)
+            numeric = numeric[keep]
+        block = EventBlock(
+            rows=faults.rows(),
+            ids=ids_of(columns, self._id),
+            times=np.ascontiguousarray(columns.integers[:, self._time.slot]),
+            features=Features(numeric, self._categories(columns)),
+        )
+        return block, faults.rejected()
+
+    def _json_fields(self, wanted: Mapping[str, Want]) -> list[JsonField]:
+        events = self.declaration.events
+        always = (events.id, events.time)
+        return [
+            JsonField(
+                name,
+                want,
+                # The checks of id and time say better what is wrong when they are missing.
+                optional=name in always or is_optional(events.schema, name),
+                booleans=name not in always,
+            )
+            for name, want in wanted.items()
+        ]
+
+    def _numbers(self, columns: Columns) -> F64:
+        wide = [column.slot for column in self._numeric if column.kind is Kind.NUMBER]
+        if wide == list(range(len(self._numeric))):
+            return np.ascontiguousarray(columns.numbers)
+        out = np.empty((len(columns), len(self._numeric)), np.float64)
+        for place, column in enumerate(self._numeric):
+            if column.kind is Kind.NUMBER:
+                out[:, place] = columns.numbers[:, column.slot]
+            else:
+                null = columns.integer_null[:, column.slot] != 0
+                out[:, place] = np.where(null, np.nan, columns.integers[:, column.slot])
+        return out
+
+    def _check_numbers(self, faults: Faults, numeric: F64) -> None:
+        outside: I64 = np.empty(len(numeric), np.int64)
+        if not first_outside(numeric, self._limits.lowest, self._limits.highest, outside):
+            return
+        for index in np.flatnonzero(outside >= 0).tolist():
+            place = int(outside[index])
+            part = self.declaration.numeric[place]
+            faults.add(
+                index,
+                Reason.OUT_OF_LIMITS,
+                f"field {part.name!r} is {float(numeric[index, place])!r},"
+                f" outside [{part.lowest!r}, {part.highest!r}]",
+            )
+
+    def _categories(self, columns: Columns) -> Categories:
+        if all(column.kind is Kind.SLICE for column in self._categorical):
+            slots = [column.slot for column in self._categorical]
+            return categories_of_slices(
+                columns.data, columns.at[:, slots], columns.length[:, slots]
+            )
+        codes = np.empty((len(columns), len(self._categorical)), np.int32)
+        levels: list[tuple[str, ...]] = []
+        for place, column in enumerate(self._categorical):
+            codes[:, place], texts = _coded(columns, column)
+            levels.append(texts)
+        return Categories(codes, tuple(levels))
+
+
+def _coded(columns: Columns, column: Column) -> tuple[I32, tuple[str, ...]]:
+    slot = column.slot
+    if column.kind is Kind.SLICE:
+        one = categories_of_slices(
+            columns.data, columns.at[:, slot : slot + 1], columns.length[:, slot : slot + 1]
+        )
+        return one.codes[:, 0], one.levels[0]
+    return codes_of_integers(
+        columns.integers[:, slot], columns.integer_null[:, slot] != 0, column.text
+    )

@@ -1,0 +1,86 @@
+"""What is wrong with rows that could be read: the first fault of each, in row order."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import numpy as np
+
+from driftloop.kernel.codec.blocks import I64, Rejected
+from driftloop.kernel.codec.columns import Columns, Decoded
+from driftloop.kernel.codec.plan import Column, Kind
+from driftloop.kernel.errors import DecodeError
+from driftloop.kernel.reasons import Reason
+
+
+class Faults:
+    """Collects the faults of decoded rows, on top of the rows that could not be decoded."""
+
+    def __init__(self, decoded: Decoded) -> None:
+        self._decoded = decoded
+        self._found: dict[int, DecodeError] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._found)
+
+    def add(self, index: int, reason: Reason, detail: str) -> None:
+        """Of the ``index``-th decoded row; a row's first fault counts."""
+        self._found.setdefault(index, DecodeError(reason, detail))
+
+    def keep(self) -> I64:
+        """Indices of the decoded rows without a fault."""
+        good = np.ones(len(self._decoded.rows), bool)
+        good[list(self._found)] = False
+        return cast(I64, np.flatnonzero(good))
+
+    def rows(self) -> I64:
+        """The rows of the batch that have no fault."""
+        return self._decoded.rows[self.keep()] if self._found else self._decoded.rows
+
+    def rejected(self) -> list[Rejected]:
+        """The other rows of the batch."""
+        rows = self._decoded.rows
+        own = [Rejected(int(rows[index]), error) for index, error in self._found.items()]
+        return sorted([*self._decoded.rejected, *own], key=lambda rejected: rejected.row)
+
+
+def check_ids(faults: Faults, name: str, columns: Columns, column: Column) -> None:
+    """An id is there, and is not the empty string."""
+    slot = column.slot
+    if column.kind is Kind.INTEGER:
+        for index in np.flatnonzero(columns.integer_null[:, slot]).tolist():
+            faults.add(index, Reason.MISSING_FIELD, f"field {name!r}, the id, is missing")
+        return
+    for index in np.flatnonzero(columns.length[:, slot] <= 0).tolist():
+        what = "empty" if columns.length[index, slot] == 0 else "missing"
+        faults.add(index, Reason.MISSING_FIELD, f"field {name!r}, the id, is {what}")
+
+
+def check_times(
+    faults: Faults, name: str, columns: Columns, column: Column, earliest: int, latest: int
+) -> None:
+    """A time is there, and within [earliest, latest), ms."""
+    slot = column.slot
+    times = columns.integers[:, slot]
+    null = columns.integer_null[:, slot] != 0
+    # Limits may lie beyond 64 bits, where nothing is outside them.
+    low, high = max(earliest, -(2**63)), min(latest, 2**63) - 1
+    bad = null | (times < low) | (times > high)
+    if not bad.any():
+        return
+    for index in np.flatnonzero(bad).tolist():
+        if null[index]:
+            faults.add(index, Reason.MISSING_FIELD, f"field {name!r}, the time, is missing")
+        else:
+            faults.add(
+                index,
+                Reason.OUT_OF_LIMITS,
+                f"field {name!r} is {int(times[index])}, outside [{earliest}, {latest})",
+            )
+
+
+def ids_of(columns: Columns, column: Column) -> list[bytes]:
+    """Ids as bytes; an integer's digits."""
+    if column.kind is Kind.SLICE:
+        return columns.slices(column.slot)
+    return [column.text(v).encode() for v in columns.integers[:, column.slot].tolist()]

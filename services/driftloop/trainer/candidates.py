@@ -1,0 +1,116 @@
+"""Trains the candidates of a run and chooses one. Pure but for the clock it is given.
+
+Prequential: every candidate is trained on the older rows and scores the newest, which it has not
+seen, as it would have when they arrived. The best by log loss is then trained again **on all
+rows**, and that is the version: its metrics, score reference and loss baseline are those of the
+held-out rows, scored by its twin that was trained without them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from driftloop.kernel.codec.blocks import F64
+from driftloop.kernel.errors import TrainingError
+from driftloop.kernel.records.training import CandidateResult, Recipe
+from driftloop.models.evaluation import evaluate
+from driftloop.models.ports import TrainedModel
+from driftloop.models.profile import make_profile
+from driftloop.models.registry import freeze, trainer
+from driftloop.trainer.rows import TrainingRows
+from driftloop.trainer.task import Trained, TrainingTask, Untrained, WorkerResult
+
+Report = Callable[[Mapping[str, object]], None]
+"""Takes progress: JSON-able, with the key ``step``."""
+
+LEAST_ROWS = 2
+"""In either part of the split."""
+
+
+def train(
+    rows: TrainingRows, task: TrainingTask, report: Report, clock: Callable[[], float]
+) -> WorkerResult:
+    """``clock`` gives seconds. A candidate that fails is a result with its reason; when all fail,
+    so does the run."""
+    problem = _unfit(rows, task)
+    if problem:
+        return Untrained(problem, ())
+    held_out = _held_out(len(rows), task.evaluation_share)
+    older, newest = rows.part(0, len(rows) - held_out), rows.part(len(rows) - held_out, len(rows))
+    results: list[CandidateResult] = []
+    scores: dict[int, F64] = {}
+    for index, recipe in enumerate(task.candidates):
+        report({"step": "candidate", "index": index, "trainer": recipe.trainer})
+        started = clock()
+        try:
+            score = freeze(_fit(recipe, older)).score(newest.features)[:, 0]
+            if not np.isfinite(score).all():
+                raise TrainingError("scores are not finite")
+            metrics = evaluate(score, newest.labels)
+        except Exception as error:  # a candidate may fail in any way; the others go on
+            results.append(CandidateResult(recipe, {}, False, _reason(error)))
+        else:
+            scores[index] = score
+            metrics["seconds"] = clock() - started
+            results.append(CandidateResult(recipe, metrics, False, ""))
+        last = results[-1]
+        report({"step": "evaluated", "index": index, "metrics": last.metrics, "why": last.reason})
+
+    # The order of the declaration decides between equals.
+    for index in sorted(scores, key=lambda i: (results[i].metrics["log_loss"], i)):
+        recipe = task.candidates[index]
+        report({"step": "refit", "index": index, "trainer": recipe.trainer})
+        try:
+            model = _fit(recipe, rows)
+            freeze(model)
+        except Exception as error:  # the next best is still a version
+            reason = f"on all rows: {_reason(error)}"
+            results[index] = CandidateResult(recipe, {}, False, reason)
+            continue
+        metrics = {k: v for k, v in results[index].metrics.items() if k != "seconds"}
+        results[index] = CandidateResult(recipe, results[index].metrics, True, "")
+        profile = make_profile(
+            task.numeric, task.categorical, rows.features, scores[index], newest.labels
+        )
+        return Trained(recipe, model, profile, metrics, tuple(results), len(rows))
+    reasons = "; ".join(f"{r.recipe.trainer}: {r.reason}" for r in results)
+    return Untrained(f"every candidate failed: {reasons}", tuple(results))
+
+
+def _fit(recipe: Recipe, rows: TrainingRows) -> TrainedModel:
+    return trainer(recipe.trainer).train(rows.features, rows.labels, recipe.parameters, recipe.seed)
+
+
+def _held_out(rows: int, share: float) -> int:
+    return min(max(round(rows * share), LEAST_ROWS), rows - LEAST_ROWS)
+
+
+def _unfit(rows: TrainingRows, task: TrainingTask) -> str:
+    """Why these rows cannot be trained on; empty when they can."""
+    if not task.candidates:
+        return "the declaration names no candidates"
+    if len(rows) < 2 * LEAST_ROWS:
+        return f"{len(rows)} labels are too few: training needs at least {2 * LEAST_ROWS}"
+    features = rows.features
+    found = (features.numeric.shape[1], features.categories.codes.shape[1])
+    if found != (len(task.numeric), len(task.categorical)):
+        return (
+            f"the rows have {found[0]} numeric and {found[1]} categorical features, the "
+            f"declaration {len(task.numeric)} and {len(task.categorical)}: they were predicted "
+            "under another declaration"
+        )
+    if not np.isin(rows.labels, (0.0, 1.0)).all():
+        return "a binary task has labels 0 and 1, these rows have others"
+    if np.isinf(features.numeric).any():
+        return "a numeric feature is infinite; declare limits for it"
+    return ""
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, MemoryError):
+        return "out of memory"
+    if isinstance(error, TrainingError):
+        return str(error)
+    return f"{type(error).__name__}: {error}"[:500]

@@ -1,0 +1,232 @@
+"""The merge stage on a real Kafka."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+from window_builders import LATENESS, SIZE, catalog, declaration, partial
+
+from driftloop.adapters.clock import SystemClock
+from driftloop.adapters.faust import FaustTable, TableRecord, Work
+from driftloop.adapters.kafka import KafkaLog
+from driftloop.featurestats.stage import MergeStage, merge_group
+from driftloop.kernel.catalog import Catalog
+from driftloop.kernel.codec.records import codec
+from driftloop.kernel.errors import DriftloopError
+from driftloop.kernel.ports import Send, TopicPartition, TopicSpec
+from driftloop.kernel.records import DeadLetter, Partial, Window
+from driftloop.kernel.topics import ControlTopics
+
+pytestmark = pytest.mark.kafka
+
+CLOSE = SIZE + LATENESS
+DEADLINE_S = 60.0
+
+
+class NoListener:
+    def on_assigned(self, partitions: object) -> dict[TopicPartition, int]:
+        return {}
+
+    def on_revoked(self, partitions: object) -> None: ...
+
+    def on_lost(self, partitions: object) -> None: ...
+
+
+class Loop:
+    """A set of control topics of its own, and what is on them."""
+
+    def __init__(self, bootstrap: str) -> None:
+        self.bootstrap = bootstrap
+        self.topics = ControlTopics(f"t{uuid.uuid4().hex[:8]}.", 2)
+        self.log = KafkaLog(bootstrap)
+        # aiokafka reads lz4 only with cramjam installed.
+        partials = TopicSpec(self.topics.partials, 2, {"compression.type": "uncompressed"})
+        self.log.ensure_topics([partials])
+        self.log.ensure_topics(self.topics.specs())
+        self.catalog = Catalog(self.topics, lambda record: declaration())
+        self.catalog.models["m"] = declaration()
+        self.catalog.models["p"] = declaration("p")
+        self.catalog.versions.update(catalog(1).versions)
+        self._writer = self.log.session(
+            f"{self.topics.prefix}writer", [], instance="0", listener=NoListener()
+        )
+
+    def write(self, *partials: Partial) -> None:
+        """In one transaction, which leaves a marker in every partition."""
+        self.send(*((p.model, codec(Partial).encode(p)) for p in partials))
+
+    def send(self, *values: tuple[str, bytes]) -> None:
+        self._writer.begin()
+        for model, value in values:
+            partition = self.topics.partition(model)
+            self._writer.send(Send(self.topics.partials, [b"k"], [value], partition))
+        self._writer.commit({})
+
+    def stage(self, idle_after_ms: int = 600_000) -> MergeStage:
+        return MergeStage(
+            self.catalog,
+            self.log,
+            SystemClock(),
+            bootstrap=self.bootstrap,
+            idle_after_ms=idle_after_ms,
+        )
+
+    def values(self, topic: str) -> list[bytes]:
+        ends = self.log.end_offsets([topic])
+        return [
+            value
+            for source, end in sorted(ends.items())
+            for batch in self.log.read(source, 0, end)
+            for value in batch.values
+            if value is not None
+        ]
+
+    def windows(self) -> list[tuple[str, int]]:
+        found = [codec(Window).decode(value) for value in self.values(self.topics.windows)]
+        return [(window.id, window.revision) for window in found]
+
+    def caught_up(self, *stages: MergeStage) -> bool:
+        for stage in stages:
+            stage.check()
+        # Markers follow a commit one by one: until they are written, the stable end lies before.
+        ends = self.log.end_offsets([self.topics.partials])
+        if ends != self.log.high_watermarks([self.topics.partials]):
+            return False
+        positions = {s: o for stage in stages for s, o in stage.positions().items()}
+        return all(s.ready and not s.busy for s in stages) and positions == ends
+
+    def close(self) -> None:
+        self._writer.close()
+        self.log.close()
+
+
+@pytest.fixture
+def loop(kafka: str) -> Iterator[Loop]:
+    made = Loop(kafka)
+    yield made
+    made.close()
+
+
+@contextmanager
+def running(stage: MergeStage) -> Iterator[MergeStage]:
+    stage.start()
+    try:
+        yield stage
+    finally:
+        stage.stop()
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + DEADLINE_S
+    pause = threading.Event()
+    while not condition():
+        assert time.monotonic() < deadline, "the condition did not become true"
+        pause.wait(0.05)
+
+
+def test_windows_close_once_and_positions_pass_markers(loop: Loop) -> None:
+    loop.write(partial(0, watermark=50), partial(0, watermark=60, partition=1))
+    with running(loop.stage()) as stage:
+        wait_for(lambda: loop.caught_up(stage))
+        assert loop.windows() == []
+        loop.write(partial(100, watermark=CLOSE), partial(100, watermark=CLOSE, partition=1))
+        wait_for(lambda: loop.caught_up(stage))
+        assert loop.windows() == [("m/predictions/0/1/-", 0)]
+    stage.check()
+
+
+def test_a_restarted_stage_goes_on_and_repeats_nothing(loop: Loop) -> None:
+    with running(loop.stage()) as stage:
+        loop.write(partial(0, watermark=CLOSE), partial(100, watermark=130, partition=1))
+        wait_for(lambda: loop.caught_up(stage))
+    assert loop.windows() == [("m/predictions/0/1/-", 0)]
+    loop.write(partial(0, watermark=130, end_offset=20, rows=7, late=4))
+    with running(loop.stage()) as stage:
+        wait_for(lambda: loop.caught_up(stage))
+        closing = [partial(300, watermark=330, partition=p) for p in (0, 1)]
+        loop.write(*closing)
+        wait_for(lambda: loop.caught_up(stage))
+    assert loop.windows() == [
+        ("m/predictions/0/1/-", 0),
+        ("m/predictions/0/1/-", 1),
+        ("m/predictions/100/1/-", 0),
+    ]
+
+
+def test_a_second_stage_takes_over_half_and_gives_it_back(loop: Loop) -> None:
+    assert loop.topics.partition("m") != loop.topics.partition("p")
+
+    def both(start: int, watermark: int) -> None:
+        loop.write(
+            *(
+                partial(start, watermark=watermark, partition=p, model=model)
+                for model in ("m", "p")
+                for p in (0, 1)
+            )
+        )
+
+    def closed(*starts: int) -> list[tuple[str, int]]:
+        return sorted((f"{m}/predictions/{s}/1/-", 0) for m in ("m", "p") for s in starts)
+
+    with running(loop.stage()) as first:
+        both(0, 50)
+        wait_for(lambda: loop.caught_up(first))
+        with running(loop.stage()) as second:
+            wait_for(lambda: len(second.positions()) == 1 and loop.caught_up(first, second))
+            both(100, CLOSE)
+            wait_for(lambda: loop.caught_up(first, second))
+            assert sorted(loop.windows()) == closed(0)
+        wait_for(lambda: len(first.positions()) == 2)
+        both(200, 100 + CLOSE)
+        wait_for(lambda: loop.caught_up(first))
+    assert sorted(loop.windows()) == closed(0, 100)
+
+
+def test_what_is_no_partial_becomes_a_dead_letter(loop: Loop) -> None:
+    with running(loop.stage()) as stage:
+        loop.send(("m", b"no partial at all"))
+        wait_for(lambda: loop.caught_up(stage))
+    (letter,) = [codec(DeadLetter).decode(v) for v in loop.values(loop.topics.dead_letters)]
+    assert (letter.value, letter.reason) == (b"no partial at all", "not_avro")
+
+
+class FailingWork:
+    """Raises at the first record."""
+
+    def partition_of(self, key: bytes) -> int:
+        return 0
+
+    def gained(self, partition: int, entries: object) -> None: ...
+
+    def lost(self, partition: int) -> None: ...
+
+    def process(self, records: list[TableRecord]) -> Work:
+        raise DriftloopError("this work fails")
+
+    def on_time(self) -> Work:
+        return Work()
+
+
+def test_failing_work_stops_the_app_uncommitted(loop: Loop) -> None:
+    group = merge_group(loop.topics)
+    name = FaustTable.changelog(group, "t")
+    loop.log.ensure_topics([TopicSpec(name, 2, {"cleanup.policy": "compact"})])
+    loop.write(partial(0, watermark=0))
+    table = FaustTable(
+        FailingWork(),
+        bootstrap=loop.bootstrap,
+        group=group,
+        topic=loop.topics.partials,
+        table="t",
+        partitions=2,
+    )
+    table.start()
+    with pytest.raises(DriftloopError, match="this work fails"):
+        wait_for(lambda: table.check() is not None)  # type: ignore[func-returns-value]
+    table.stop()
+    assert loop.log.committed(group, [loop.topics.partials]) == {}

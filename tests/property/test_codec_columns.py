@@ -1,0 +1,252 @@
+"""Columns against fastavro, over generated schemas, records and damaged bytes."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import struct
+from typing import Any
+
+import fastavro
+import numpy as np
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from driftloop.kernel.codec import fallback, framing
+from driftloop.kernel.codec.columns import ColumnReader, Decoded
+from driftloop.kernel.codec.kernels import is_utf8
+from driftloop.kernel.codec.plan import Want
+from driftloop.kernel.codec.writing import ColumnWriter
+from driftloop.kernel.errors import DecodeError
+from driftloop.kernel.reasons import Reason
+from driftloop.kernel.schemas import Schema, parse_schema
+
+QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+TEXTS = st.text(max_size=12)
+SINGLES = st.floats(width=32, allow_nan=True)
+LONGS = st.integers(-(2**63), 2**63 - 1)
+INTS = st.integers(-(2**31), 2**31 - 1)
+NULLABLE_TEXT = ["null", "string"]
+
+SCALARS: list[tuple[Any, Want, st.SearchStrategy[Any]]] = [
+    ("double", Want.NUMBER, st.floats()),
+    ("float", Want.NUMBER, SINGLES),
+    ("int", Want.INTEGER, INTS),
+    ("long", Want.INTEGER, LONGS),
+    ({"type": "long", "logicalType": "timestamp-millis"}, Want.INTEGER, LONGS),
+    ("boolean", Want.INTEGER, st.booleans()),
+    ("string", Want.TEXT, TEXTS),
+    ("bytes", Want.BYTES, st.binary(max_size=12)),
+    ("ENUM", Want.INTEGER, st.sampled_from(["red", "green", "blue"])),
+    ({"type": "array", "items": "double"}, Want.NUMBERS, st.lists(st.floats(), max_size=5)),
+    ({"type": "array", "items": "string"}, Want.TEXTS, st.lists(TEXTS, max_size=5)),
+    (
+        {"type": "array", "items": NULLABLE_TEXT},
+        Want.TEXTS,
+        st.lists(st.none() | TEXTS, max_size=5),
+    ),
+    (
+        {"type": "array", "items": ["string", "null"]},
+        Want.TEXTS,
+        st.lists(st.none() | TEXTS, max_size=5),
+    ),
+]
+_POINT = [{"name": "x", "type": "double"}, {"name": "label", "type": NULLABLE_TEXT}]
+SKIPPED: list[tuple[Any, st.SearchStrategy[Any]]] = [
+    ("RECORD", st.fixed_dictionaries({"x": st.floats(), "label": st.none() | TEXTS})),
+    ("FIXED", st.binary(min_size=5, max_size=5)),
+    ("null", st.none()),
+    ({"type": "map", "values": "int"}, st.dictionaries(TEXTS, INTS, max_size=3)),
+    (
+        {"type": "array", "items": {"type": "array", "items": "long"}},
+        st.lists(st.lists(LONGS, max_size=3), max_size=3),
+    ),
+    (["int", "null", "string", "double"], st.none() | TEXTS | st.floats() | INTS),
+    (["null", {"type": "array", "items": "boolean"}], st.none() | st.lists(st.booleans())),
+]
+
+
+@st.composite
+def cases(draw: st.DrawFn, *, skipped: bool = True) -> tuple[Schema, dict[str, Want], list[Any]]:
+    """A schema, what is wanted of it, and records."""
+    fields, wanted, values = [], {}, {}
+    for number in range(draw(st.integers(1, 6))):
+        name = f"f{number}"
+        if skipped and draw(st.integers(0, 2)) == 0:
+            kind, strategy = draw(st.sampled_from(SKIPPED))
+        else:
+            kind, want, strategy = draw(st.sampled_from(SCALARS))
+            wanted[name] = want
+            null_first = draw(st.sampled_from([None, True, False]))
+            if null_first is not None:
+                kind = ["null", kind] if null_first else [kind, "null"]
+                strategy = st.none() | strategy
+            if skipped and draw(st.integers(0, 3)) == 0:
+                del wanted[name]
+        fields.append({"name": name, "type": named(kind, number)})
+        values[name] = strategy
+    schema = parse_schema(json.dumps({"type": "record", "name": "Row", "fields": fields}))
+    return schema, wanted, draw(st.lists(st.fixed_dictionaries(values), max_size=4))
+
+
+def named(kind: Any, number: int) -> Any:
+    match kind:
+        case "ENUM":
+            return {"type": "enum", "name": f"E{number}", "symbols": ["red", "green", "blue"]}
+        case "FIXED":
+            return {"type": "fixed", "name": f"F{number}", "size": 5}
+        case "RECORD":
+            return {"type": "record", "name": f"R{number}", "fields": _POINT}
+        case list():
+            return [named(branch, number) for branch in kind]
+        case _:
+            return kind
+
+
+def encoded(schema: Schema, records: list[Any]) -> list[bytes]:
+    out = []
+    for record in records:
+        buffer = io.BytesIO()
+        buffer.write(framing.header(schema.fingerprint))
+        fastavro.schemaless_writer(buffer, schema.parsed, record)
+        out.append(buffer.getvalue())
+    return out
+
+
+def plain(reader: ColumnReader, decoded: Decoded) -> list[Any]:
+    return fallback.rows_of(decoded.columns, reader.wanted, reader.columns)
+
+
+def same(left: Any, right: Any) -> bool:
+    """Equal, with NaN equal to NaN and -0.0 not to 0.0."""
+    if isinstance(left, float) or isinstance(right, float):
+        if math.isnan(left) or math.isnan(right):
+            return math.isnan(left) and math.isnan(right)
+        return struct.pack("<d", left) == struct.pack("<d", right)
+    if isinstance(left, list) and isinstance(right, list):
+        return len(left) == len(right) and all(map(same, left, right))
+    if isinstance(left, dict) and isinstance(right, dict):
+        return left.keys() == right.keys() and all(same(left[k], right[k]) for k in left)
+    return bool(left == right)
+
+
+@QUICK
+@given(cases())
+def test_columns_hold_what_fastavro_reads(case: tuple[Schema, dict[str, Want], list[Any]]) -> None:
+    schema, wanted, records = case
+    values = encoded(schema, records)
+    reader = ColumnReader(schema, wanted)
+    decoded = reader.read(values)
+    assert reader.is_compiled
+    assert decoded.rejected == []
+    assert same(plain(reader, decoded), [{n: r[n] for n in wanted} for r in records])
+
+
+@QUICK
+@given(cases())
+def test_the_way_through_fastavro_gives_equal_columns(
+    case: tuple[Schema, dict[str, Want], list[Any]],
+) -> None:
+    schema, wanted, records = case
+    values = encoded(schema, records)
+    reader = ColumnReader(schema, wanted)
+    header = framing.header(schema.fingerprint)
+    rows, columns, rejected = fallback.read_rows(schema, wanted, reader.columns, header, values)
+    assert rejected == []
+    slow = Decoded(rows, columns, rejected)
+    assert same(plain(reader, slow), plain(reader, reader.read(values)))
+
+
+@QUICK
+@given(cases(skipped=False))
+def test_encoded_columns_are_byte_identical_with_fastavro(
+    case: tuple[Schema, dict[str, Want], list[Any]],
+) -> None:
+    schema, wanted, records = case
+    values = encoded(schema, records)
+    reader, writer = ColumnReader(schema, wanted), ColumnWriter(schema, wanted)
+    columns = reader.read(values).columns
+    assert writer.write(columns) == values
+    header = framing.header(schema.fingerprint)
+    assert fallback.write_rows(schema, wanted, writer.columns, header, columns) == values
+
+
+@QUICK
+@given(cases())
+def test_rows_cut_off_anywhere_are_truncated(
+    case: tuple[Schema, dict[str, Want], list[Any]],
+) -> None:
+    schema, wanted, records = case
+    values = encoded(schema, records[:1])
+    cut = [value[:length] for value in values for length in range(len(value))]
+    decoded = ColumnReader(schema, wanted).read(cut)
+    assert len(decoded.rows) == 0
+    assert {rejected.error.reason for rejected in decoded.rejected} <= {Reason.TRUNCATED}
+    assert [rejected.row for rejected in decoded.rejected] == list(range(len(cut)))
+
+
+@QUICK
+@given(cases(), st.binary(min_size=1, max_size=3))
+def test_bytes_after_a_row_are_rejected(
+    case: tuple[Schema, dict[str, Want], list[Any]], more: bytes
+) -> None:
+    schema, wanted, records = case
+    decoded = ColumnReader(schema, wanted).read([v + more for v in encoded(schema, records)])
+    assert len(decoded.rows) == 0
+    assert {r.error.reason for r in decoded.rejected} <= {Reason.TRAILING_BYTES}
+
+
+@QUICK
+@given(cases(), st.data())
+def test_damaged_rows_are_rejected_or_read_as_fastavro_reads_them(
+    case: tuple[Schema, dict[str, Want], list[Any]], data: st.DataObject
+) -> None:
+    schema, wanted, records = case
+    damaged = []
+    for value in encoded(schema, records):
+        body = bytearray(value)
+        for _ in range(data.draw(st.integers(1, 3))):
+            place = data.draw(st.integers(0, len(body) - 1))
+            body[place] = data.draw(st.sampled_from([0x00, 0x01, 0x7F, 0x80, 0xFE, 0xFF]))
+        damaged.append(bytes(body))
+    reader = ColumnReader(schema, wanted)
+    decoded = reader.read([*damaged, None, b"", *encoded(schema, records)])
+    rows = decoded.rows.tolist()
+    bad = [rejected.row for rejected in decoded.rejected]
+    assert sorted(rows + bad) == list(range(len(damaged) + 2 + len(records)))
+    # Undamaged rows stay unharmed by their neighbours.
+    assert rows[len(rows) - len(records) :] == list(
+        range(len(damaged) + 2, len(damaged) + 2 + len(records))
+    )
+    header = framing.header(schema.fingerprint)
+    chosen = [damaged[row] for row in rows if row < len(damaged)]
+    _, columns, rejected = fallback.read_rows(schema, wanted, reader.columns, header, chosen)
+    assert rejected == []
+    slow = fallback.rows_of(columns, wanted, reader.columns)
+    assert same(slow, plain(reader, decoded)[: len(slow)])
+
+
+@QUICK
+@given(cases(), st.lists(st.binary(max_size=40), max_size=5))
+def test_garbage_behind_a_good_header_never_raises(
+    case: tuple[Schema, dict[str, Want], list[Any]], bodies: list[bytes]
+) -> None:
+    schema, wanted, _ = case
+    header = framing.header(schema.fingerprint)
+    decoded = ColumnReader(schema, wanted).read([header + body for body in bodies])
+    assert len(decoded.rows) + len(decoded.rejected) == len(bodies)
+    assert all(isinstance(rejected.error, DecodeError) for rejected in decoded.rejected)
+
+
+@QUICK
+@given(st.binary(max_size=12) | st.text(max_size=6).map(str.encode))
+def test_utf8_is_what_python_takes_for_it(data: bytes) -> None:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        expected = False
+    else:
+        expected = True
+    assert is_utf8(np.frombuffer(data, np.uint8), 0, len(data)) == expected

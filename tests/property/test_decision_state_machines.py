@@ -1,0 +1,269 @@
+"""The deciding cores decide alike however their input is batched and wherever they restart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from decision_builders import (
+    BINS,
+    TOPICS,
+    alert,
+    batch,
+    catalog,
+    command,
+    declaration,
+    outcomes,
+    predictions,
+    profile,
+    restarted,
+    sent,
+    version,
+)
+from driftloop.deployer.core import DeployerCore
+from driftloop.drift.core import DriftCore
+from driftloop.kernel.ports import RecordBatch
+from driftloop.kernel.processor import Core
+from driftloop.kernel.records import (
+    Alert,
+    AlertStatus,
+    Command,
+    CommandAction,
+    Deployment,
+    Recipe,
+    Run,
+    RunStatus,
+    Stage,
+    Version,
+    Window,
+)
+from driftloop.trainer.core import Failed, Published, TrainerCore
+
+KIND_TOPICS = {
+    Window: TOPICS.windows,
+    Alert: TOPICS.alerts,
+    Command: TOPICS.commands,
+    Version: TOPICS.versions,
+}
+QUICK = settings(
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
+)
+VERSIONS = tuple(version(number) for number in range(1, 5))
+
+NEAR, FAR = (100,) * BINS, (0, 0, 0, 0, 0, 0, 100, 200, 300, 400)
+PUBLISHED = Published(Recipe("logistic", {}, 1), "a", "b", profile(), {}, (), 1000)
+
+seen_windows = st.one_of(
+    st.builds(
+        predictions,
+        st.integers(0, 12),
+        st.sampled_from([NEAR, FAR]),
+        missing=st.sampled_from([0, 200]),
+        version=st.integers(0, 2),
+        revision=st.integers(0, 1),
+    ),
+    st.builds(
+        outcomes,
+        st.integers(0, 12),
+        st.sampled_from([[0.3] * 300, [2.0] * 300]),
+        version=st.integers(0, 2),
+    ),
+)
+
+
+@st.composite
+def deployer_inputs(draw: st.DrawFn) -> list[Any]:
+    """Versions in turn, and windows mostly of the pairs these lead to; a command now and then."""
+    pairs = [(0, 1), (0, 1), (1, 2), (2, 1), (1, 3), (2, 3), (3, 2), (0, 2), (1, -1)]
+    steps = st.sampled_from(["window"] * 8 + ["version"] * 2 + ["command"])
+    records: list[Any] = []
+    published = 0
+    for hour, step in enumerate(draw(st.lists(steps, min_size=15, max_size=40))):
+        if step == "version":
+            published = min(published + 1, len(VERSIONS))
+            records.append(VERSIONS[published - 1])
+        elif step == "command":
+            action = draw(st.sampled_from(CommandAction))
+            records.append(command(f"c{hour}", action, draw(st.integers(-1, 4))))
+        else:
+            champion, shadow = draw(st.sampled_from(pairs))
+            difference = draw(st.sampled_from([0.3, 0.3, -0.3, 0.0]))
+            records.append(
+                outcomes(
+                    draw(st.integers(max(0, hour - 2), hour)),
+                    difference=[difference] * 100,
+                    version=champion,
+                    shadow=shadow,
+                )
+            )
+    return [VERSIONS[0], *records] if draw(st.booleans()) else records
+
+
+@st.composite
+def trainer_inputs(draw: st.DrawFn) -> list[Any]:
+    """Hours that mostly pass in turn, alerts near the present, ends of runs, few commands."""
+    steps = st.sampled_from(["hour"] * 8 + ["revision", "alert", "alert", "end", "end", "command"])
+    records: list[Any] = []
+    hour = 0
+    for step in draw(st.lists(steps, min_size=30, max_size=80)):
+        if step == "hour":
+            records.append(outcomes(hour, rows=400))
+            hour += draw(st.sampled_from([1, 1, 1, 0, 3]))
+        elif step == "revision":
+            records.append(outcomes(draw(st.integers(0, hour)), rows=450, revision=1))
+        elif step == "alert":
+            at = draw(st.integers(max(1, hour - 3), hour + 3))
+            status = draw(st.sampled_from(AlertStatus))
+            records.append(alert(draw(st.sampled_from("abcd")), at, status))
+        elif step == "end":
+            records.append(draw(st.booleans()))
+        elif draw(st.integers(0, 3)) == 0:
+            records.append(command(draw(st.sampled_from("xyz")), CommandAction.RETRAIN))
+    return records
+
+
+def batches(records: list[Any], cuts: set[int]) -> list[RecordBatch]:
+    """Neighbours of one topic in one batch, unless cut apart."""
+    groups: list[list[Any]] = []
+    for index, record in enumerate(records):
+        if groups and index not in cuts and type(groups[-1][0]) is type(record):
+            groups[-1].append(record)
+        else:
+            groups.append([record])
+    return [batch(KIND_TOPICS[type(group[0])], *group) for group in groups]
+
+
+def outputs_of(
+    make: Callable[[], Core], given_batches: list[RecordBatch], restarts: set[int]
+) -> list[Any]:
+    """What a core says to the batches, restarted before those whose numbers are given."""
+    core, store, out = make(), dict[str, bytes](), []
+    for index, each in enumerate(given_batches):
+        if index in restarts:
+            core = restarted(core, store, make)
+        said = core.process(each)
+        out += [*sent(said), *(letter.value for letter in said.dead_letters)]
+    return out
+
+
+places = st.sets(st.integers(0, 40))
+
+
+@QUICK
+@given(st.lists(seen_windows, max_size=25), places, places)
+def test_drift_does_not_depend_on_batches_and_restarts(
+    records: list[Any], cuts: set[int], restarts: set[int]
+) -> None:
+    known = catalog(declaration(), *VERSIONS)
+    whole = outputs_of(lambda: DriftCore(known), batches(records, set()), set())
+    parts = outputs_of(lambda: DriftCore(known), batches(records, cuts), restarts)
+    assert parts == whole
+
+
+@QUICK
+@given(st.lists(seen_windows, max_size=25))
+def test_drift_opens_resolves_and_numbers_alerts_in_order(records: list[Any]) -> None:
+    known = catalog(declaration(), *VERSIONS)
+    said = outputs_of(lambda: DriftCore(known), batches(records, set()), set())
+    open_alerts: dict[tuple[str, str, int], Alert] = {}
+    for each in said:
+        cause = (each.kind, each.subject, each.version)
+        before = open_alerts.pop(cause, None)
+        if each.status is AlertStatus.OPENED:
+            assert before is None
+            assert each.sequence == 0
+        else:
+            assert before is not None
+            assert (each.id, each.sequence) == (before.id, before.sequence + 1)
+        if each.status is not AlertStatus.RESOLVED:
+            open_alerts[cause] = each
+
+
+@QUICK
+@given(deployer_inputs(), places, places)
+def test_the_deployer_does_not_depend_on_batches_and_restarts(
+    records: list[Any], cuts: set[int], restarts: set[int]
+) -> None:
+    known = catalog(declaration(promotion={"maximum_rows": 300, "guard_rows": 200}))
+    whole = outputs_of(lambda: DeployerCore(known), batches(records, set()), set())
+    parts = outputs_of(lambda: DeployerCore(known), batches(records, cuts), restarts)
+    assert parts == whole
+
+
+@QUICK
+@given(deployer_inputs())
+def test_deployments_are_a_walk_of_the_state_machine(records: list[Any]) -> None:
+    known = catalog(declaration(promotion={"maximum_rows": 300, "guard_rows": 200}))
+    said = outputs_of(lambda: DeployerCore(known), batches(records, set()), set())
+    deployments = [each for each in said if isinstance(each, Deployment)]
+    champion = 0
+    for number, each in enumerate(deployments, 1):
+        assert each.sequence == number
+        assert (each.shadow == -1) == (each.stage is Stage.STEADY)
+        assert each.shadow != each.champion
+        if each.champion != champion:
+            assert each.reason in ("promoted", "rolled_back")
+        champion = each.champion
+
+
+class Loop:
+    """A trainer core with a shell that finishes its runs when told to."""
+
+    def __init__(self, restarts: set[int]) -> None:
+        self.known = catalog(declaration(training={"schedule": 28_800_000, "cooldown": 7_200_000}))
+        self.core = TrainerCore(self.known)
+        self.restarts = restarts
+        self.store: dict[str, bytes] = {}
+        self.working: list[Run] = []
+        self.said: list[Any] = []
+
+    def give(self, records: list[Any]) -> list[Any]:
+        for index, record in enumerate(records):
+            if index in self.restarts:
+                core = restarted(self.core, self.store, lambda: TrainerCore(self.known))
+                assert isinstance(core, TrainerCore)
+                self.core = core
+                # The shell's workers died too; it is handed the active run again.
+                self.working = core.take_starts()
+            if isinstance(record, bool):
+                self.end(record)
+            else:
+                self.said += sent(self.core.process(batch(KIND_TOPICS[type(record)], record)))
+            self.working += self.core.take_starts()
+        return self.said
+
+    def end(self, well: bool) -> None:
+        for run in self.working:
+            self.core.finish(run.id, PUBLISHED if well else Failed("killed"))
+        self.working = []
+        self.said += sent(self.core.on_time(0))
+
+
+@QUICK
+@given(trainer_inputs(), places)
+def test_the_trainer_does_not_depend_on_restarts(records: list[Any], restarts: set[int]) -> None:
+    assert Loop(restarts).give(records) == Loop(set()).give(records)
+
+
+@QUICK
+@given(trainer_inputs())
+def test_runs_follow_one_another_and_versions_count_up(records: list[Any]) -> None:
+    active: Run | None = None
+    runs, versions = 0, 0
+    for each in Loop(set()).give(records):
+        if isinstance(each, Version):
+            versions += 1
+            assert each.version == versions
+        elif each.status is RunStatus.STARTED:
+            assert active is None
+            runs += 1
+            assert each.id == f"flights-{runs}"
+            assert each.period_end <= each.at
+            active = each
+        else:
+            assert active is not None
+            assert each.id == active.id
+            active = None

@@ -1,0 +1,233 @@
+"""Whatever an artifact holds, loading it is an error or a model that scores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from driftloop.kernel.codec.blocks import Categories, Features
+from driftloop.kernel.errors import ArtifactError
+from driftloop.models import registry
+from driftloop.models.ports import TrainedModel
+
+ROWS = Features(
+    np.array([[0.5, np.nan], [np.inf, -np.inf], [1e308, 5e-324], [-0.0, 2.0]]),
+    Categories(np.array([[0], [1], [-1], [2]], dtype=np.int32), (("a", "b", "zz"),)),
+)
+
+
+def i32(*values: int) -> Any:
+    return np.array(values, dtype=np.int32)
+
+
+def u8(*values: int) -> Any:
+    return np.array(values, dtype=np.uint8)
+
+
+TREES = TrainedModel(
+    "trees",
+    {
+        "roots": i32(0, -1),
+        "feature": i32(0, 0, 1),
+        "threshold": np.array([0.5, 0.0, 1.0]),
+        "left": i32(1, -1, -3),
+        "right": i32(2, -2, -4),
+        "default_left": u8(1, 0, 0),
+        "missing_type": u8(2, 0, 1),
+        "bitset": i32(-1, 0, -1),
+        "bitset_bounds": i32(0, 1),
+        "bitset_words": np.array([2], dtype=np.uint32),
+        "leaf": np.array([0.1, -0.2, 0.3, -0.4]),
+    },
+    {"vocabularies": [["a", "b"]], "numeric": 2, "sigmoid": 1.0},
+)
+LINEAR = TrainedModel(
+    "linear",
+    {
+        "mean": np.array([0.0, 1.0]),
+        "scale": np.array([1.0, 0.0]),
+        "weights": np.array([0.5, 2.0]),
+        "level_weights": np.array([0.1, -0.1]),
+        "bias": np.array([0.2]),
+    },
+    {"vocabularies": [["a", "b"]]},
+)
+CONSTANT = TrainedModel("constant", {"prior": np.array([0.2])}, {})
+
+
+def load(model: TrainedModel, arrays: Mapping[str, Any], attributes: Mapping[str, Any]) -> Any:
+    return registry.load(
+        model.family, {**model.arrays, **arrays}, {**model.attributes, **attributes}
+    )
+
+
+@pytest.mark.parametrize("model", [TREES, LINEAR, CONSTANT], ids=lambda m: m.family)
+def test_the_models_mutated_here_score_when_whole(model: TrainedModel) -> None:
+    scores = registry.freeze(model).score(ROWS)
+    assert scores.shape == (4, 1)
+    assert ((scores >= 0) & (scores <= 1)).all()
+
+
+def test_trees_follow_their_rules() -> None:
+    def logit(p: Any) -> Any:
+        return np.log(p / (1 - p))
+
+    scores = registry.freeze(TREES).score(ROWS)[:, 0]
+    # 0.5 left, category a (bit 0, not in the set): right; inf right, -inf <= 1 left; 1e308 right,
+    # 5e-324 is zero, which is missing in that node: right; -0.0 left, category unseen: right.
+    np.testing.assert_allclose(logit(scores), [0.1 - 0.2, 0.1 + 0.3, 0.1 - 0.4, 0.1 - 0.2])
+
+
+MUTATIONS: list[tuple[TrainedModel, dict[str, Any], dict[str, Any]]] = [
+    (TREES, {"left": i32(0, -1, -3)}, {}),  # its own child
+    (TREES, {"left": i32(1, 0, -3)}, {}),  # a cycle
+    (TREES, {"right": i32(3, -2, -4)}, {}),  # no such node
+    (TREES, {"right": i32(2, -2, -5)}, {}),  # no such leaf
+    (TREES, {"right": i32(2, -2, -(2**31))}, {}),
+    (TREES, {"left": i32(1, -1)}, {}),
+    (TREES, {"left": np.array([1, -1, -3])}, {}),
+    (TREES, {"left": i32(1, -1, -3).reshape(3, 1)}, {}),
+    (TREES, {"left": np.array([1, -1, -3], dtype=">i4")}, {}),
+    (TREES, {"left": np.array([1, -1, -3], dtype=object)}, {}),
+    (TREES, {"left": [1, -1, -3]}, {}),
+    (TREES, {"roots": i32(3)}, {}),
+    (TREES, {"roots": i32(-5)}, {}),
+    (TREES, {"roots": np.full(100_001, -1, dtype=np.int32)}, {}),
+    (TREES, {"feature": i32(2, 0, 1)}, {}),
+    (TREES, {"feature": i32(-1, 0, 1)}, {}),
+    (TREES, {"feature": i32(0, 1, 1)}, {}),  # no such categorical column
+    (TREES, {"threshold": np.array([np.nan, 0.0, 1.0])}, {}),
+    (TREES, {"threshold": np.array([0.5, 0.0])}, {}),
+    (TREES, {"default_left": u8(2, 0, 0)}, {}),
+    (TREES, {"missing_type": u8(3, 0, 1)}, {}),
+    (TREES, {"bitset": i32(-1, 1, -1)}, {}),
+    (TREES, {"bitset": i32(-2, 0, -1)}, {}),
+    (TREES, {"bitset_bounds": i32(0, 2)}, {}),
+    (TREES, {"bitset_bounds": i32(1, 1)}, {}),
+    (TREES, {"bitset_bounds": i32()}, {}),
+    (TREES, {"bitset_bounds": i32(0, 5, 1)}, {}),
+    (TREES, {"bitset_words": np.zeros(0, dtype=np.uint32)}, {}),
+    (TREES, {"leaf": np.array([0.1, np.inf, 0.3, 0.4])}, {}),
+    (TREES, {"leaf": np.array([0.1, 1e300, 0.3, 0.4])}, {}),
+    (TREES, {"leaf": np.zeros(0)}, {}),
+    (TREES, {"leaf": np.zeros(0), "left": i32(), "right": i32()}, {}),
+    (TREES, {"extra": np.zeros(1)}, {}),
+    (TREES, {}, {"numeric": 1}),
+    (TREES, {}, {"numeric": -1}),
+    (TREES, {}, {"numeric": True}),
+    (TREES, {}, {"numeric": 10**400}),
+    (TREES, {}, {"numeric": "2"}),
+    (TREES, {}, {"sigmoid": 0.0}),
+    (TREES, {}, {"sigmoid": float("nan")}),
+    (TREES, {}, {"sigmoid": float("inf")}),
+    (TREES, {}, {"sigmoid": 10**400}),
+    (TREES, {}, {"sigmoid": None}),
+    (TREES, {}, {"vocabularies": []}),
+    (TREES, {}, {"more": 1}),
+    (LINEAR, {"mean": np.zeros(3)}, {}),
+    (LINEAR, {"mean": np.array([np.nan, 0.0])}, {}),
+    (LINEAR, {"scale": np.array([-1.0, 1.0])}, {}),
+    (LINEAR, {"scale": np.array([5e-324, 1.0])}, {}),  # weight over scale overflows
+    (LINEAR, {"weights": np.zeros((2, 1))}, {}),
+    (LINEAR, {"weights": np.zeros(2, dtype=np.float32)}, {}),
+    (LINEAR, {"level_weights": np.zeros(1)}, {}),
+    (LINEAR, {"level_weights": np.array([1e300, 0.0])}, {}),
+    (LINEAR, {"bias": np.zeros(0)}, {}),
+    (LINEAR, {"bias": np.array([-1e300])}, {}),
+    (LINEAR, {}, {"vocabularies": None}),
+    (LINEAR, {}, {"vocabularies": ["ab"]}),
+    (LINEAR, {}, {"vocabularies": [["a", 1]]}),
+    (LINEAR, {}, {"vocabularies": [["b", "a"]]}),
+    (LINEAR, {}, {"vocabularies": [["a", "a"]]}),
+    (LINEAR, {}, {"vocabularies": [["a", "b", "c"]]}),
+    (LINEAR, {}, {"vocabularies": [["a", "b" * 20_000]]}),
+    (LINEAR, {}, {"vocabularies": [[str(i) for i in range(5000)]]}),
+    (LINEAR, {}, {"code": "import os"}),
+    (CONSTANT, {"prior": np.array([1.5])}, {}),
+    (CONSTANT, {"prior": np.array([np.nan])}, {}),
+    (CONSTANT, {"prior": np.zeros(2)}, {}),
+]
+
+
+@pytest.mark.parametrize(("model", "arrays", "attributes"), MUTATIONS)
+def test_a_mutation_is_an_artifact_error(
+    model: TrainedModel, arrays: dict[str, Any], attributes: dict[str, Any]
+) -> None:
+    with pytest.raises(ArtifactError):
+        load(model, arrays, attributes)
+
+
+@pytest.mark.parametrize("model", [TREES, LINEAR, CONSTANT], ids=lambda m: m.family)
+def test_an_absent_array_is_an_artifact_error(model: TrainedModel) -> None:
+    for name in model.arrays:
+        rest = {key: value for key, value in model.arrays.items() if key != name}
+        with pytest.raises(ArtifactError, match="arrays must be"):
+            registry.load(model.family, rest, model.attributes)
+
+
+def test_an_unknown_family_names_the_known_ones() -> None:
+    with pytest.raises(ArtifactError, match="constant, linear, trees"):
+        registry.load("os.system", {}, {})
+
+
+def test_a_chain_of_shared_nodes_is_too_deep() -> None:
+    count = 5000
+    chain = np.arange(1, count + 1, dtype=np.int32)
+    chain[-1] = -1
+    node = {
+        "feature": np.zeros(count, dtype=np.int32),
+        "threshold": np.zeros(count),
+        "left": chain,
+        "right": chain,
+        "default_left": np.zeros(count, dtype=np.uint8),
+        "missing_type": np.zeros(count, dtype=np.uint8),
+        "bitset": np.full(count, -1, dtype=np.int32),
+    }
+    with pytest.raises(ArtifactError, match="5000 deep"):
+        load(TREES, node, {})
+
+
+def test_rows_of_another_declaration_are_refused() -> None:
+    other = Features(ROWS.numeric[:, :1], ROWS.categories)
+    for model in (TREES, LINEAR):
+        with pytest.raises(ArtifactError, match="another declaration"):
+            registry.freeze(model).score(other)
+
+
+def test_arrays_changed_after_loading_do_not_change_the_model() -> None:
+    arrays = {name: value.copy() for name, value in TREES.arrays.items()}
+    model = registry.load(TREES.family, arrays, TREES.attributes)
+    before = model.score(ROWS)
+    for value in arrays.values():
+        value.fill(77)
+    np.testing.assert_array_equal(model.score(ROWS), before)
+
+
+@settings(max_examples=250, deadline=None)
+@given(data=st.data())
+def test_any_bytes_in_any_array_load_as_an_error_or_score(data: st.DataObject) -> None:
+    model = data.draw(st.sampled_from([TREES, LINEAR, CONSTANT]))
+    arrays = {name: value.copy() for name, value in model.arrays.items()}
+    for _ in range(data.draw(st.integers(1, 3))):
+        name = data.draw(st.sampled_from(sorted(arrays)))
+        value = arrays[name]
+        if np.issubdtype(value.dtype, np.integer):
+            info = np.iinfo(value.dtype)
+            lowest, highest = max(int(info.min), -8), min(int(info.max), 8)
+            elements = st.integers(lowest, highest) | st.integers(int(info.min), int(info.max))
+        else:
+            elements = st.floats()
+        if len(value):
+            value[data.draw(st.integers(0, len(value) - 1))] = data.draw(elements)
+    try:
+        frozen = registry.load(model.family, arrays, model.attributes)
+    except ArtifactError:
+        return
+    scores = frozen.score(ROWS)
+    assert scores.shape == (4, 1)
+    assert ((scores >= 0) & (scores <= 1)).all()

@@ -1,0 +1,275 @@
+"""The sketch stage: partials depend on a partition's rows in offset order, on nothing else."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from window_builders import (
+    LATENESS,
+    RETENTION,
+    SIZE,
+    CountingMeter,
+    batch,
+    catalog,
+    cut,
+    declaration,
+    decoded_partials,
+    outcomes,
+    predictions,
+    profile,
+    raw_batch,
+)
+
+from driftloop.adapters.memory import MemoryLog
+from driftloop.featurestats.sketch import SketchCore
+from driftloop.kernel import metrics
+from driftloop.kernel.codec.rows import encode_predictions
+from driftloop.kernel.errors import VerificationError
+from driftloop.kernel.ports import RecordBatch, Send, TopicPartition, TopicSpec
+from driftloop.kernel.processor import ControlBehindError
+from driftloop.kernel.reasons import Reason
+from driftloop.kernel.records import OffsetRange, Partial, Profile, Stream, Window
+from driftloop.kernel.statistics.merge import statistics_digest
+from driftloop.kernel.verification import recompute_window, verify_window
+
+SOURCE = TopicPartition("m.predictions", 0)
+
+
+def flushed(core: SketchCore) -> list[Partial]:
+    (send,) = core.flush().sends
+    return decoded_partials(send.values)
+
+
+def run(core: SketchCore, records: RecordBatch, cuts: list[int]) -> dict[tuple[int, ...], Partial]:
+    """The last partial of every window, flushing at each cut."""
+    found = {}
+    for low, high in zip([0, *cuts], [*cuts, len(records)], strict=True):
+        if high > low:
+            core.process(cut(records, low, high))
+        for send in core.flush().sends:
+            for partial in decoded_partials(send.values):
+                found[partial.start, partial.version, partial.shadow] = partial
+    return found
+
+
+def test_a_partial_says_what_its_partition_contributed() -> None:
+    core = SketchCore(catalog(1))
+    core.process(batch(predictions([10, 20, 110, 30]), partition=1, first=7))
+    (send,) = core.flush().sends
+    assert send.topic == "driftloop.partials"
+    assert send.partition == catalog().topics.partition("m")
+    assert send.keys == [b"m/predictions/0/1/-/1", b"m/predictions/100/1/-/1"]
+    early, late = decoded_partials(send.values)
+    assert early.source == OffsetRange("m.predictions", 1, 7, 11)
+    assert late.source == OffsetRange("m.predictions", 1, 9, 10)
+    assert (early.start, early.end, early.statistics.rows) == (0, SIZE, 3)
+    assert early.source_partitions == declaration().partitions
+
+
+def test_only_the_last_partial_of_a_flush_carries_the_watermark() -> None:
+    core = SketchCore(catalog(1, 2))
+    core.process(batch(predictions([10, 110, 130, 320], versions=[1, 1, 2, 2])))
+    assert [p.watermark for p in flushed(core)] == [0, 0, 0, 320]
+    core.process(batch(predictions([310, 430]), first=4))
+    assert [p.watermark for p in flushed(core)] == [320, 430]
+
+
+def test_partials_are_cumulative_over_flushes() -> None:
+    core = SketchCore(catalog(1))
+    records = batch(predictions([10, 20, 30]))
+    partials = run(core, records, [1, 2])
+    assert partials[0, 1, -1].statistics.rows == 3
+    assert partials[0, 1, -1].source == OffsetRange("m.predictions", 0, 0, 3)
+
+
+def test_unchanged_windows_are_not_written_again() -> None:
+    core = SketchCore(catalog(1))
+    core.process(batch(predictions([10])))
+    core.flush()
+    assert core.flush().sends == []
+
+
+TIMES = st.lists(st.integers(0, 1200), min_size=1, max_size=60)
+
+
+@settings(max_examples=25, deadline=None)
+@given(times=TIMES, data=st.data())
+def test_batching_flushing_and_restoring_change_no_partial(
+    times: list[int], data: st.DataObject
+) -> None:
+    block = outcomes(
+        times,
+        versions=[1 + t % 2 for t in times],
+        shadows=[-1 if t % 3 else 3 for t in times],
+    )
+    records = batch(block)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(times)), max_size=4)))
+    whole, pieces = SketchCore(catalog(1, 2)), SketchCore(catalog(1, 2))
+    expected = run(whole, records, [])
+    state: dict[str, bytes] = {}
+    found: dict[tuple[int, ...], Partial] = {}
+    for low, high in zip([0, *cuts], [*cuts, len(records)], strict=True):
+        if high > low:
+            pieces.process(cut(records, low, high))
+        for send in pieces.flush().sends:
+            for partial in decoded_partials(send.values):
+                found[partial.start, partial.version, partial.shadow] = partial
+        for key, value in pieces.snapshot().items():
+            if value is None:
+                state.pop(key, None)
+            else:
+                state[key] = value
+        pieces = SketchCore(catalog(1, 2))
+        pieces.restore(records.source, state)
+    assert found.keys() == expected.keys()
+    for key, partial in expected.items():
+        assert found[key].source == partial.source
+        assert found[key].late == partial.late
+        assert statistics_digest(found[key].statistics) == statistics_digest(partial.statistics)
+
+
+def test_a_row_behind_the_watermark_and_the_lateness_is_late() -> None:
+    core = SketchCore(catalog(1))
+    core.process(batch(predictions([10, SIZE + LATENESS - 1, 20, SIZE + LATENESS, 30])))
+    assert [(p.start, p.late, p.statistics.rows) for p in flushed(core)] == [(0, 1, 3), (100, 0, 2)]
+
+
+def test_a_row_after_the_retention_is_counted_and_left_out() -> None:
+    meter = CountingMeter()
+    core = SketchCore(catalog(1), meter=meter)
+    end = SIZE + LATENESS + RETENTION
+    core.process(batch(predictions([10, end - 1, 20, end, 30, 40])))
+    partials = flushed(core)
+    assert partials[0].source == OffsetRange("m.predictions", 0, 0, 3)
+    assert meter.counts[metrics.TOO_LATE_ROWS.name, "m", "predictions"] == 2
+
+
+def test_expired_windows_leave_the_state() -> None:
+    core = SketchCore(catalog(1))
+    core.process(batch(predictions([10])))
+    core.flush()
+    assert core.snapshot()["m/predictions/0/0/1/-1"] is not None
+    core.process(batch(predictions([SIZE + LATENESS + RETENTION]), first=1))
+    core.flush()
+    changes = core.snapshot()
+    assert changes["m/predictions/0/0/1/-1"] is None
+    assert changes["m/predictions/0/watermark"] == b"420"
+
+
+def test_an_unknown_version_is_asked_for_before_anything_changes() -> None:
+    known = catalog(1)
+    core = SketchCore(known)
+    records = batch(predictions([10, 20], versions=[1, 2]))
+    with pytest.raises(ControlBehindError, match="version 2"):
+        core.process(records)
+    assert not core.commit_due(1 << 40)
+    assert core.flush().sends == []
+    known.versions.update(catalog(2).versions)
+    core.process(records)
+    assert [p.statistics.rows for p in flushed(core)] == [1, 1]
+
+
+def test_version_0_needs_no_profile() -> None:
+    core = SketchCore(catalog())
+    core.process(batch(predictions([10], versions=0)))
+    assert flushed(core)[0].statistics.numeric[0].bins == ()
+
+
+def test_undecodable_rows_become_dead_letters() -> None:
+    good = encode_predictions(predictions([10]))
+    core = SketchCore(catalog(1))
+    outputs = core.process(raw_batch([b"garbage!!!!!", *good, None], "m.predictions", first=5))
+    assert [(d.offset, d.reason, d.service) for d in outputs.dead_letters] == [
+        (5, Reason.NOT_AVRO, "featurestats"),
+        (7, Reason.EMPTY, "featurestats"),
+    ]
+    assert flushed(core)[0].source == OffsetRange("m.predictions", 0, 6, 7)
+
+
+def test_a_commit_is_due_after_the_interval_or_enough_rows() -> None:
+    core = SketchCore(catalog(1), flush_interval_ms=1000, flush_rows=3)
+    assert not core.commit_due(0)
+    core.process(batch(predictions([10])))
+    assert not core.commit_due(5000)
+    assert not core.commit_due(5999)
+    assert core.commit_due(6000)
+    core.flush()
+    assert not core.commit_due(9000)
+    core.process(batch(predictions([10, 20, 30]), first=1))
+    assert core.commit_due(9000)
+
+
+def test_a_dropped_source_is_forgotten() -> None:
+    core = SketchCore(catalog(1))
+    core.process(batch(predictions([10])))
+    core.flush()
+    core.process(batch(predictions([10]), partition=1))
+    core.drop(SOURCE)
+    assert [p.source.partition for p in flushed(core)] == [1]
+    assert all(key.startswith("m/predictions/1/") for key in core.snapshot())
+
+
+def test_the_state_scope_is_the_models_control_partition() -> None:
+    core = SketchCore(catalog(1))
+    expected = (catalog().topics.partition("m"), "m/predictions/0/")
+    assert core.state_scope(SOURCE) == expected
+
+
+class FixedClock:
+    def now(self) -> int:
+        return 0
+
+    def monotonic(self) -> float:
+        return 0.0
+
+
+def window_and_log(reference: Profile | None = None) -> tuple[Window, MemoryLog]:
+    times = np.random.default_rng(0).integers(0, 300, 200).tolist()
+    records = batch(outcomes(times, versions=[t % 2 + 1 for t in times], shadows=3))
+    partial = run(SketchCore(catalog(1, 2)), records, [50, 120])[100, 1, 3]
+    log = MemoryLog(FixedClock())
+    log.ensure_topics([TopicSpec("m.outcomes", 2)])
+    producer = log.producer("test")
+    producer.send(Send("m.outcomes", records.keys, [*records.values], 0))
+    producer.flush(1.0)
+    window = Window(
+        model="m",
+        stream=Stream.OUTCOMES,
+        start=100,
+        end=200,
+        version=1,
+        shadow=3,
+        revision=0,
+        rows=partial.statistics.rows,
+        late=partial.late,
+        sources=(partial.source,),
+        watermark=300,
+        statistics=partial.statistics,
+        digest=statistics_digest(partial.statistics),
+    )
+    return window, log
+
+
+def test_a_window_is_recomputed_from_the_log_bit_for_bit() -> None:
+    window, log = window_and_log()
+    assert verify_window(log, declaration(), profile(), window)
+    assert recompute_window(log, declaration(), profile(), window).rows == window.rows
+
+
+def test_a_window_that_leaves_a_row_out_does_not_verify() -> None:
+    window, log = window_and_log()
+    (source,) = window.sources
+    shorter = OffsetRange(source.topic, source.partition, source.start, source.end - 1)
+    changed = Window(
+        **{f: getattr(window, f) for f in window.__slots__ if f != "sources"}, sources=(shorter,)
+    )
+    assert not verify_window(log, declaration(), profile(), changed)
+
+
+def test_a_window_of_a_partition_that_is_gone_cannot_be_verified() -> None:
+    window, _ = window_and_log()
+    log = MemoryLog(FixedClock())
+    with pytest.raises(VerificationError, match=r"m\.outcomes/0"):
+        verify_window(log, declaration(), profile(), window)
