@@ -160,9 +160,7 @@ def raw_batch(
     values: Sequence[bytes | None], topic: str, partition: int = 0, first: int = 0
 ) -> RecordBatch:
     n = len(values)
-    return RecordBatch(
-        topic, partition, range(first, first + n), [0] * n, [None] * n, list(values)
-    )
+    return RecordBatch(topic, partition, range(first, first + n), [0] * n, [None] * n, list(values))
 
 
 def cut(records: RecordBatch, low: int, high: int) -> RecordBatch:

@@ -72,9 +72,13 @@ def so_far(metric: Metric, *by: str) -> Query:
 
 
 def rare(metric: Metric, *by: str) -> Query:
-    """The same of what may never happen: such a counter has no series before its first time."""
+    """The same of what may never happen: such a counter has no series before its first time, and
+    is shown as 0 until then."""
     query = so_far(metric, *by)
-    return Query(f"{query.expression} or vector(0)", f"{query.legend} {metric.help.lower()}")
+    return Query(
+        f"{query.expression} or 0 * absent({selector(metric)})",
+        f"{query.legend} {metric.help.lower()}",
+    )
 
 
 def quantiles(metric: Metric, *by: str) -> tuple[Query, ...]:
@@ -110,7 +114,7 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
             panel("Open alerts", "none", "Alerts on drift and quality that are open.",
                   level(metrics.OPEN_ALERTS, "model", "kind", how="sum")),
             panel("Dead letters by reason", "none", "Records rejected so far; they are kept.",
-                  so_far(metrics.DEAD_LETTERS, "topic", "reason")),
+                  rare(metrics.DEAD_LETTERS, "topic", "reason")),
             panel("Lag, rows", "none", "Records written and not read yet.",
                   level(metrics.LAG_ROWS, "service", "topic", how="sum")),
             panel("Lag, seconds", "s", "Age of the newest record read.",

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
-from window_builders import LATENESS, SIZE, catalog, declaration, partial
 
 from driftloop.adapters.clock import SystemClock
 from driftloop.adapters.faust import FaustTable, TableRecord, Work
@@ -21,6 +20,7 @@ from driftloop.kernel.errors import DriftloopError
 from driftloop.kernel.ports import Send, TopicPartition, TopicSpec
 from driftloop.kernel.records import DeadLetter, Partial, Window
 from driftloop.kernel.topics import ControlTopics
+from window_builders import LATENESS, SIZE, catalog, declaration, partial
 
 pytestmark = pytest.mark.kafka
 
@@ -44,9 +44,6 @@ class Loop:
         self.bootstrap = bootstrap
         self.topics = ControlTopics(f"t{uuid.uuid4().hex[:8]}.", 2)
         self.log = KafkaLog(bootstrap)
-        # aiokafka reads lz4 only with cramjam installed.
-        partials = TopicSpec(self.topics.partials, 2, {"compression.type": "uncompressed"})
-        self.log.ensure_topics([partials])
         self.log.ensure_topics(self.topics.specs())
         self.catalog = Catalog(self.topics, lambda record: declaration())
         self.catalog.models["m"] = declaration()

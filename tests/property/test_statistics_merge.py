@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from window_builders import declaration, outcomes, predictions, profile
 
 from driftloop.kernel.errors import DecodeError
 from driftloop.kernel.records import Profile, Stream, WindowStatistics
 from driftloop.kernel.statistics.merge import merge_all, merge_statistics, statistics_digest
 from driftloop.kernel.statistics.reading import auc, exact_sum, mean, quantile, std
 from driftloop.kernel.statistics.sketch import SCORE, Sketch
+from window_builders import declaration, outcomes, predictions, profile
 
 ROWS = 300
 BLOCK = outcomes([0] * ROWS, shadows=2)

@@ -6,6 +6,14 @@ import itertools
 import random
 
 import pytest
+
+from driftloop.featurestats.merge import MergeCore, MergeProcessor
+from driftloop.kernel import metrics
+from driftloop.kernel.codec.records import codec
+from driftloop.kernel.ports import TopicPartition
+from driftloop.kernel.processor import ControlBehindError
+from driftloop.kernel.records import Partial, Window
+from driftloop.kernel.statistics.merge import merge_statistics, statistics_digest
 from window_builders import (
     LATENESS,
     RETENTION,
@@ -15,14 +23,6 @@ from window_builders import (
     partial,
     raw_batch,
 )
-
-from driftloop.featurestats.merge import MergeCore, MergeProcessor
-from driftloop.kernel import metrics
-from driftloop.kernel.codec.records import codec
-from driftloop.kernel.ports import TopicPartition
-from driftloop.kernel.processor import ControlBehindError
-from driftloop.kernel.records import Partial, Window
-from driftloop.kernel.statistics.merge import merge_statistics, statistics_digest
 
 IDLE = 1000
 CLOSE = SIZE + LATENESS
@@ -235,9 +235,7 @@ def batch_of(*partials: Partial) -> list[bytes]:
 
 def test_the_processor_writes_windows_to_the_models_partition() -> None:
     merge = processor()
-    values = batch_of(
-        partial(0, watermark=CLOSE, source_partitions=1), partial(100, watermark=250)
-    )
+    values = batch_of(partial(0, watermark=CLOSE, source_partitions=1), partial(100, watermark=250))
     merge.process(raw_batch(values, "driftloop.partials"))
     sends = merge.on_time(0).sends
     assert [(s.topic, s.keys, s.partition) for s in sends] == [

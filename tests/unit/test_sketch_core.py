@@ -6,6 +6,18 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from driftloop.adapters.memory import MemoryLog
+from driftloop.featurestats.sketch import SketchCore
+from driftloop.kernel import metrics
+from driftloop.kernel.codec.rows import encode_predictions
+from driftloop.kernel.errors import VerificationError
+from driftloop.kernel.ports import RecordBatch, Send, TopicPartition, TopicSpec
+from driftloop.kernel.processor import ControlBehindError
+from driftloop.kernel.reasons import Reason
+from driftloop.kernel.records import OffsetRange, Partial, Profile, Stream, Window
+from driftloop.kernel.statistics.merge import statistics_digest
+from driftloop.kernel.verification import recompute_window, verify_window
 from window_builders import (
     LATENESS,
     RETENTION,
@@ -21,18 +33,6 @@ from window_builders import (
     profile,
     raw_batch,
 )
-
-from driftloop.adapters.memory import MemoryLog
-from driftloop.featurestats.sketch import SketchCore
-from driftloop.kernel import metrics
-from driftloop.kernel.codec.rows import encode_predictions
-from driftloop.kernel.errors import VerificationError
-from driftloop.kernel.ports import RecordBatch, Send, TopicPartition, TopicSpec
-from driftloop.kernel.processor import ControlBehindError
-from driftloop.kernel.reasons import Reason
-from driftloop.kernel.records import OffsetRange, Partial, Profile, Stream, Window
-from driftloop.kernel.statistics.merge import statistics_digest
-from driftloop.kernel.verification import recompute_window, verify_window
 
 SOURCE = TopicPartition("m.predictions", 0)
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from window_builders import LATENESS, RETENTION, SIZE, batch, declaration, outcomes
 
 from driftloop.kernel.records import Stream
 from driftloop.kernel.window_rows import decode_rows, stream_of
 from driftloop.kernel.windows import Watermarks, WindowKey, closes_at, expires_at, window_start
+from window_builders import LATENESS, RETENTION, SIZE, batch, declaration, outcomes
 
 IDLE = 1000
 

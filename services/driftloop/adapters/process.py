@@ -92,8 +92,9 @@ def _serve(
             while not stop.is_set():
                 service.step(_STEP_S)
                 server.beat()
-                latest[0] = service.status()
-                meter.set(metrics.READY, float(latest[0].ready))
+                status = service.status()
+                latest[0] = status
+                meter.set(metrics.READY, float(status.ready))
         finally:
             service.close()
     finally:

@@ -2,8 +2,8 @@
 
 import sys
 
-from driftloop.deployer.service import DeployerService
 from driftloop.adapters.process import run
+from driftloop.deployer.service import DeployerService
 
 if __name__ == "__main__":
     sys.exit(run("deployer", DeployerService))

@@ -29,6 +29,7 @@ from driftloop.kernel.records import (
     Version,
     Window,
 )
+from driftloop.kernel.statistics.exact import exact_sum
 
 SERVICE = "deployer"
 
@@ -46,6 +47,7 @@ class DeployerCore:
         self._entries = Entries()
         self._models: dict[str, ModelDeployment] = {}
         self._used: dict[str, UsedWindows] = {}
+        self._losses: dict[tuple[str, str], float] = {}
 
     def process(self, batch: RecordBatch) -> Outputs:
         """Raises :class:`ControlBehindError` before any change."""
@@ -95,6 +97,15 @@ class DeployerCore:
         """Model to its newest deployment, for whoever shows it."""
         return {m: s.deployment for m, s in self._models.items() if s.deployment is not None}
 
+    def evidence(self) -> Mapping[str, float]:
+        """Model to the log e-value of its running test, for the shadow being better."""
+        return {model: state.test.log_better for model, state in self._models.items()}
+
+    def losses(self) -> Mapping[tuple[str, str], float]:
+        """(Model, role) to the mean bounded loss in the newest outcome window, nats; role is
+        ``champion`` or ``shadow``."""
+        return dict(self._losses)
+
     def _windows(self, batch: RecordBatch) -> Outputs:
         found, letters = read_records(SERVICE, Window, batch, self._catalog.topics)
         outcomes = [(row, w) for row, w in found if w.stream is Stream.OUTCOMES]
@@ -114,6 +125,7 @@ class DeployerCore:
         if not self._used_of(window.model).claim(window, horizon_of(model)):
             return
         state.event_time = max(state.event_time, window.end)
+        self._note_losses(window)
         decision = None
         try:
             decision = state.on_window(window, model.promotion)
@@ -161,6 +173,15 @@ class DeployerCore:
                 codec(Deployment).encode(decision),
             )
         self._entries.put(f"{state.model}/state", state.to_plain())
+
+    def _note_losses(self, window: Window) -> None:
+        loss = window.statistics.loss
+        if loss is None or loss.rows == 0:
+            return
+        self._losses[window.model, "champion"] = exact_sum(loss.loss) / loss.rows
+        if loss.paired is not None and loss.paired.rows:
+            shadow = exact_sum(loss.paired.shadow_loss) / loss.paired.rows
+            self._losses[window.model, "shadow"] = shadow
 
     def _state(self, model: str) -> ModelDeployment:
         return self._models.setdefault(model, ModelDeployment(model))

@@ -2,8 +2,8 @@
 
 import sys
 
-from driftloop.drift.service import DriftService
 from driftloop.adapters.process import run
+from driftloop.drift.service import DriftService
 
 if __name__ == "__main__":
     sys.exit(run("drift", DriftService))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from driftloop.drift.alerts import cloud_event_headers
 from driftloop.drift.freshness import Freshness
 from driftloop.drift.observations import Watch, observe, watch
-from driftloop.drift.track import Track
+from driftloop.drift.track import Reading, Track
 from driftloop.kernel.catalog import Catalog
 from driftloop.kernel.codec.records import codec
 from driftloop.kernel.deadletters import dead_letter
@@ -126,6 +126,11 @@ class DriftCore:
                 alerts.append(model.freshness.alert)
             out[name] = alerts
         return out
+
+    def readings(self) -> list[Reading]:
+        """Where every detector stands, for whoever shows it."""
+        tracks = [track for model in self._models.values() for track in model.tracks.values()]
+        return [reading for track in tracks for reading in track.readings]
 
     def _window(self, window: Window, written: int) -> list[Alert]:
         declaration = declared(self._catalog, window.model)

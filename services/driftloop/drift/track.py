@@ -52,6 +52,19 @@ class Serving:
         self.last_end = max(self.last_end, window.end)
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Where one detector stands after the newest window."""
+
+    model: str
+    kind: AlertKind
+    subject: str
+    effect: float
+    """Of the newest rows, in the unit of the kind."""
+    evidence: float
+    """Its value over its threshold, difference of natural logarithms; alarm from 0 on."""
+
+
 class Track:
     """Windows of other versions than the one serving are not tested: their alerts are over, and
     what they tell is of no use to anyone any more."""
@@ -64,6 +77,8 @@ class Track:
         self._next = 0
         self._history = History()
         self._states: dict[str, DetectorState] = {}
+        self.readings: list[Reading] = []
+        """Of the newest window tested."""
 
     def take(
         self,
@@ -125,6 +140,17 @@ class Track:
             if alert is not None:
                 out.append(alert)
             self._entries.put(f"{self._prefix}watch/{name}", state.to_plain())
+        newest = History.total(self._history.newest(RECENT_ROWS), watch.length)
+        self.readings = [
+            Reading(
+                self._model,
+                detector.kind,
+                detector.subject,
+                detector.effect(newest),
+                (0.0 if state.log_m is None else level(state.log_m)) - watch.threshold,
+            )
+            for _, detector, state in tested
+        ]
         return out
 
     def _open(

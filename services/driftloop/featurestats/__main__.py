@@ -2,8 +2,8 @@
 
 import sys
 
-from driftloop.featurestats.service import FeaturestatsService
 from driftloop.adapters.process import run
+from driftloop.featurestats.service import FeaturestatsService
 
 if __name__ == "__main__":
     sys.exit(run("featurestats", FeaturestatsService))

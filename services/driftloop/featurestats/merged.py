@@ -141,10 +141,6 @@ class MergedStream:
         )
         self._unchecked = True
 
-    def watermark(self) -> int | None:
-        """Up to where windows have been closed."""
-        return self._closed_to
-
     def _passed(self, time: int) -> bool:
         return self._closed_to is not None and self._closed_to >= time
 

@@ -1,1 +1,1 @@
-"""Scores events in batches with champion and shadow; hot-swaps versions. Imports no other service."""
+"""Scores events with champion and shadow; hot-swaps versions. Imports no other service."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from driftloop.adapters.artifacts import DirectoryStore
+from driftloop.adapters.artifacts.directory import DirectoryStore
 from driftloop.inference.core import SERVICE, InferenceCore
 from driftloop.inference.loading import Loader
 from driftloop.kernel.catalog import Catalog

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from typing_extensions import override
+
 NUMERIC_TYPES = ("double", "float", "int", "long", "boolean")
 CATEGORICAL_TYPES = ("string", "enum", "int", "long", "boolean")
 
@@ -21,6 +23,7 @@ class EventField:
     """Its logical type, or empty."""
     nullable: bool
 
+    @override
     def __str__(self) -> str:
         name = f"{self.type} ({self.logical})" if self.logical else self.type
         return f"nullable {name}" if self.nullable else name

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import override
+
 from driftloop.kernel.errors import SettingsError
 from driftloop.kernel.topics import ControlTopics
 
@@ -128,6 +130,7 @@ class Settings:
                 values[item.metadata["variable"]] = "***"
         return values
 
+    @override
     def __repr__(self) -> str:
         return f"Settings({self.shown()})"
 

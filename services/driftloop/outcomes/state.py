@@ -67,7 +67,8 @@ class OpenPrediction:
 
     @classmethod
     def unpack(cls, data: bytes) -> OpenPrediction:
-        return cls(*_HEAD.unpack_from(data), data[_HEAD.size :])
+        offset, event_time = _HEAD.unpack_from(data)
+        return cls(offset, event_time, data[_HEAD.size :])
 
 
 @dataclass(frozen=True, slots=True)

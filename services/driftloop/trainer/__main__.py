@@ -2,8 +2,8 @@
 
 import sys
 
-from driftloop.trainer.service import TrainerService
 from driftloop.adapters.process import run
+from driftloop.trainer.service import TrainerService
 
 if __name__ == "__main__":
     sys.exit(run("trainer", TrainerService))

@@ -94,6 +94,11 @@ class Worker:
         assert result is not None
         return result
 
+    def pause(self, seconds: float) -> None:
+        """Returns when the worker has ended, at the latest after ``seconds``."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(seconds)
+
     def kill(self, reason: str = "stopped") -> None:
         """End the worker now. Its result is a failure of this reason, unless it has one already."""
         if self._result is not None:

@@ -25,17 +25,17 @@ import logging
 import shutil
 import tempfile
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import faust
 from faust.types import TP
 
 from driftloop.adapters.faust.settings import app_settings
+from driftloop.adapters.faust.work import TableRecord, TableWork, Work
 from driftloop.kernel.errors import LogError, LogUnavailableError
-from driftloop.kernel.ports import Send, TopicPartition
+from driftloop.kernel.ports import TopicPartition
 
 _log = logging.getLogger(__name__)
 
@@ -51,49 +51,6 @@ _BUFFERED = 1024
 
 _ACK_DEADLINE_S = 30.0
 _START_DEADLINE_S = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class TableRecord:
-    """One record of the topic."""
-
-    partition: int
-    offset: int
-    timestamp: int
-    """Kafka's, ms."""
-    key: bytes | None
-    value: bytes | None
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """What is made of records: written first, then the table's entries, then the commit."""
-
-    sends: Sequence[Send] = ()
-    entries: Mapping[bytes, bytes | None] = field(default_factory=dict)
-    """Changes of the table; None deletes."""
-
-
-class TableWork(Protocol):
-    """The part that is not Faust. Called by one thread at a time; may block."""
-
-    def partition_of(self, key: bytes) -> int:
-        """The topic partition that a table entry belongs to."""
-        ...
-
-    def gained(self, partition: int, entries: Iterable[tuple[bytes, bytes]]) -> None:
-        """A partition came, with its entries of the table."""
-        ...
-
-    def lost(self, partition: int) -> None:
-        """A partition left."""
-        ...
-
-    def process(self, records: Sequence[TableRecord]) -> Work: ...
-
-    def on_time(self) -> Work:
-        """Called after every :meth:`process` and at least every tick."""
-        ...
 
 
 class FaustTable:
@@ -198,7 +155,11 @@ class FaustTable:
         self._app: Any = faust.App(self._group, **settings)
         topic = self._app.topic(self._topic, acks=False, **_RAW)
         self._table: Any = self._app.Table(
-            self._table_name, partitions=self._partitions, store="memory://", key_type=bytes, value_type=bytes
+            self._table_name,
+            partitions=self._partitions,
+            store="memory://",
+            key_type=bytes,
+            value_type=bytes,
         )
         self._app.agent(topic, name=f"{self._group}-{self._table_name}")(self._take)
         self._app.on_partitions_revoked.connect(self._on_revoked, weak=False)

@@ -36,7 +36,6 @@ class Configuration:
     def reader(self) -> Options:
         """A consumer that assigns itself partitions and commits nothing."""
         return {
-            **self._common,
             "group.id": "driftloop.reader",
             "enable.auto.commit": False,
             "auto.offset.reset": "earliest",
@@ -47,6 +46,7 @@ class Configuration:
             "fetch.wait.max.ms": 50,
             # With an empty queue librdkafka backs off this long before it fetches again.
             "fetch.queue.backoff.ms": 50,
+            **self._common,
         }
 
     def member(self, group: str) -> Options:
@@ -64,7 +64,6 @@ class Configuration:
     def producer(self) -> Options:
         """An idempotent producer."""
         return {
-            **self._common,
             "enable.idempotence": True,
             "linger.ms": 5,
             "compression.type": "lz4",
@@ -78,6 +77,7 @@ class Configuration:
             "delivery.timeout.ms": TRANSACTION_TIMEOUT_MS,
             # A topic that does not exist is an error soon; those driftloop makes exist before.
             "topic.metadata.propagation.max.ms": 5_000,
+            **self._common,
         }
 
     def transactional(self, transactional_id: str) -> Options:

@@ -12,6 +12,8 @@ from typing import Any
 
 T = typing.TypeVar("T")
 
+_ATOMS = (int, float, str, bytes)
+
 
 def to_plain(value: Any) -> Any:
     """Dataclasses become dicts, tuples lists, enums their values; the rest stays."""
@@ -20,6 +22,8 @@ def to_plain(value: Any) -> Any:
     if isinstance(value, enum.Enum):
         return value.value
     if isinstance(value, tuple):
+        if value and type(value[0]) in _ATOMS:  # so are the others; windows hold thousands
+            return list(value)
         return [to_plain(item) for item in value]
     if isinstance(value, collections.abc.Mapping):
         return {key: to_plain(item) for key, item in value.items()}

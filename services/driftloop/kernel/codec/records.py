@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Hashable
 from functools import cache
 from typing import Any, Generic, TypeVar
 
@@ -82,11 +83,16 @@ def read_avro(writer: Schema, body: bytes, *, reader: Schema | None = None) -> A
     return plain
 
 
-@cache
 def codec(kind: type[T]) -> RecordCodec[T]:
     """The codec of one of ``records.RECORDS``; made once."""
-    if kind not in records.RECORDS:
-        raise SchemaError(f"{kind.__name__} is no record of driftloop")
+    found: RecordCodec[T] = _codec(kind)
+    return found
+
+
+@cache
+def _codec(kind: Hashable) -> RecordCodec[Any]:
+    if not isinstance(kind, type) or kind not in records.RECORDS:
+        raise SchemaError(f"{kind} is no record of driftloop")
     return RecordCodec(kind)
 
 

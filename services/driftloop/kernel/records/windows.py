@@ -129,7 +129,8 @@ class Partial:
     """Rows that came when the partition's watermark had passed the window's end and the allowed
     lateness."""
     watermark: int
-    """Highest event time seen in the source partition."""
+    """An event time the source partition has reached, such that every row before it is in this
+    partial or an earlier one. The last partial of a flush has the highest event time seen."""
     source_partitions: int
     """How many partitions the source topic has."""
     statistics: WindowStatistics

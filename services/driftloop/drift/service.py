@@ -1,0 +1,62 @@
+"""The drift service: wiring of core and runner."""
+
+from __future__ import annotations
+
+from driftloop.drift.core import SERVICE, DriftCore
+from driftloop.kernel import metrics
+from driftloop.kernel.catalog import Catalog
+from driftloop.kernel.control_service import control_runner
+from driftloop.kernel.observing import Observed
+from driftloop.kernel.records import Alert, AlertKind
+from driftloop.kernel.service import Context, Status
+
+
+class DriftService:
+    """See :class:`driftloop.kernel.service.Service`."""
+
+    name = SERVICE
+
+    def __init__(self, context: Context, catalog: Catalog) -> None:
+        self._context = context
+        self._core = DriftCore(catalog)
+        observed = Observed(self._core, catalog.topics.alerts, Alert, self._measure)
+        self._runner = control_runner(context, catalog, SERVICE, observed)
+
+    def step(self, timeout_s: float) -> bool:
+        worked = self._runner.step(timeout_s)
+        if worked:
+            self._measure_effects()
+        return worked
+
+    def status(self) -> Status:
+        return Status(
+            SERVICE,
+            self._context.settings.instance,
+            ready=self._runner.assigned(),
+            busy=not self._runner.idle(),
+            lag=self._runner.lag,
+            positions=self._runner.positions(),
+            details={
+                "open_alerts": {
+                    model: [alert.id for alert in alerts]
+                    for model, alerts in self._core.open_alerts().items()
+                }
+            },
+        )
+
+    def close(self) -> None:
+        self._runner.close()
+
+    def _measure(self, alert: Alert) -> None:
+        self._context.meter.add(metrics.ALERTS, 1, alert.model, alert.kind, alert.status)
+
+    def _measure_effects(self) -> None:
+        meter = self._context.meter
+        for model, alerts in self._core.open_alerts().items():
+            for kind in AlertKind:
+                found = sum(alert.kind is kind for alert in alerts)
+                meter.set(metrics.OPEN_ALERTS, found, model, kind)
+        for reading in self._core.readings():
+            labels = (reading.model, reading.kind, reading.subject)
+            meter.set(metrics.DRIFT_EFFECT, reading.effect, *labels)
+            meter.set(metrics.DRIFT_EVIDENCE, reading.evidence, *labels)
