@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from running_loop import RunningLoop, running
 
 DAYS = 120

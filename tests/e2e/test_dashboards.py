@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from running_loop import RunningLoop
 
 INFRA = Path(__file__).resolve().parents[2] / "infra"

@@ -10,7 +10,7 @@ from typing import Any
 from driftloop.cli.control import declared_model, read_catalog
 from driftloop.cli.records_text import record_text
 from driftloop.kernel.codec.mapping import to_plain
-from driftloop.kernel.codec.records import codec
+from driftloop.kernel.codec.records import RecordCodec, codec
 from driftloop.kernel.declaration import Declaration
 from driftloop.kernel.errors import ConfigurationError, DecodeError
 from driftloop.kernel.ports import Log, RecordBatch, TopicPartition
@@ -194,11 +194,12 @@ def _newest(
 
 
 def _entries(batch: RecordBatch, what: Tail, on_problem: Callable[[str], None]) -> Iterator[Entry]:
+    decoder: RecordCodec[Any] = codec(what.kind)
     for row, value in enumerate(batch.values):
         if value is None:
             continue
         try:
-            record = codec(what.kind).decode(value)
+            record = decoder.decode(value)
         except DecodeError as error:
             on_problem(f"{batch.topic}/{batch.partition} offset {batch.offsets[row]}: {error}")
             continue
