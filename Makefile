@@ -43,6 +43,7 @@ lint: $(VENV)/.tests
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/mypy infra
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/python infra/published_schemas.py check
 

@@ -142,7 +142,7 @@ def test_every_panels_query_gives_data(running_loop: RunningLoop, prometheus: Pr
 
     # Some panels need a drift, a training run or a shadow first; so the replay goes on until all
     # have had something to show.
-    while empty and running_loop.more:
+    while empty and not running_loop.flights.finished:
         running_loop.replay(DAYS_AT_ONCE)
         empty = {name: query for name, query in empty.items() if not prometheus.has_data(query)}
         if time.monotonic() > deadline:

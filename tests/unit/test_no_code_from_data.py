@@ -42,6 +42,8 @@ def _named(tree: ast.AST) -> Iterator[tuple[int, str]]:
                 yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
             case ast.Attribute() | ast.Name():
                 yield node.lineno, _dotted(node)
+            case _:
+                pass
 
 
 def code_from_data(tree: ast.AST) -> Iterator[Finding]:
@@ -55,6 +57,8 @@ def code_from_data(tree: ast.AST) -> Iterator[Finding]:
                 pass
             case ast.keyword(arg="allow_pickle"):
                 yield node.value.lineno, "allow_pickle"
+            case _:
+                pass
 
 
 def clocks(tree: ast.AST) -> Iterator[Finding]:
