@@ -5,8 +5,6 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Hashable
-from functools import cache
 from typing import Any, Generic, TypeVar
 
 import fastavro
@@ -85,15 +83,15 @@ def read_avro(writer: Schema, body: bytes, *, reader: Schema | None = None) -> A
 
 def codec(kind: type[T]) -> RecordCodec[T]:
     """The codec of one of ``records.RECORDS``; made once."""
-    found: RecordCodec[T] = _codec(kind)
+    found = _CODECS.get(kind)
+    if found is None:
+        if kind not in records.RECORDS:
+            raise SchemaError(f"{kind.__name__} is no record of driftloop")
+        found = _CODECS[kind] = RecordCodec(kind)
     return found
 
 
-@cache
-def _codec(kind: Hashable) -> RecordCodec[Any]:
-    if not isinstance(kind, type) or kind not in records.RECORDS:
-        raise SchemaError(f"{kind} is no record of driftloop")
-    return RecordCodec(kind)
+_CODECS: dict[type, RecordCodec[Any]] = {}
 
 
 def schema_name(kind: type) -> str:
