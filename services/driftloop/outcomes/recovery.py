@@ -69,5 +69,5 @@ class JoinRecovery:
             _log.info("%s: reading %d to %d again", source, start, positions[source])
             for batch in self._log.read(source, start, positions[source]):
                 # Without output: these rows' outcomes are in the log already.
-                self._core.process(batch)
+                self._core.replay(batch)
                 self._core.write()

@@ -1,0 +1,381 @@
+"""The runner on the memory log: what belongs together is committed together, or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import pytest
+
+from driftloop.adapters.clock import ManualClock
+from driftloop.adapters.memory import MemoryLog
+from driftloop.adapters.memory.session import MemorySession
+from driftloop.kernel import metrics
+from driftloop.kernel.catalog import Catalog
+from driftloop.kernel.codec.records import codec
+from driftloop.kernel.deadletters import dead_letter
+from driftloop.kernel.declaration_toml import declaration_of
+from driftloop.kernel.errors import (
+    DeadLetterLimitError,
+    DecodeError,
+    FencedError,
+    LogError,
+    LogUnavailableError,
+)
+from driftloop.kernel.ports import RecordBatch, Send, TopicPartition, TopicSpec
+from driftloop.kernel.processor import ControlBehindError, Outputs
+from driftloop.kernel.reasons import Reason
+from driftloop.kernel.records import DeadLetter, Deployment, Stage
+from driftloop.kernel.recovery import ChangelogRecovery
+from driftloop.kernel.runner import Runner, Wiring
+from driftloop.kernel.topics import ControlTopics
+from window_builders import CountingMeter
+
+TOPICS = ControlTopics("t.", partitions=1)
+IN, OUT = "in", "out"
+BAD, NEEDS_DEPLOYMENT, CRASH = b"bad", b"needs deployment", b"crash"
+GROUP = "t.adder"
+
+
+class Adder:
+    """Adds up what it reads, per partition; answers each record with the sum so far."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self.sums: dict[int, int] = {}
+        self.due = True
+        self._catalog = catalog
+        self._changed: set[int] = set()
+
+    def process(self, batch: RecordBatch) -> Outputs:
+        values = [value or b"" for value in batch.values]
+        if CRASH in values:
+            raise RuntimeError("on purpose")
+        if NEEDS_DEPLOYMENT in values and not self._catalog.deployments:
+            raise ControlBehindError("no deployment yet")
+        answers, letters = [], []
+        for row, value in enumerate(values):
+            if value == BAD:
+                letters.append(dead_letter("adder", batch, row, DecodeError(Reason.EMPTY, "bad")))
+            elif value != NEEDS_DEPLOYMENT:
+                total = self.sums.get(batch.partition, 0) + int(value)
+                self.sums[batch.partition] = total
+                self._changed.add(batch.partition)
+                answers.append(b"%d" % total)
+        return Outputs([Send(OUT, [None] * len(answers), answers, batch.partition)], letters)
+
+    def on_time(self, now: int) -> Outputs:
+        return Outputs()
+
+    def commit_due(self, now: int) -> bool:
+        return self.due
+
+    def flush(self) -> Outputs:
+        return Outputs()
+
+    def snapshot(self) -> Mapping[str, bytes | None]:
+        changed, self._changed = self._changed, set()
+        return {f"m/{partition}": b"%d" % self.sums[partition] for partition in changed}
+
+    def restore(self, source: TopicPartition, entries: Mapping[str, bytes]) -> None:
+        self.sums.pop(source.partition, None)
+        for entry, value in entries.items():
+            self.sums[int(entry.rpartition("/")[2])] = int(value)
+
+    def drop(self, source: TopicPartition) -> None:
+        self.sums.pop(source.partition, None)
+        self._changed.discard(source.partition)
+
+
+class Bench:
+    """A memory log with the runner's topics, and runners on it."""
+
+    def __init__(self) -> None:
+        self.clock = ManualClock()
+        self.log = MemoryLog(self.clock)
+        self.meter = CountingMeter()
+        self.log.ensure_topics([*TOPICS.specs(), TopicSpec(IN, 2), TopicSpec(OUT, 2)])
+
+    def runner(self, instance: str = "0", *, limit: int = 100) -> tuple[Runner, Adder]:
+        catalog = Catalog(TOPICS, declaration_of)
+        core = Adder(catalog)
+        recovery = ChangelogRecovery(
+            self.log,
+            self.clock,
+            TOPICS,
+            "adder",
+            core,
+            lambda source: (0, f"m/{source.partition}"),
+        )
+        wiring = Wiring(
+            "adder", core, recovery, lambda catalog: (IN,), batch_rows=2, dead_letter_limit=limit
+        )
+        return Runner(
+            wiring, self.log, catalog, clock=self.clock, meter=self.meter, instance=instance
+        ), core
+
+    def send(self, *values: bytes, partition: int = 0) -> None:
+        self.log.producer("test").send(Send(IN, [None] * len(values), values, partition))
+
+    def deploy(self) -> None:
+        record = Deployment("m", 1, Stage.STEADY, 0, -1, 0, "candidate", 0, 0.0, 0.0, 0, ())
+        value = codec(Deployment).encode(record)
+        self.log.producer("test").send(Send(TOPICS.deployments, [b"m"], [value], 0))
+
+    def read(self, topic: str, partition: int = 0) -> list[bytes | None]:
+        source = TopicPartition(topic, partition)
+        end = self.log.end_offsets([topic])[source]
+        return [value for batch in self.log.read(source, 0, end) for value in batch.values]
+
+    def committed(self) -> dict[int, int]:
+        return {s.partition: offset for s, offset in self.log.committed(GROUP, [IN]).items()}
+
+    def nothing_committed(self) -> bool:
+        return not any([self.committed(), self.read(OUT), self.read(TOPICS.changelogs)])
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+def settle(*runners: Runner) -> None:
+    while any([runner.step(0.0) for runner in runners]):
+        pass
+
+
+def test_outputs_state_and_offsets_are_committed_together(bench: Bench) -> None:
+    runner, _ = bench.runner()
+    bench.send(b"1", b"2")
+    settle(runner)
+    assert bench.read(OUT) == [b"1", b"3"]
+    assert bench.read(TOPICS.changelogs) == [b"3"]
+    assert bench.committed() == {0: 2}
+
+
+def test_nothing_shows_before_the_commit_is_due(bench: Bench) -> None:
+    runner, core = bench.runner()
+    core.due = False
+    bench.send(b"1")
+    settle(runner)
+    assert bench.nothing_committed()
+    assert not runner.idle()
+    core.due = True
+    settle(runner)
+    assert bench.read(OUT) == [b"1"]
+    assert runner.idle()
+
+
+def test_a_restarted_runner_goes_on_where_the_commit_left_off(bench: Bench) -> None:
+    first, _ = bench.runner()
+    bench.send(b"1", b"2")
+    settle(first)
+    first.close()
+    bench.send(b"3")
+    second, core = bench.runner()
+    settle(second)
+    assert core.sums == {0: 6}
+    assert bench.read(OUT) == [b"1", b"3", b"6"]
+
+
+def test_a_crash_leaves_nothing_committed_and_the_next_reads_it_again(bench: Bench) -> None:
+    dies, core = bench.runner()
+    core.due = False
+    bench.send(b"1", b"2")
+    settle(dies)
+    bench.send(CRASH)
+    with pytest.raises(RuntimeError, match="on purpose"):
+        settle(dies)
+    assert bench.nothing_committed()
+    # Of the same name: it fences the one that died.
+    lives, core = bench.runner()
+    lives.step(0.0)
+    assert bench.read(OUT) == [b"1", b"3"]
+    with pytest.raises(FencedError):
+        dies.step(0.0)
+    assert core.sums == {0: 3}
+
+
+def test_an_aborted_commit_takes_state_and_position_back(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner, core = bench.runner()
+    bench.send(b"1", b"2")
+    settle(runner)
+    refusals = failing_commits(monkeypatch, LogError("aborted"), 1)
+    bench.send(b"3", b"4")
+    bench.send(b"10", partition=1)
+    settle(runner)
+    assert refusals == []
+    assert core.sums == {0: 10, 1: 10}
+    assert bench.read(OUT) == [b"1", b"3", b"6", b"10"]
+    assert bench.read(OUT, 1) == [b"10"]
+    assert bench.meter.counts[metrics.ABORTS.name,] == 1
+
+
+def test_a_log_that_does_not_answer_stops_the_runner_uncommitted(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner, _ = bench.runner()
+    bench.send(b"1")
+    failing_commits(monkeypatch, LogUnavailableError("no answer"), 1)
+    with pytest.raises(LogUnavailableError):
+        settle(runner)
+    assert bench.nothing_committed()
+
+
+def test_a_batch_that_needs_a_control_record_waits_for_it(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner, core = bench.runner()
+    tries: list[bool] = []
+    process = core.process
+
+    def deployed_in_between(batch: RecordBatch) -> Outputs:
+        tries.append(True)
+        try:
+            return process(batch)
+        except ControlBehindError:
+            bench.deploy()
+            raise
+
+    monkeypatch.setattr(core, "process", deployed_in_between)
+    bench.send(NEEDS_DEPLOYMENT, b"5")
+    settle(runner)
+    assert len(tries) == 2
+    assert bench.read(OUT) == [b"5"]
+
+
+def test_a_control_record_that_never_comes_ends_the_waiting(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner, core = bench.runner()
+    process = core.process
+
+    def slowly(batch: RecordBatch) -> Outputs:
+        bench.clock.advance(30_000)
+        return process(batch)
+
+    monkeypatch.setattr(core, "process", slowly)
+    bench.send(NEEDS_DEPLOYMENT)
+    with pytest.raises(LogUnavailableError, match=r"in/0 from offset 0: no deployment yet"):
+        settle(runner)
+    assert bench.nothing_committed()
+
+
+def test_control_records_are_known_before_the_first_batch(bench: Bench) -> None:
+    bench.deploy()
+    runner, _ = bench.runner()
+    assert runner.catalog.deployments["m"].sequence == 1
+
+
+def test_a_rejected_record_becomes_a_dead_letter_with_its_bytes(bench: Bench) -> None:
+    runner, _ = bench.runner()
+    bench.send(b"1", BAD)
+    settle(runner)
+    (value,) = bench.read(TOPICS.dead_letters)
+    assert value is not None
+    letter = codec(DeadLetter).decode(value)
+    assert (letter.value, letter.topic, letter.partition, letter.offset) == (BAD, IN, 0, 1)
+    assert bench.committed() == {0: 2}
+
+
+def test_more_dead_letters_than_allowed_stop_the_runner_uncommitted(bench: Bench) -> None:
+    runner, _ = bench.runner(limit=2)
+    bench.send(BAD, BAD)
+    settle(runner)
+    bench.send(BAD)
+    with pytest.raises(DeadLetterLimitError, match="rejected 3 records"):
+        settle(runner)
+    assert len(bench.read(TOPICS.dead_letters)) == 2
+    assert bench.committed() == {0: 2}
+
+
+def test_what_is_open_is_committed_before_partitions_leave(bench: Bench) -> None:
+    first, core = bench.runner("0")
+    core.due = False
+    bench.send(b"1")
+    bench.send(b"2", partition=1)
+    settle(first)
+    assert bench.nothing_committed()
+    second, other = bench.runner("1")
+    settle(first, second)
+    # Partition 1 went over, with what the first had made of it.
+    assert bench.committed() == {0: 1, 1: 1}
+    assert core.sums == {0: 1}
+    bench.send(b"5", partition=1)
+    settle(first, second)
+    assert other.sums == {1: 7}
+    assert bench.read(OUT, 1) == [b"2", b"7"]
+
+
+def test_closing_commits_what_is_open(bench: Bench) -> None:
+    runner, core = bench.runner()
+    core.due = False
+    bench.send(b"1")
+    settle(runner)
+    runner.close()
+    assert bench.read(OUT) == [b"1"]
+    assert bench.committed() == {0: 1}
+
+
+def test_a_commit_that_fails_while_partitions_leave_is_left_to_the_next_owner(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, core = bench.runner("0")
+    core.due = False
+    bench.send(b"2", partition=1)
+    settle(first)
+    failing_commits(monkeypatch, LogError("aborted"), 1)
+    core.due = True
+    second, other = bench.runner("1")
+    settle(first, second)
+    assert other.sums == {1: 2}
+    assert bench.read(OUT, 1) == [b"2"]
+
+
+def test_listeners_learn_of_each_commit(bench: Bench) -> None:
+    told: list[Mapping[TopicPartition, int]] = []
+    catalog = Catalog(TOPICS, declaration_of)
+    core = Adder(catalog)
+    runner = Runner(
+        Wiring(
+            "adder",
+            core,
+            ChangelogRecovery(bench.log, bench.clock, TOPICS, "adder", core, lambda s: None),
+            lambda catalog: (IN,),
+            after_commit=(told.append,),
+        ),
+        bench.log,
+        catalog,
+        clock=bench.clock,
+        meter=bench.meter,
+        instance="0",
+    )
+    bench.send(b"1")
+    settle(runner)
+    assert told == [{TopicPartition(IN, 0): 1}]
+
+
+def test_positions_and_lag_tell_how_far_it_has_read(bench: Bench) -> None:
+    runner, _ = bench.runner()
+    bench.send(b"1", b"2", b"3")
+    runner.step(0.0)
+    assert runner.assigned()
+    assert runner.positions()[TopicPartition(IN, 0)] == 2
+    assert runner.lag == 1
+    settle(runner)
+    assert runner.positions()[TopicPartition(IN, 0)] == 3
+
+
+def failing_commits(monkeypatch: pytest.MonkeyPatch, error: LogError, times: int) -> list[LogError]:
+    """The next commits raise ``error``, and write nothing; what is left of them."""
+    left = [error] * times
+    commit: Callable[[MemorySession, Mapping[TopicPartition, int]], None] = MemorySession.commit
+
+    def maybe(session: MemorySession, positions: Mapping[TopicPartition, int]) -> None:
+        if left:
+            session.abort()
+            raise left.pop()
+        commit(session, positions)
+
+    monkeypatch.setattr(MemorySession, "commit", maybe)
+    return left
