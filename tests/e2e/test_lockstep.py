@@ -29,11 +29,12 @@ from lockstep_loop import DAY_MS, Lockstep, Trace, declared
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(1800)]
 
 NEW_YEAR_MS = 1_356_998_400_000
-DAYS = 18
+DAYS = 17
 POLICY = {
     # A first version too early to be good, which is rejected, and a second, which is promoted.
     "minimum_labels = 10_000": "minimum_labels = 4_000",
-    'schedule = "14d"': 'schedule = "7d"',
+    'schedule = "14d"': 'schedule = "6d"',
+    'cooldown = "7d"': 'cooldown = "3d"',
 }
 KILLS = {1: "inference", 2: "outcomes", 3: "featurestats", DAYS - 2: "drift"}
 """Window to the service that dies when the window's records are sent. The trainer dies in its

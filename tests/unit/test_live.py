@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import io
 
+from rich.console import Console
+
 from driftloop.adapters.clock import ManualClock
 from driftloop.cli.live import LiveView, PlainView, Progress, spark
 from driftloop.cli.observer import Seen
-from rich.console import Console
 
 PROGRESS = Progress(
     now=1357034400000, sent=10, total=100, rate=5.0, behind_ms=0, waiting_for="", seconds=3.0

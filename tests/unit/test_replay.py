@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+
 from driftloop.adapters.clock import ManualClock
 from driftloop.adapters.memory import MemoryLog
 from driftloop.cli.flights import Flights

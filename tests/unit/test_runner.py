@@ -138,8 +138,10 @@ def bench() -> Bench:
 
 
 def settle(*runners: Runner) -> None:
-    while any([runner.step(0.0) for runner in runners]):
-        pass
+    worked = True
+    while worked:
+        steps = [runner.step(0.0) for runner in runners]
+        worked = any(steps)
 
 
 def test_outputs_state_and_offsets_are_committed_together(bench: Bench) -> None:

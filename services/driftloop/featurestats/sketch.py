@@ -49,9 +49,11 @@ class SketchCore:
         profiles = {version: self._profile(declaration.name, version) for version in versions}
         # Nothing has changed up to here: what the catalog does not know yet is asked for again.
         windows = self._source(batch.source)
-        too_late = windows.update(rows, [batch.offsets[i] for i in rows.rows.tolist()], profiles)
-        if too_late:
-            self._meter.add(metrics.TOO_LATE_ROWS, too_late, declaration.name, stream)
+        offsets = [batch.offsets[row] for row in rows.rows.tolist()]
+        late, too_late = windows.update(rows, offsets, profiles)
+        # Added even when there are none: a series that is not there looks like one that is broken.
+        self._meter.add(metrics.LATE_ROWS, late, declaration.name, stream)
+        self._meter.add(metrics.TOO_LATE_ROWS, too_late, declaration.name, stream)
         self._pending += len(batch)
         return Outputs(
             dead_letters=[dead_letter(SERVICE, batch, r.row, r.error) for r in rows.rejected]

@@ -68,11 +68,11 @@ class SourceWindows:
 
     def update(
         self, rows: StreamRows, offsets: Sequence[int], profiles: Mapping[int, Profile | None]
-    ) -> int:
-        """Take in consecutive rows with their offsets; returns how many were too late for any
-        window. ``profiles`` has one for every version among the rows."""
+    ) -> tuple[int, int]:
+        """Take in consecutive rows with their offsets; returns how many were late, and how many too
+        late for any window. ``profiles`` has one for every version among the rows."""
         if not len(rows):
-            return 0
+            return 0, 0
         policy = self.declaration.windows
         offset = np.asarray(offsets, dtype=np.int64)
         highest = np.maximum(np.maximum.accumulate(rows.time), self._watermark)
@@ -92,7 +92,7 @@ class SourceWindows:
             window.late += int(np.count_nonzero(late[found]))
             window.dirty = True
         self._watermark = int(highest[-1])
-        return len(rows) - len(chosen)
+        return int(np.count_nonzero(late[chosen])), len(rows) - len(chosen)
 
     def flush(self) -> Sequence[tuple[str, bytes]]:
         """Key and bytes of a partial per window that changed, in the order windows close.

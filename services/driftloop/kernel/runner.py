@@ -97,6 +97,7 @@ class Runner:
         self._read_control()
         self._resubscribe()
         started = self._clock.monotonic()
+        rewound = False
         try:
             batches = self._session.poll(self.wiring.batch_rows, timeout_s)
             for batch in batches:
@@ -111,13 +112,13 @@ class Runner:
         except LogError as error:
             _log.warning("%s: %s; going back to what was committed", self.wiring.name, error)
             self._rewind()
-            batches = []
-        self._idle = not (batches or self._pending or self._open)
+            batches, rewound = [], True
+        self._idle = not (batches or rewound or self._pending or self._open)
         self._status = self._session.positions()
         self._measure_lag()
         if batches:
             self._meter.observe(metrics.STEP_SECONDS, [self._clock.monotonic() - started])
-        return bool(batches)
+        return bool(batches) or rewound
 
     def idle(self) -> bool:
         """Whether the last step found nothing to read and left nothing uncommitted."""
