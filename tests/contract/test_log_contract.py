@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import pytest
+
 from driftloop.adapters.clock import SystemClock
 from driftloop.adapters.kafka import KafkaLog
 from driftloop.adapters.memory import MemoryLog
@@ -51,7 +52,7 @@ def log(request: pytest.FixtureRequest) -> Iterator[Log]:
         session.close()
 
 
-@pytest.fixture()
+@pytest.fixture
 def topic(log: Log) -> str:
     return _topic(log)
 

@@ -29,14 +29,15 @@ from lockstep_loop import DAY_MS, Lockstep, Trace, declared
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(1800)]
 
 NEW_YEAR_MS = 1_356_998_400_000
-DAYS = 17
+UNTIL = NEW_YEAR_MS + 16 * DAY_MS + DAY_MS // 2
+"""The first alerts open with the window that the half day closes."""
 POLICY = {
     # A first version too early to be good, which is rejected, and a second, which is promoted.
     "minimum_labels = 10_000": "minimum_labels = 4_000",
     'schedule = "14d"': 'schedule = "6d"',
     'cooldown = "7d"': 'cooldown = "3d"',
 }
-KILLS = {1: "inference", 2: "outcomes", 3: "featurestats", DAYS - 2: "drift"}
+KILLS = {1: "inference", 2: "outcomes", 3: "featurestats", 16: "drift"}
 """Window to the service that dies when the window's records are sent. The trainer dies in its
 first run, the deployer when there is a first version."""
 SCALES = {4: 2, 5: 1}
@@ -113,7 +114,7 @@ class Both:
 def both(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
     tag = secrets.token_hex(4)
     model = declared(f"lockstep-{tag}", POLICY)
-    flights = load_flights(until=NEW_YEAR_MS + DAYS * DAY_MS)
+    flights = load_flights(until=UNTIL)
     settings = Settings(
         bootstrap=kafka,
         prefix=f"lockstep-{tag}.",

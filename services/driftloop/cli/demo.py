@@ -44,13 +44,13 @@ from driftloop.kernel.settings import Settings
 
 _STEP_MS = 6 * 3_600_000
 """Event time sent between two looks at the loop."""
-_LEAD_WINDOWS = 3
+_LEAD_WINDOWS = 4
 """Windows the replay may be ahead of those closed: more would show promotions later than they are
 earned, less would wait for every flush."""
 _LOOK_S = 0.02
 _STATUS_EVERY_S = 0.3
 _SETTLE_S = 180.0
-_FLUSH_MS = 250
+_FLUSH_MS = 200
 
 
 @dataclass(frozen=True, slots=True)

@@ -156,15 +156,20 @@ class OutcomesCore:
         for (id, opened), stored in zip(fresh, labels, strict=True):
             by_expiry.append(id)
             latest = max(latest, opened.event_time)
-            label = None if stored is None else OpenLabel.unpack(stored)
-            if label is not None and label.observed_at - opened.event_time <= model.labels.horizon:
-                state.put(OPEN_LABEL, id, None)
-                state.done(id, opened.event_time)
-                state.place.open_labels -= 1
-                found.pairs.append(Pair(id, opened, label))
-            else:
+            if stored is None:
                 state.put(OPEN_PREDICTION, id, opened.pack())
                 state.place.open_predictions += 1
+                continue
+            label = OpenLabel.unpack(stored)
+            state.put(OPEN_LABEL, id, None)
+            state.done(id, opened.event_time)
+            state.place.open_labels -= 1
+            if label.observed_at - opened.event_time <= model.labels.horizon:
+                found.pairs.append(Pair(id, opened, label))
+            else:
+                # The label's record is not kept, so it can be no dead letter: it is counted.
+                self._meter.add(metrics.ORPHANED, 1, model.name)
+                self._meter.add(metrics.UNLABELLED, 1, model.name)
         if by_expiry:
             # One horizon for the label, one for its place among the labels: see the class.
             state.expire_later(
@@ -216,14 +221,16 @@ class OutcomesCore:
                 latest = max(latest, label.observed_at)
                 continue
             opened = OpenPrediction.unpack(stored)
-            delay = label.observed_at - opened.event_time
-            if delay > model.labels.horizon:
-                found.letters.append(dead_letter(SERVICE, batch, row, _too_late(model, delay)))
-                continue
             state.put(OPEN_PREDICTION, id, None)
             state.done(id, opened.event_time)
             state.place.open_predictions -= 1
-            found.pairs.append(Pair(id, opened, label))
+            delay = label.observed_at - opened.event_time
+            if delay <= model.labels.horizon:
+                found.pairs.append(Pair(id, opened, label))
+            else:
+                # Settled, as if the label had come first: a later label is a duplicate.
+                found.letters.append(dead_letter(SERVICE, batch, row, _too_late(model, delay)))
+                self._meter.add(metrics.UNLABELLED, 1, model.name)
         if waiting:
             state.expire_later(
                 latest + model.labels.horizon, batch.offsets[0], _FROM_LABELS, waiting

@@ -1,0 +1,250 @@
+"""The label join: either order, each once, within the horizon, and what is kept meanwhile."""
+
+from __future__ import annotations
+
+import pytest
+
+from driftloop.kernel import metrics
+from driftloop.kernel.ports import TopicPartition
+from driftloop.kernel.reasons import Reason
+from driftloop.kernel.stores import MemoryStore
+from join_builders import HORIZON, IDS, Join, copy, label, model, prediction
+from window_builders import CountingMeter
+
+A, B, C = IDS[:3]
+FAR = 100 * HORIZON
+
+
+@pytest.fixture
+def meter() -> CountingMeter:
+    return CountingMeter()
+
+
+@pytest.fixture
+def join(meter: CountingMeter) -> Join:
+    return Join(model(), meter=meter)
+
+
+def pass_by(join: Join, time: int) -> None:
+    """Move both watermarks to ``time`` and let go of what that expires."""
+    other, another = IDS[-2:]
+    for id in (other, another):
+        join.predict(prediction(id, time))
+        join.tell(label(id, time))
+        join.settle()
+
+
+def test_a_label_after_its_prediction_makes_an_outcome(join: Join) -> None:
+    join.predict(prediction(A, 100, 0.75))
+    join.settle()
+    join.tell(label(A, 300, 1.0))
+    join.settle()
+    (outcome,) = join.outcomes()
+    assert (outcome.event_id, outcome.event_time, outcome.outcome_time) == (A, 100, 300)
+    assert (outcome.label, outcome.label_delay, outcome.scores) == (1.0, 200, (0.75,))
+    assert (outcome.categories, outcome.numeric[0]) == (("a",), 1.5)
+
+
+def test_a_label_before_its_prediction_makes_the_same_outcome(join: Join) -> None:
+    join.tell(label(A, 300))
+    join.settle()
+    assert join.outcomes() == []
+    join.predict(prediction(A, 100))
+    join.settle()
+    assert [(o.event_id, o.outcome_time) for o in join.outcomes()] == [(A, 300)]
+
+
+def test_an_outcome_names_where_its_halves_lie(join: Join) -> None:
+    join.predict(prediction(B, 100), prediction(A, 100))
+    join.tell(label(C, 100), label(A, 200))
+    join.settle()
+    (outcome,) = join.outcomes()
+    assert (outcome.prediction_partition, outcome.prediction_offset) == (0, 1)
+    assert (outcome.label_partition, outcome.label_offset) == (0, 1)
+
+
+def test_a_label_known_before_the_event_has_the_events_time(join: Join) -> None:
+    join.predict(prediction(A, 500))
+    join.tell(label(A, 400))
+    join.settle()
+    (outcome,) = join.outcomes()
+    assert (outcome.outcome_time, outcome.label_delay) == (500, -100)
+
+
+def test_the_first_label_counts_and_others_are_duplicates(join: Join, meter: CountingMeter) -> None:
+    join.predict(prediction(A, 100), prediction(B, 100))
+    join.settle()
+    join.tell(label(A, 200, 1.0), label(A, 300, 0.0))
+    join.settle()
+    join.tell(label(A, 400, 0.0))
+    join.settle()
+    assert [o.label for o in join.outcomes()] == [1.0]
+    assert meter.counts[metrics.DUPLICATE_LABELS.name, "m"] == 2
+
+
+def test_the_first_prediction_counts_and_others_are_duplicates(
+    join: Join, meter: CountingMeter
+) -> None:
+    join.predict(prediction(A, 100, 0.5), prediction(A, 100, 0.25))
+    join.settle()
+    join.tell(label(A, 200))
+    join.settle()
+    join.predict(prediction(A, 100, 0.125))
+    join.settle()
+    assert [o.scores for o in join.outcomes()] == [(0.5,)]
+    assert meter.counts[metrics.DUPLICATE_PREDICTIONS.name, "m"] == 2
+
+
+def test_a_label_at_the_horizon_still_joins(join: Join) -> None:
+    join.predict(prediction(A, 100))
+    join.tell(label(A, 100 + HORIZON))
+    join.settle()
+    assert len(join.outcomes()) == 1
+
+
+def test_a_label_past_the_horizon_is_a_dead_letter(join: Join, meter: CountingMeter) -> None:
+    join.predict(prediction(A, 100))
+    join.settle()
+    join.tell(label(A, 101 + HORIZON))
+    join.settle()
+    assert join.outcomes() == []
+    assert [letter.reason for letter in join.letters()] == [Reason.LABEL_TOO_LATE]
+    assert meter.counts[metrics.UNLABELLED.name, "m"] == 1
+
+
+def test_a_label_past_the_horizon_that_came_first_is_counted(
+    join: Join, meter: CountingMeter
+) -> None:
+    join.tell(label(A, 101 + HORIZON))
+    join.settle()
+    join.predict(prediction(A, 100))
+    join.settle()
+    assert join.outcomes() == []
+    assert meter.counts[metrics.ORPHANED.name, "m"] == 1
+    assert join.core.open_counts() == {"m": (0, 0)}
+
+
+def test_a_label_in_the_wrong_partition_is_a_dead_letter(join: Join) -> None:
+    join.tell(label("e0" if "e0" not in IDS else "e1", 100))
+    join.settle()
+    assert [letter.reason for letter in join.letters()] == [Reason.WRONG_PARTITION]
+
+
+def test_bytes_that_are_no_record_are_dead_letters_and_the_rest_goes_on(join: Join) -> None:
+    join.predict(b"nonsense", prediction(A, 100))
+    join.tell(label(A, 200), b"nonsense")
+    join.settle()
+    assert len(join.outcomes()) == 1
+    assert [letter.value for letter in join.letters()] == [b"nonsense"] * 2
+
+
+def test_what_waits_is_counted(join: Join) -> None:
+    join.predict(prediction(A, 100), prediction(B, 100))
+    join.tell(label(B, 200), label(C, 200))
+    join.settle()
+    assert join.core.open_counts() == {"m": (1, 1)}
+
+
+def test_both_halves_are_forgotten_when_both_topics_have_passed_them(
+    join: Join, meter: CountingMeter
+) -> None:
+    join.predict(prediction(A, 100))
+    join.tell(label(B, 200))
+    join.settle()
+    pass_by(join, FAR)
+    assert join.core.open_counts() == {"m": (0, 0)}
+    assert meter.counts[metrics.UNLABELLED.name, "m"] == 1
+    assert meter.counts[metrics.ORPHANED.name, "m"] == 1
+
+
+def test_the_state_does_not_grow_with_the_stream(join: Join) -> None:
+    sizes = []
+    for turn in range(len(IDS) // 4):
+        few = IDS[4 * turn : 4 * turn + 4]
+        time = turn * HORIZON
+        join.predict(*(prediction(id, time) for id in few))
+        join.tell(*(label(id, time + 1) for id in few[:3]))
+        join.settle()
+        sizes.append(len(dict(join.store.scan(b"", b"\xff" * 8))))
+    assert max(sizes) == max(sizes[:10])
+
+
+def test_predictions_expire_though_labels_have_stopped(join: Join, meter: CountingMeter) -> None:
+    join.predict(prediction(A, 100))
+    join.settle()
+    for id in (B, C):
+        join.predict(prediction(id, FAR))
+        join.settle()
+        # The lag is measured every few seconds: here no label lies unread.
+        join.clock.advance(10_000)
+        join.settle()
+    join.predict(prediction(IDS[5], FAR))
+    join.settle()
+    assert meter.counts[metrics.UNLABELLED.name, "m"] == 1
+
+
+def test_predictions_of_a_backlog_wait_for_labels_that_are_yet_to_be_read(
+    meter: CountingMeter,
+) -> None:
+    join = Join(model(), rows=1, meter=meter)
+    ids = IDS[:40]
+    join.predict(*(prediction(id, turn * HORIZON) for turn, id in enumerate(ids)))
+    join.tell(*(label(id, turn * HORIZON + 1) for turn, id in enumerate(ids)))
+    # All predictions first: forty horizons ahead of the labels.
+    for part in join.log.read(TopicPartition(join.model.topics.predictions, 0), 0, 40, limit=1):
+        join.core.process(part)
+        join.core.write()
+    assert (metrics.UNLABELLED.name, "m") not in meter.counts
+    labels = TopicPartition(join.model.topics.labels, 0)
+    joined = [join.core.process(part).sends for part in join.log.read(labels, 0, 40, limit=1)]
+    assert sum(len(send) for sends in joined for send in sends) == len(ids)
+
+
+def test_a_lost_store_is_rebuilt_from_the_log_without_output_or_count(
+    join: Join, meter: CountingMeter
+) -> None:
+    join.predict(*(prediction(id, 100) for id in IDS[:10]))
+    join.tell(*(label(id, 200) for id in IDS[5:15]))
+    join.settle()
+    before = join.entries()
+    join.store = MemoryStore()
+    join.start()
+    join.settle()
+    assert join.entries() == before
+    assert join.core.open_counts() == {"m": (5, 5)}
+    assert len(join.outcomes()) == 5
+    assert meter.counts[metrics.OUTCOMES.name, "m"] == 5
+    join.tell(*(label(id, 300) for id in IDS[:5]))
+    join.settle()
+    assert len({o.event_id for o in join.outcomes()}) == len(join.outcomes()) == 10
+
+
+def test_a_store_that_lags_behind_reads_the_rest_again(join: Join) -> None:
+    join.predict(*(prediction(id, 100) for id in IDS[:4]))
+    join.settle()
+    old = copy(join.store)
+    join.tell(*(label(id, 200) for id in IDS[:2]))
+    join.settle()
+    now = join.entries()
+    join.store = old
+    join.start()
+    join.settle()
+    assert join.entries() == now
+    assert len(join.outcomes()) == 2
+
+
+def test_a_store_that_is_ahead_of_the_log_is_built_anew(join: Join) -> None:
+    other = Join(model())
+    for bench in (join, other):
+        bench.predict(*(prediction(id, 100) for id in IDS[:4]))
+        bench.settle()
+    now = join.entries()
+    other.tell(*(label(id, 200) for id in IDS[:2]))
+    other.settle()
+    join.store = other.store
+    join.start()
+    join.settle()
+    assert join.entries() == now
+    join.tell(label(IDS[0], 200))
+    join.settle()
+    assert [o.event_id for o in join.outcomes()] == [IDS[0]]
