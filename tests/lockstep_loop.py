@@ -3,6 +3,7 @@ log, in a form by which two runs can be compared."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -44,20 +45,22 @@ def nothing() -> None:
     """What is done meanwhile, normally."""
 
 
-def declared(name: str, replacing: Mapping[str, str]) -> DeclaredModel:
+def declared(name: str, values: Mapping[str, str]) -> DeclaredModel:
     """The flights' declaration under another name, which also names its topics, and with other
-    texts in it; each text to replace is in it once."""
+    values of some keys."""
     found = load_declaration(DECLARATION)
     text = found.text
-    for old, new in {'name = "flights"': f'name = "{name}"', **replacing}.items():
-        assert text.count(old) == 1, old
-        text = text.replace(old, new)
+    for key, value in values.items():
+        text, count = re.subn(rf"(?m)^{key} = [^\s#]+", f"{key} = {value}", text)
+        assert count == 1, key
+    text = text.replace('name = "flights"', f'name = "{name}"', 1)
     declaration = parse_declaration(
         text,
         source=str(DECLARATION),
         event_schema=found.event_schema,
         check_candidate=check_parameters,
     )
+    assert declaration.name == name
     return DeclaredModel(declaration, text, found.event_schema)
 
 

@@ -9,11 +9,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from driftloop.adapters.kafka import KafkaLog
+from driftloop.cli.announcements import alive, announced
 from driftloop.cli.applying import DeclaredModel
 from driftloop.cli.control import read_catalog
 from driftloop.cli.flights import Flights, load_flights
@@ -24,6 +24,7 @@ from driftloop.cli.verifying import verify_windows
 from driftloop.kernel.ports import Log, TopicPartition
 from driftloop.kernel.records import Stream
 from driftloop.kernel.settings import Settings
+from leftovers import processes_of, workers_of
 from lockstep_loop import DAY_MS, Lockstep, Trace, declared
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(1800)]
@@ -31,12 +32,8 @@ pytestmark = [pytest.mark.kafka, pytest.mark.timeout(1800)]
 NEW_YEAR_MS = 1_356_998_400_000
 UNTIL = NEW_YEAR_MS + 16 * DAY_MS + DAY_MS // 2
 """The first alerts open with the window that the half day closes."""
-POLICY = {
-    # A first version too early to be good, which is rejected, and a second, which is promoted.
-    "minimum_labels = 10_000": "minimum_labels = 4_000",
-    'schedule = "14d"': 'schedule = "6d"',
-    'cooldown = "7d"': 'cooldown = "3d"',
-}
+# A first version too early to be good, which is rejected, and a second, which is promoted.
+POLICY = {"minimum_labels": "4_000", "schedule": '"6d"', "cooldown": '"3d"'}
 KILLS = {1: "inference", 2: "outcomes", 3: "featurestats", 16: "drift"}
 """Window to the service that dies when the window's records are sent. The trainer dies in its
 first run, the deployer when there is a first version."""
@@ -52,8 +49,8 @@ class Disturbed:
     loop: Loop
     model: DeclaredModel
     killed: list[str] = field(default_factory=list)
-    in_a_run: bool = False
-    """Whether the trainer died while a run was under way."""
+    workers: Sequence[int] = ()
+    """The processes that trained when the trainer died."""
     shared_by: list[int] = field(default_factory=list)
     """How many processes held partitions of the events at the ends of windows."""
 
@@ -72,9 +69,9 @@ class Disturbed:
 
     def _strike_at_a_turn(self) -> None:
         if "trainer" not in self.killed:
-            if any(s["service"] == "trainer" and _active(s) for s in self.loop.statuses()):
+            self.workers = workers_of(self.loop.settings.directory)
+            if self.workers:
                 self._kill("trainer")
-                self.in_a_run = True
         elif "deployer" not in self.killed:
             versions = self.loop.log.end_offsets([self.loop.settings.topics.versions])
             if any(versions.values()):
@@ -92,10 +89,6 @@ class Disturbed:
         )
 
 
-def _active(status: Mapping[str, Any]) -> bool:
-    return bool(status.get("details", {}).get("active_runs"))
-
-
 @dataclass(frozen=True, slots=True)
 class Both:
     """The two runs, and the log of the second."""
@@ -108,6 +101,8 @@ class Both:
     disturbed: Disturbed
     log: Log
     settings: Settings
+    left: Mapping[int, str]
+    """Processes that ran after the fleet was stopped."""
 
 
 @pytest.fixture(scope="module")
@@ -121,13 +116,15 @@ def both(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]
         directory=tmp_path_factory.mktemp("processes"),
         flush_interval_ms=50,
     )
-    memory = _undisturbed(model, flights, settings, tmp_path_factory.mktemp("memory"))
     log = KafkaLog(kafka)
     log.ensure_topics(settings.topics.specs())
     with Fleet(settings, SERVICES) as fleet:
+        # While the processes start, the loop in this one runs.
+        memory = _undisturbed(model, flights, settings, tmp_path_factory.mktemp("memory"))
         fleet.wait_ready()
         disturbed = Disturbed(fleet, KafkaLoop(fleet), model)
         disturbed.run(flights)
+    left = processes_of(settings.directory)
     yield Both(
         model,
         flights,
@@ -137,6 +134,7 @@ def both(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]
         disturbed,
         log,
         settings,
+        left,
     )
     log.close()
 
@@ -156,8 +154,17 @@ def _undisturbed(
 
 def test_every_service_was_killed_the_trainer_in_a_run_and_inference_was_shared(both: Both) -> None:
     assert sorted(both.disturbed.killed) == sorted(SERVICES)
-    assert both.disturbed.in_a_run
+    assert both.disturbed.workers
     assert both.disturbed.shared_by[4:6] == [2, 1]
+
+
+def test_a_run_did_not_outlive_its_trainer(both: Both) -> None:
+    assert not any(alive(pid) for pid in both.disturbed.workers)
+
+
+def test_nothing_runs_after_the_services_were_stopped(both: Both) -> None:
+    assert both.left == {}
+    assert announced(both.settings.directory) == []
 
 
 def test_versions_were_trained_shadowed_rejected_and_promoted(both: Both) -> None:

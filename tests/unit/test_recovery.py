@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import pytest
+from typing_extensions import override
 
 from driftloop.adapters.clock import ManualClock
 from driftloop.adapters.memory import MemoryLog
@@ -56,9 +57,11 @@ class OpenTransaction(MemoryLog):
 
     looks = 0
 
+    @override
     def high_watermarks(self, topics: Sequence[str]) -> Mapping[TopicPartition, int]:
         return {source: end + 1 for source, end in super().end_offsets(topics).items()}
 
+    @override
     def end_offsets(self, topics: Sequence[str]) -> Mapping[TopicPartition, int]:
         self.looks -= 1
         decided = 1 if self.looks < 0 else 0
@@ -152,6 +155,7 @@ def test_what_is_undecided_is_waited_for() -> None:
 
 def test_what_stays_undecided_ends_the_waiting() -> None:
     class Passing(ManualClock):
+        @override
         def monotonic(self) -> float:
             self.advance(10_000)
             return super().monotonic()

@@ -196,6 +196,18 @@ def test_a_crash_leaves_nothing_committed_and_the_next_reads_it_again(bench: Ben
     assert core.sums == {0: 3}
 
 
+def test_leaving_after_a_crash_commits_nothing_either(bench: Bench) -> None:
+    dies, core = bench.runner()
+    core.due = False
+    bench.send(b"1", b"2")
+    settle(dies)
+    bench.send(CRASH)
+    with pytest.raises(RuntimeError, match="on purpose"):
+        settle(dies)
+    dies.close()
+    assert bench.nothing_committed()
+
+
 def test_an_aborted_commit_takes_state_and_position_back(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -332,6 +344,23 @@ def test_a_commit_that_fails_while_partitions_leave_is_left_to_the_next_owner(
     settle(first, second)
     assert other.sums == {1: 2}
     assert bench.read(OUT, 1) == [b"2"]
+
+
+def test_a_commit_that_fails_while_partitions_leave_is_made_up_for_on_those_kept(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, core = bench.runner("0")
+    core.due = False
+    bench.send(b"1", partition=0)
+    bench.send(b"2", partition=1)
+    settle(first)
+    failing_commits(monkeypatch, LogError("aborted"), 1)
+    core.due = True
+    second, _ = bench.runner("1")
+    settle(first, second)
+    bench.send(b"3", partition=0)
+    settle(first, second)
+    assert (bench.read(OUT), bench.read(OUT, 1)) == ([b"1", b"4"], [b"2"])
 
 
 def test_listeners_learn_of_each_commit(bench: Bench) -> None:

@@ -51,7 +51,7 @@ def test_a_partition_that_never_sent_anything_becomes_idle() -> None:
     watermarks.report(0, 500, 2)
     watermarks.hear(0, 50)
     assert watermarks.current(100) is None
-    watermarks.hear(0, 100 + IDLE)
+    watermarks.hear(0, 50 + IDLE)
     assert watermarks.current(100 + IDLE) == 500
 
 
@@ -75,11 +75,36 @@ def test_a_partition_that_comes_back_holds_the_watermark_where_it_is() -> None:
     watermarks.report(0, 500, 2)
     watermarks.report(1, 300, 2)
     assert watermarks.current(0) == 300
-    watermarks.hear(0, IDLE)
+    watermarks.hear(0, IDLE - 1)
     assert watermarks.current(IDLE) == 500
     watermarks.hear(1, IDLE + 1)
     watermarks.report(0, 900, 2)
     assert watermarks.current(IDLE + 1) == 500
+
+
+def test_after_a_silence_of_all_the_first_to_send_does_not_outrun_the_others() -> None:
+    watermarks = Watermarks(IDLE)
+    watermarks.report(0, 300, 2)
+    watermarks.report(1, 300, 2)
+    assert watermarks.current(0) == 300
+    watermarks.hear(0, 5 * IDLE)
+    watermarks.report(0, 900, 2)
+    assert watermarks.current(5 * IDLE) == 300
+    watermarks.hear(1, 5 * IDLE + 1)
+    watermarks.report(1, 800, 2)
+    assert watermarks.current(5 * IDLE + 1) == 800
+
+
+def test_a_partition_that_stays_silent_after_a_silence_of_all_is_waited_for_no_longer() -> None:
+    watermarks = Watermarks(IDLE)
+    watermarks.report(0, 300, 2)
+    watermarks.report(1, 300, 2)
+    assert watermarks.current(0) == 300
+    watermarks.hear(0, 5 * IDLE)
+    watermarks.report(0, 900, 2)
+    assert watermarks.current(6 * IDLE - 1) == 300
+    watermarks.hear(0, 6 * IDLE - 1)
+    assert watermarks.current(6 * IDLE) == 900
 
 
 def test_rows_are_grouped_by_window_version_and_shadow_in_row_order() -> None:

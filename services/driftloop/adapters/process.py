@@ -98,6 +98,8 @@ def _serve(
         _log.error("%s/%d offset %d: %s", batch.topic, batch.partition, batch.offsets[row], why)
 
     try:
+        # A service that starts before 'up' or 'apply' has made them would never hear of them.
+        log.ensure_topics(settings.topics.specs())
         catalog = Catalog(settings.topics, declaration_of, bad_record)
         service = build(Context(log, clock, meter, settings, executor), catalog)
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -10,9 +11,14 @@ from typing import Any
 
 from rocksdict import Options, Rdict, WriteBatch, WriteOptions
 
-from driftloop.kernel.errors import LogError
+from driftloop.kernel.errors import LogError, LogUnavailableError
 
 _log = logging.getLogger(__name__)
+
+_HELD = re.compile(r"lock hold by current process|/LOCK: Resource temporarily unavailable")
+"""What RocksDB says when another process, or this one, has the directory open."""
+_SPOILT = "SPOILT"
+"""A file that marks a directory found corrupt while it was in use."""
 
 
 class RocksStore:
@@ -24,6 +30,7 @@ class RocksStore:
 
     def __init__(self, directory: Path) -> None:
         directory.parent.mkdir(parents=True, exist_ok=True)
+        self._directory = directory
         self._db: Any = self._open(directory)
         self._lazily: Any = WriteOptions()
         self._lazily.sync = False
@@ -36,9 +43,11 @@ class RocksStore:
         options.set_max_write_buffer_number(2)
         options.set_keep_log_file_num(2)
         try:
+            if (directory / _SPOILT).exists():
+                raise ValueError("it was found corrupt when it was last used")
             return Rdict(str(directory), options)
         except Exception as error:
-            if "lock" in str(error).lower():
+            if _HELD.search(str(error)):
                 raise LogError(
                     f"{directory} is in use by another process: give each its own state directory"
                 ) from error
@@ -52,7 +61,10 @@ class RocksStore:
             return Rdict(str(directory), options)
 
     def get_many(self, keys: Sequence[bytes]) -> Sequence[bytes | None]:
-        found: Sequence[bytes | None] = self._db[list(keys)] if keys else []
+        try:
+            found: Sequence[bytes | None] = self._db[list(keys)] if keys else []
+        except Exception as error:
+            raise self._spoilt(error) from error
         return found
 
     def write(self, changes: Mapping[bytes, bytes | None]) -> None:
@@ -62,13 +74,26 @@ class RocksStore:
                 batch.delete(key)
             else:
                 batch.put(key, value)
-        self._db.write(batch, self._lazily)
+        try:
+            self._db.write(batch, self._lazily)
+        except Exception as error:
+            raise self._spoilt(error) from error
 
     def scan(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
-        for key, value in self._db.items(from_key=start):
-            if key >= end:
-                return
-            yield key, value
+        try:
+            for key, value in self._db.items(from_key=start):
+                if key >= end:
+                    return
+                yield key, value
+        except Exception as error:
+            raise self._spoilt(error) from error
+
+    def _spoilt(self, error: Exception) -> LogError:
+        """Mark the directory, so that the next start builds it anew."""
+        (self._directory / _SPOILT).touch()
+        return LogUnavailableError(
+            f"{self._directory} cannot be used ({error}): the next start rebuilds it from the log"
+        )
 
     def close(self) -> None:
         self._db.close()

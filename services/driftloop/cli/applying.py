@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 from driftloop.cli.control import read_catalog, read_records
 from driftloop.kernel.codec.records import codec
 from driftloop.kernel.declaration import Declaration
-from driftloop.kernel.declaration_toml import parse_declaration, schema_path
+from driftloop.kernel.declaration_toml import declaration_of, parse_declaration, schema_path
 from driftloop.kernel.errors import ConfigurationError, DeclarationError
 from driftloop.kernel.ports import Log, Send
 from driftloop.kernel.records import ModelRecord
@@ -83,6 +84,8 @@ def apply_declaration(
         and in_force.event_schema == model.event_schema
     ):
         return Applied(in_force, changed=False, made=made)
+    if in_force is not None:
+        _check_same_shape(declaration_of(in_force), declaration)
     record = ModelRecord(declaration.name, model.text, model.event_schema, who, now)
     producer = log.producer("apply")
     try:
@@ -98,6 +101,25 @@ def apply_declaration(
     finally:
         producer.close()
     return Applied(record, changed=True, made=made)
+
+
+def _check_same_shape(before: Declaration, after: Declaration) -> None:
+    """What the model's rows in the log look like, and how they are cut into windows, is fixed: the
+    versions in service were trained on them, and windows are recomputed from them."""
+    facts: Mapping[str, Callable[[Declaration], object]] = {
+        "task": lambda d: d.task.value,
+        "the numeric features": lambda d: [f.name for f in d.numeric],
+        "the categorical features": lambda d: [f.name for f in d.categorical],
+        "size in [windows]": lambda d: d.windows.size,
+        "the topics": lambda d: d.topics,
+    }
+    for what, fact in facts.items():
+        if fact(before) != fact(after):
+            raise ConfigurationError(
+                f"{what} of model {after.name!r} cannot change while it is in force "
+                f"({fact(before)} became {fact(after)}): declare it under a new name, such as "
+                f"name = {after.name + '-2'!r}"
+            )
 
 
 def _make_topics(log: Log, declaration: Declaration) -> tuple[str, ...]:

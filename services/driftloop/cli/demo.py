@@ -35,7 +35,7 @@ from driftloop.cli.observer import Observer
 from driftloop.cli.output import as_json, write
 from driftloop.cli.quiescence import Quiescence
 from driftloop.cli.replay import Replay
-from driftloop.cli.supervision import SERVICES, Fleet
+from driftloop.cli.supervision import SERVICES, Fleet, locked
 from driftloop.cli.verifying import verify_windows
 from driftloop.kernel.declaration_toml import parse_declaration
 from driftloop.kernel.errors import BrokerError, ConfigurationError
@@ -50,6 +50,8 @@ earned, less would wait for every flush."""
 _LOOK_S = 0.02
 _STATUS_EVERY_S = 0.3
 _SETTLE_S = 180.0
+_SHARED = "demo-"
+"""Marks the prefix of a run on a Kafka that is not the demo's own."""
 _FLUSH_MS = 200
 
 
@@ -78,8 +80,11 @@ def run_demo(
     console = Console(file=sys.stderr if json else sys.stdout)
     view: View = LiveView(console) if console.is_terminal else PlainView(console, clock)
     plain = PlainView(console, clock)
-    settings = _settings(Settings.read(os.environ))
+    given = Settings.read(os.environ)
     with ExitStack() as stack, ThreadPoolExecutor(1) as pool:
+        # Before the directory is emptied: another demo may be running in it.
+        stack.enter_context(locked(_lock_file(given)))
+        settings = _settings(given)
         loading = pool.submit(load_flights, until=options.until)
         loop = stack.enter_context(_loop(settings, options, plain.note))
         model = _declared(loop.settings)
@@ -286,17 +291,23 @@ def _settings(given: Settings) -> Settings:
     return replace(
         given,
         directory=directory,
-        prefix=f"{given.prefix}{stamp}" if given.bootstrap else given.prefix,
+        prefix=f"{given.prefix}{_SHARED}{stamp}" if given.bootstrap else given.prefix,
         flush_interval_ms=min(given.flush_interval_ms, _FLUSH_MS),
     )
+
+
+def _lock_file(given: Settings) -> Path:
+    path = given.directory.absolute() / "run" / "demo.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
 
 
 def _declared(settings: Settings) -> DeclaredModel:
     """The flights' declaration; where the Kafka is shared, its topics get the run's prefix."""
     with resources.as_file(resources.files("driftloop") / "infra" / "models") as directory:
         model = load_declaration(Path(directory) / "flights.toml")
-    stamp = settings.prefix.removesuffix(".").rpartition(".")[2]
-    if not stamp.isdigit():
+    _, shared, stamp = settings.prefix.removesuffix(".").rpartition(_SHARED)
+    if not shared:
         return model
     name = f"{model.declaration.name}-{stamp}"
     text = model.text.replace(f'name = "{model.declaration.name}"', f'name = "{name}"', 1)

@@ -251,14 +251,14 @@ class Fleet:
             return
         path = self.settings.directory / "run" / "fleet.lock"
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._owned = _locked(path)
+        self._owned = locked(path)
 
     def _kill_all(self) -> None:
         for member in self.members():
             member.kill()
 
 
-def _locked(path: Path) -> IO[str]:
+def locked(path: Path) -> IO[str]:
     """The lock file, open and ours; the kernel lets go of it when this process ends."""
     file = path.open("a+")
     try:

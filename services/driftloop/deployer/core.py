@@ -182,6 +182,8 @@ class DeployerCore:
         if loss.paired is not None and loss.paired.rows:
             shadow = exact_sum(loss.paired.shadow_loss) / loss.paired.rows
             self._losses[window.model, "shadow"] = shadow
+        else:
+            self._losses.pop((window.model, "shadow"), None)
 
     def _state(self, model: str) -> ModelDeployment:
         return self._models.setdefault(model, ModelDeployment(model))

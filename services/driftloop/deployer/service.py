@@ -30,8 +30,11 @@ class DeployerService:
         if worked:
             for model, evidence in self._core.evidence().items():
                 self._context.meter.set(metrics.PAIRED_EVIDENCE, evidence, model)
-            for (model, role), loss in self._core.losses().items():
+            losses = self._core.losses()
+            for (model, role), loss in losses.items():
                 self._context.meter.set(metrics.WINDOW_LOSS, loss, model, role)
+                if (model, "shadow") not in losses:
+                    self._context.meter.forget(metrics.WINDOW_LOSS, model, "shadow")
         return worked
 
     def status(self) -> Status:

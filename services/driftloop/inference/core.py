@@ -45,6 +45,8 @@ class InferenceCore:
         self._serving: dict[str, Serving] = {}
         self._decoders: dict[str, tuple[Declaration, EventDecoder]] = {}
         self._waiting: list[tuple[str, list[int]]] = []
+        self._newest: dict[str, int] = {}
+        """Highest event time seen, per model."""
 
     def install(self, model: str, serving: Serving) -> None:
         """Serve with ``serving`` from the next batch on."""
@@ -69,9 +71,9 @@ class InferenceCore:
         serving = self.serving(model)
         values = encode_predictions(_predict(block, batch, serving))
         self._meter.add(metrics.PREDICTIONS, len(values), model.name, str(serving.champion))
-        self._meter.set(
-            metrics.EVENT_TIME, int(block.times.max()) / 1000, model.name, "predictions"
-        )
+        newest = max(self._newest.get(model.name, 0), int(block.times.max()))
+        self._newest[model.name] = newest
+        self._meter.set(metrics.EVENT_TIME, newest / 1000, model.name, "predictions")
         self._waiting.append((model.name, [batch.timestamps[row] for row in block.rows]))
         return Outputs([Send(model.topics.predictions, block.ids, values)], letters)
 

@@ -71,6 +71,14 @@ class Loader:
             for name, deployment in self._catalog.deployments.items()
         )
 
+    def blocked(self, name: str) -> bool:
+        """Whether a model has a deployment, and none of its versions could be loaded since this
+        process started: answering with version 0 would answer with less than before."""
+        model = self._catalog.models.get(name)
+        return (
+            model is not None and name in self._retry_at and self._core.serving(model).sequence < 0
+        )
+
     def failed(self) -> list[str]:
         """Models whose newest deployment could not be loaded; the old version serves on."""
         return sorted(self._retry_at)

@@ -39,7 +39,9 @@ class InferenceService:
                 name=SERVICE,
                 core=self._core,
                 recovery=NoState(),
-                lead_topics=lambda c: sorted(m.topics.events for m in c.models.values()),
+                lead_topics=lambda c: sorted(
+                    m.topics.events for m in c.models.values() if not self._loader.blocked(m.name)
+                ),
                 batch_rows=context.settings.batch_rows,
                 dead_letter_limit=context.settings.dead_letter_limit,
                 after_commit=(self._answered,),
@@ -69,7 +71,10 @@ class InferenceService:
         return Status(
             SERVICE,
             self._context.settings.instance,
-            ready=self._loaded and self._runner.assigned() and not self._loader.behind(),
+            ready=self._loaded
+            and self._runner.assigned()
+            and not self._loader.behind()
+            and not any(map(self._loader.blocked, list(self._catalog.models))),
             busy=not self._runner.idle() or self._loader.behind(),
             lag=self._runner.lag,
             positions=self._runner.positions(),

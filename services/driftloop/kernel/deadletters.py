@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from driftloop.kernel.errors import DecodeError
 from driftloop.kernel.ports import RecordBatch
-from driftloop.kernel.records import DeadLetter
+from driftloop.kernel.records import DeadLetter, Header
 
 
 def dead_letter(service: str, batch: RecordBatch, row: int, error: DecodeError) -> DeadLetter:
@@ -20,5 +20,5 @@ def dead_letter(service: str, batch: RecordBatch, row: int, error: DecodeError) 
         timestamp=batch.timestamps[row],
         key=batch.keys[row],
         value=batch.values[row],
-        headers=dict(headers),
+        headers=tuple(Header(key, value) for key, value in headers),
     )

@@ -75,7 +75,10 @@ COMMIT_SECONDS = Metric(
 ABORTS = Metric("driftloop_aborted_transactions_total", _C, "Transactions aborted")
 LAG_ROWS = Metric("driftloop_lag_rows", _G, "Records not read yet", ("topic", "partition"))
 LAG_SECONDS = Metric(
-    "driftloop_lag_seconds", _G, "Age of the newest record read, by its Kafka timestamp", ("topic",)
+    "driftloop_lag_seconds",
+    _G,
+    "Age of the newest record read while others wait, by Kafka timestamps; 0 when none waits",
+    ("topic",),
 )
 EVENT_TIME = Metric(
     "driftloop_event_time_seconds", _G, "Highest event time seen, Unix time", ("model", "stream")

@@ -87,32 +87,48 @@ class Runner:
             companions=wiring.companions,
         )
         self._status: Mapping[TopicPartition, int] = {}
+        self._newest: dict[str, int] = {}
+        """Highest Kafka timestamp read, per topic."""
         self._idle = False
+        self._failed = False
+        self._joined = False
+        self._rewind_due = False
         self._measure_at = 0.0
         self.lag = 0
         """Records not read when last measured."""
 
     def step(self, timeout_s: float) -> bool:
         """Read, process, and commit when it is due. Whether there was anything to do."""
+        try:
+            return self._step(timeout_s)
+        except BaseException:
+            # Whatever was half done must not be committed by leaving the group.
+            self._failed = True
+            raise
+
+    def _step(self, timeout_s: float) -> bool:
         self._read_control()
         self._resubscribe()
         started = self._clock.monotonic()
         rewound = False
+        batches: Sequence[RecordBatch] = ()
         try:
             batches = self._session.poll(self.wiring.batch_rows, timeout_s)
+            if self._rewind_due:
+                # What was aborted while partitions left is read again, kept partitions included.
+                self._rewind()
+                batches, rewound = (), True
             for batch in batches:
                 self._process(batch)
             self._emit(self._core.on_time(self._clock.now()))
             if (self._pending or self._open) and self._core.commit_due(self._clock.now()):
                 self._commit()
-        except FencedError:
-            raise
-        except LogUnavailableError:
+        except (FencedError, LogUnavailableError):
             raise
         except LogError as error:
             _log.warning("%s: %s; going back to what was committed", self.wiring.name, error)
             self._rewind()
-            batches, rewound = [], True
+            batches, rewound = (), True
         self._idle = not (batches or rewound or self._pending or self._open)
         self._status = self._session.positions()
         self._measure_lag()
@@ -129,8 +145,8 @@ class Runner:
         return {**self._control.positions(), **self._status}
 
     def assigned(self) -> bool:
-        """Whether the group has given this member partitions, or there are none to give."""
-        return bool(self._status) or not self._topics
+        """Whether the group has given this member its share, or there is nothing to share."""
+        return self._joined or not self._topics
 
     def _measure_lag(self) -> None:
         """Sets the lag gauges, at most once in _LAG_EVERY_S: it asks the broker."""
@@ -143,30 +159,43 @@ class Runner:
         behind = {s: max(0, ends.get(s, position) - position) for s, position in positions.items()}
         for source, rows in behind.items():
             self._meter.set(metrics.LAG_ROWS, rows, source.topic, str(source.partition))
+        for topic, newest in self._newest.items():
+            waiting = any(rows for source, rows in behind.items() if source.topic == topic)
+            age = (self._clock.now() - newest) / 1000 if waiting else 0.0
+            self._meter.set(metrics.LAG_SECONDS, max(age, 0.0), topic)
         self.lag = sum(behind.values())
         self.wiring.measured(behind)
 
     def close(self) -> None:
-        """Commit what is due and leave."""
+        """Commit what is open and leave; after a failure, leave without committing."""
         self._session.close()
         self._control.close()
 
     # The listener's part: called from within the session's poll.
 
     def on_assigned(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
+        self._joined = True
         return self.wiring.recovery.recover(partitions)
 
     def on_revoked(self, partitions: Sequence[TopicPartition]) -> None:
-        if self._pending or self._open:
+        if self._failed:
+            self._abort()
+        elif self._pending or self._open:
             try:
                 self._commit()
             except LogError as error:
                 _log.warning("%s: %s, before partitions left", self.wiring.name, error)
                 self._abort()
+                self._rewind_due = True
+            except BaseException:
+                self._failed = True
+                self._abort()
+                raise
         self._drop(partitions)
 
     def on_lost(self, partitions: Sequence[TopicPartition]) -> None:
         self._abort()
+        self._rewind_due = True
         self._drop(partitions)
 
     def _process(self, batch: RecordBatch) -> None:
@@ -181,13 +210,11 @@ class Runner:
                         f"{batch.topic}/{batch.partition} from offset {batch.offsets[0]}: {error}"
                     ) from error
                 self._read_control(timeout_s=_CONTROL_POLL_S)
+        self._emit(outputs)
         self._pending[batch.source] = batch.next_offset
+        self._newest[batch.topic] = max(self._newest.get(batch.topic, 0), batch.timestamps[-1])
         self._meter.add(metrics.CONSUMED, len(batch), batch.topic)
         self._meter.observe(metrics.BATCH_ROWS, [len(batch)])
-        self._meter.set(
-            metrics.LAG_SECONDS, (self._clock.now() - batch.timestamps[-1]) / 1000, batch.topic
-        )
-        self._emit(outputs)
 
     def _emit(self, outputs: Outputs) -> None:
         for send in (*outputs.sends, *self._letters(outputs.dead_letters)):
@@ -236,14 +263,16 @@ class Runner:
             listener(positions)
 
     def _abort(self) -> None:
+        if self._open:
+            self._meter.add(metrics.ABORTS)
         self._session.abort()
-        self._meter.add(metrics.ABORTS)
         self._open = False
         self._pending.clear()
         self._produced.clear()
 
     def _rewind(self) -> None:
         """After an aborted transaction: state and positions as they were committed."""
+        self._rewind_due = False
         self._abort()
         assigned = sorted(self._session.assignment())
         for source in assigned:
@@ -257,6 +286,7 @@ class Runner:
     def _drop(self, partitions: Sequence[TopicPartition]) -> None:
         for source in partitions:
             self._pending.pop(source, None)
+            self._meter.forget(metrics.LAG_ROWS, source.topic, str(source.partition))
             self._core.drop(source)
 
     def _read_control(self, timeout_s: float = 0.0, *, until_caught_up: bool = False) -> bool:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from driftloop.kernel.ports import TopicSpec
 
 _DAY_MS = 86_400_000
+LARGEST_RECORD = 16 << 20
+"""Bytes: a bad record of any usual size fits into its dead letter."""
 _COMPACT = {"cleanup.policy": "compact"}
 
 
@@ -86,7 +88,7 @@ class ControlTopics:
             TopicSpec(self.models, n, _COMPACT),
             TopicSpec(self.commands, n, keep),
             TopicSpec(self.changelogs, n, _COMPACT),
-            TopicSpec(self.dead_letters, n, keep),
+            TopicSpec(self.dead_letters, n, {**keep, "max.message.bytes": str(LARGEST_RECORD)}),
         )
 
 

@@ -42,7 +42,9 @@ class Watermarks:
     """The watermark of one stream: the least over its source partitions, never going back.
 
     A partition that sent nothing for ``idle_after`` ms of processing time, or never sent anything
-    for as long, is not waited for. The watermark never passes the highest event time seen.
+    for as long, is not waited for. When the whole stream has been silent for as long, that says
+    nothing of any one of them (whoever writes it stood still): the first that sends again brings
+    the others the same time to follow. The watermark never passes the highest event time seen.
     """
 
     __slots__ = ("_heard", "_highest", "_idle_after", "_partitions", "_watermark")
@@ -61,6 +63,8 @@ class Watermarks:
 
     def hear(self, partition: int, now: int) -> None:
         """A source partition sent something at processing time ``now``, ms."""
+        if self._heard and now - max(self._heard.values()) >= self._idle_after:
+            self._heard = dict.fromkeys(self._heard, now)
         self._heard[partition] = now
 
     def hold_from(self, watermark: int) -> None:

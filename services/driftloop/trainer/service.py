@@ -60,6 +60,9 @@ class TrainerService:
     def step(self, timeout_s: float) -> bool:
         worked = self._runner.step(timeout_s)
         for run in self._core.take_starts():
+            if run.id in self._jobs:
+                # Handed out again after a rewind, while its worker goes on.
+                continue
             _log.info("run %s starts: %d rows, %s", run.id, run.rows, run.trigger.value)
             model = self._catalog.models[run.model]
             rows = self._context.executor.submit(read_rows, self._context.log, model, run)

@@ -206,7 +206,7 @@ def _read(path: str, file: Path, limit: int) -> bytes:
     except FileNotFoundError as error:
         raise ArtifactError(
             f"artifact {path}: {file} is missing; check that this process sees the directory the "
-            "trainer writes to, or make the version again: driftloop reproduce"
+            "trainer writes to, or train a new version: driftloop retrain"
         ) from error
     except OSError as error:
         raise ArtifactError(f"artifact {path}: {file} cannot be read: {error}") from error
@@ -217,7 +217,7 @@ def _check_digest(path: str, name: str, content: bytes, expected: str) -> None:
     if found != expected:
         raise ArtifactError(
             f"artifact {path}: {name} has digest {found[:16]}..., expected {expected[:16]}...: "
-            "the file is damaged or was exchanged; make the version again: driftloop reproduce"
+            "the file is damaged or was exchanged; train a new version: driftloop retrain"
         )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
+from driftloop.kernel.topics import LARGEST_RECORD
+
 Options = dict[str, str | int | float | bool | logging.Logger]
 
 SESSION_TIMEOUT_MS = 6_000
@@ -69,6 +71,8 @@ class Configuration:
             "compression.type": "lz4",
             "partitioner": "murmur2_random",
             "queue.buffering.max.messages": 500_000,
+            # A dead letter is larger than the record in it.
+            "message.max.bytes": LARGEST_RECORD,
             # While the broker still finishes the transaction before, it answers
             # CONCURRENT_TRANSACTIONS; with librdkafka's 100 ms default back-off every transaction
             # takes that long.

@@ -174,12 +174,13 @@ class KafkaSession:
             return
         gained = self._with_companions(partitions)
         starts = self._listener.on_assigned(gained)
-        committed = {
-            TopicPartition(p.topic, p.partition): p.offset
-            for p in consumer.committed(
-                [KafkaPartition(s.topic, s.partition) for s in gained], _TIMEOUT_S
-            )
-        }
+        committed = {}
+        asked = [KafkaPartition(s.topic, s.partition) for s in gained]
+        for answer in consumer.committed(asked, _TIMEOUT_S) if asked else ():
+            if answer.error is not None:
+                # Taking it for "nothing committed" would read everything again.
+                raise KafkaException(answer.error)
+            committed[TopicPartition(answer.topic, answer.partition)] = answer.offset
         begin = []
         for source in gained:
             offset = starts.get(source, max(committed.get(source, 0), 0))

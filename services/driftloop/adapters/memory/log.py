@@ -88,15 +88,14 @@ class MemoryFollower:
             partition = self._storage.partition(source)
             start = self._positions.get(source, 0)
             batch = partition.slice(source, start, partition.end, limit)
-            self._positions[source] = partition.end if batch is None else batch.next_offset
+            self._positions[source] = partition.after(batch)
             if batch is not None:
                 batches.append(batch)
         return batches
 
     def caught_up(self) -> bool:
         return all(
-            self._positions.get(source, 0)
-            >= (self._storage.partition(source).offsets or [-1])[-1] + 1
+            self._positions.get(source, 0) >= self._storage.partition(source).end
             for source in self._storage.sources(self._topics)
         )
 

@@ -55,8 +55,7 @@ class MemorySession:
                 self._positions[source] = max(self._positions[source], partition.end)
                 continue
             limit -= len(batch)
-            more = batch.next_offset <= partition.offsets[-1]
-            self._positions[source] = batch.next_offset if more else partition.end
+            self._positions[source] = partition.after(batch)
             batches.append(batch)
             if limit <= 0:
                 break

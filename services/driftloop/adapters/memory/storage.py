@@ -38,6 +38,12 @@ class Partition:
         """The marker that ends a transaction takes an offset."""
         self.end += 1
 
+    def after(self, batch: RecordBatch | None) -> int:
+        """The position after ``batch``, markers that follow it passed over; None: the end."""
+        if batch is None or batch.next_offset > self.offsets[-1]:
+            return self.end
+        return batch.next_offset
+
     def slice(self, source: TopicPartition, start: int, end: int, limit: int) -> RecordBatch | None:
         """Records with offsets in [start, end), at most ``limit``; None if there are none."""
         low = bisect.bisect_left(self.offsets, start)

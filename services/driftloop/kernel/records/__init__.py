@@ -5,7 +5,13 @@ says otherwise.
 """
 
 from driftloop.kernel.records.alerts import Alert, AlertKind, AlertStatus, Evidence, Severity
-from driftloop.kernel.records.control import Command, CommandAction, DeadLetter, ModelRecord
+from driftloop.kernel.records.control import (
+    Command,
+    CommandAction,
+    DeadLetter,
+    Header,
+    ModelRecord,
+)
 from driftloop.kernel.records.deployments import Deployment, Stage
 from driftloop.kernel.records.provenance import OffsetRange
 from driftloop.kernel.records.rows import Label, Outcome, Prediction
@@ -60,6 +66,7 @@ __all__ = [
     "DeadLetter",
     "Deployment",
     "Evidence",
+    "Header",
     "Label",
     "LossBaseline",
     "LossStatistics",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -44,6 +43,14 @@ class Command:
 
 
 @dataclass(frozen=True, slots=True)
+class Header:
+    """One header of a Kafka record; keys may repeat, values may be null."""
+
+    key: str
+    value: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
 class DeadLetter:
     """A record no service could use, with its original bytes."""
 
@@ -58,4 +65,4 @@ class DeadLetter:
     """The original record's Kafka timestamp, ms."""
     key: bytes | None
     value: bytes | None
-    headers: Mapping[str, bytes]
+    headers: tuple[Header, ...]

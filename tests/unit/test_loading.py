@@ -1,0 +1,225 @@
+"""Versions loaded off the hot path: swapped in when they are whole, and otherwise not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typing_extensions import override
+
+from driftloop.adapters.artifacts.directory import ARRAYS, DirectoryStore
+from driftloop.adapters.clock import ManualClock
+from driftloop.inference.core import InferenceCore
+from driftloop.inference.loading import Loader
+from driftloop.kernel import metrics
+from driftloop.kernel.records import Deployment, Stage
+from driftloop.models.constant import ConstantModel
+from window_builders import CountingMeter, catalog, declaration, version
+
+RETRY_MS = 5_000
+
+
+class Later(Executor):
+    """Does what was submitted when told to."""
+
+    def __init__(self) -> None:
+        self.waiting: list[Callable[[], None]] = []
+
+    @override
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+
+        def work() -> None:
+            try:
+                future.set_result(fn(*args, **kwargs))
+            except Exception as error:
+                future.set_exception(error)
+
+        self.waiting.append(work)
+        return future
+
+    def work(self) -> int:
+        done, self.waiting = self.waiting, []
+        for task in done:
+            task()
+        return len(done)
+
+
+class Bench:
+    """A loader, its core, and versions 1 and 2: constants 0.1 and 0.2."""
+
+    def __init__(self, directory: Path) -> None:
+        self.clock = ManualClock()
+        self.meter = CountingMeter()
+        self.catalog = catalog()
+        self.store = DirectoryStore(directory)
+        self.directory = directory
+        for number in (1, 2):
+            self.publish(number, number / 10)
+        self.core = InferenceCore(self.catalog, self.meter)
+        self.executor = Later()
+        self.loader = Loader(
+            self.core, self.catalog, self.store, self.executor, self.clock, self.meter
+        )
+
+    def publish(self, number: int, prior: float) -> None:
+        arrays = {"prior": np.array([prior])}
+        path, digest = self.store.put("m", str(number), "constant", arrays, {})
+        made = replace(version(number), artifact=path, digest=digest)
+        self.catalog.versions["m", number] = made
+
+    def deploy(self, sequence: int, champion: int, shadow: int = -1) -> None:
+        self.catalog.deployments["m"] = Deployment(
+            "m", sequence, Stage.STEADY, champion, shadow, 0, "promoted", 0, 0.0, 0.0, 0, ()
+        )
+
+    def arrays_of(self, number: int) -> Path:
+        return self.directory / self.catalog.versions["m", number].artifact / ARRAYS
+
+    def turn(self) -> None:
+        """Between two steps, with time enough to load."""
+        self.loader.update()
+        self.executor.work()
+        self.loader.update()
+
+    def serves(self) -> tuple[int, int]:
+        serving = self.core.serving(declaration())
+        return serving.champion, serving.shadow
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+def test_without_a_deployment_version_0_serves(bench: Bench) -> None:
+    bench.turn()
+    assert bench.serves() == (0, -1)
+    assert not bench.loader.behind()
+
+
+def test_champion_and_shadow_are_loaded_and_swapped_in_together(bench: Bench) -> None:
+    bench.deploy(1, 1, 2)
+    bench.turn()
+    assert bench.serves() == (1, 2)
+    serving = bench.core.serving(declaration())
+    assert serving.champion_model == ConstantModel(0.1)
+    assert serving.shadow_model == ConstantModel(0.2)
+
+
+def test_the_old_version_serves_while_the_new_one_loads(bench: Bench) -> None:
+    bench.deploy(1, 1)
+    bench.loader.update()
+    bench.loader.update()
+    assert bench.serves() == (0, -1)
+    assert bench.loader.behind()
+    assert bench.executor.work() == 1
+    bench.loader.update()
+    assert bench.serves() == (1, -1)
+    assert not bench.loader.behind()
+
+
+def test_a_deployment_is_loaded_once(bench: Bench) -> None:
+    bench.deploy(1, 1)
+    bench.turn()
+    bench.turn()
+    assert bench.executor.waiting == []
+
+
+def test_a_promoted_shadow_is_not_read_again(bench: Bench) -> None:
+    bench.deploy(1, 1, 2)
+    bench.turn()
+    bench.arrays_of(2).unlink()
+    bench.deploy(2, 2)
+    bench.turn()
+    assert bench.serves() == (2, -1)
+
+
+def test_a_deployment_back_to_version_0_is_the_prior(bench: Bench) -> None:
+    bench.deploy(1, 1)
+    bench.turn()
+    bench.deploy(2, 0)
+    bench.turn()
+    assert bench.serves() == (0, -1)
+    assert bench.core.serving(declaration()).champion_model == ConstantModel(declaration().prior)
+
+
+def test_a_deployment_whose_version_is_not_known_yet_waits_for_it(bench: Bench) -> None:
+    bench.deploy(1, 3)
+    bench.turn()
+    assert bench.serves() == (0, -1)
+    assert bench.loader.behind()
+    bench.publish(3, 0.3)
+    bench.turn()
+    assert bench.serves() == (3, -1)
+
+
+def test_a_corrupt_artifact_leaves_the_old_version_serving(bench: Bench) -> None:
+    bench.deploy(1, 1)
+    bench.turn()
+    data = bytearray(bench.arrays_of(2).read_bytes())
+    data[-1] ^= 1
+    bench.arrays_of(2).write_bytes(data)
+    bench.deploy(2, 2)
+    bench.turn()
+    assert bench.serves() == (1, -1)
+    assert bench.loader.failed() == ["m"]
+    assert bench.meter.counts[metrics.LOAD_FAILURES.name, "m"] == 1
+
+
+def test_a_missing_artifact_leaves_the_old_version_serving(bench: Bench) -> None:
+    bench.arrays_of(1).unlink()
+    bench.deploy(1, 1)
+    bench.turn()
+    assert bench.serves() == (0, -1)
+    assert bench.loader.failed() == ["m"]
+
+
+def test_a_corrupt_shadow_does_not_take_the_champion_down(bench: Bench) -> None:
+    bench.deploy(1, 1)
+    bench.turn()
+    bench.arrays_of(2).write_bytes(b"")
+    bench.deploy(2, 1, 2)
+    bench.turn()
+    assert bench.serves() == (1, -1)
+
+
+def test_what_could_not_be_loaded_is_tried_again_after_a_while(bench: Bench) -> None:
+    good = bench.arrays_of(1).read_bytes()
+    bench.arrays_of(1).write_bytes(b"")
+    bench.deploy(1, 1)
+    bench.turn()
+    bench.arrays_of(1).write_bytes(good)
+    bench.turn()
+    assert bench.serves() == (0, -1)
+    bench.clock.advance(RETRY_MS)
+    bench.turn()
+    assert bench.serves() == (1, -1)
+    assert bench.loader.failed() == []
+
+
+def test_a_restarted_service_loads_before_it_answers(bench: Bench) -> None:
+    class AtOnce(Later):
+        @override
+        def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+            future = super().submit(fn, *args, **kwargs)
+            self.work()
+            return future
+
+    loader = Loader(bench.core, bench.catalog, bench.store, AtOnce(), bench.clock, bench.meter)
+    bench.deploy(1, 1)
+    loader.update(wait=True)
+    assert bench.serves() == (1, -1)
+
+
+def test_a_model_that_is_not_declared_is_not_loaded(bench: Bench) -> None:
+    bench.deploy(1, 1)
+    bench.catalog.models.clear()
+    bench.turn()
+    assert bench.executor.waiting == []
+    assert not bench.loader.behind()
