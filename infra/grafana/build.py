@@ -97,6 +97,17 @@ def quantiles(metric: Metric, *by: str) -> tuple[Query, ...]:
     )
 
 
+def event_time_lag() -> Query:
+    """How far the slower stream's closed windows are behind the newest event scored."""
+
+    def newest(service: str, *by: str) -> str:
+        name = metrics.EVENT_TIME.name
+        return f'max by ({", ".join(by)}) ({name}{{{MODEL}, service="{service}"}})'
+
+    windows = f"min by (model) ({newest('featurestats', 'model', 'stream')})"
+    return Query(f"{newest('inference', 'model')} - {windows}", legend(("model",)))
+
+
 def legend(labels: Sequence[str]) -> str:
     return " ".join(f"{{{{{label}}}}}" for label in labels)
 
@@ -146,6 +157,8 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
             panel("Event time", "dateTimeAsIso", "The highest seen.",
                   Query(f"1000 * {level(metrics.EVENT_TIME, 'model', 'stream').expression}",
                         legend(("model", "stream")))),
+            panel("Lag in event time", "s", "Windows behind the newest event scored.",
+                  event_time_lag()),
         ),
     ),
     (
