@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 
@@ -13,6 +14,9 @@ class SystemClock:
 
     def monotonic(self) -> float:
         return time.monotonic()
+
+    def pause(self, seconds: float) -> None:
+        threading.Event().wait(seconds)
 
 
 class ManualClock:
@@ -26,6 +30,9 @@ class ManualClock:
 
     def monotonic(self) -> float:
         return self._now / 1000
+
+    def pause(self, seconds: float) -> None:
+        self._now += round(seconds * 1000)
 
     def advance(self, milliseconds: int) -> None:
         """Move forward."""

@@ -89,6 +89,10 @@ class Clock(Protocol):
         """Seconds from an arbitrary start, never going back."""
         ...
 
+    def pause(self, seconds: float) -> None:
+        """Let time pass between two looks at something that is waited for."""
+        ...
+
 
 class AssignmentListener(Protocol):
     """Told of partitions that come and go. Called from within :meth:`Session.poll`."""

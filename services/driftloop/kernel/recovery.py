@@ -10,6 +10,7 @@ from driftloop.kernel.processor import Core
 from driftloop.kernel.topics import ControlTopics
 
 _DEADLINE_S = 60.0
+_LOOK_EVERY_S = 0.02
 
 Scope = Callable[[TopicPartition], tuple[int, str] | None]
 """Source partition to where its state lies: changelog partition and prefix of its entries' keys;
@@ -105,4 +106,5 @@ class ChangelogRecovery:
                     f"{source.topic}/{source.partition} has had a transaction open for more than "
                     f"{_DEADLINE_S:g} s; state cannot be restored behind it"
                 )
+            self._clock.pause(_LOOK_EVERY_S)
         return stable

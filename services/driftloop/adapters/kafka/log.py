@@ -25,6 +25,7 @@ from driftloop.kernel.ports import (
 )
 
 _TIMEOUT_S = 30.0
+_LOOK_EVERY_S = 0.02
 _RETRY_S = 0.05
 
 
@@ -169,3 +170,4 @@ class KafkaLog:
         while missing := [topic for topic in topics if self.partitions(topic) == 0]:
             if self._clock.monotonic() > deadline:
                 raise LogUnavailableError(f"topic {missing[0]!r} was made but does not appear")
+            self._clock.pause(_LOOK_EVERY_S)

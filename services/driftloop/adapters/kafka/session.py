@@ -18,6 +18,7 @@ from driftloop.kernel.ports import AssignmentListener, RecordBatch, Send, TopicP
 
 _log = logging.getLogger(__name__)
 _TIMEOUT_S = 30.0
+_COMMIT_TRIES = 3
 
 
 class KafkaSession:
@@ -123,11 +124,12 @@ class KafkaSession:
         self._in_transaction = False
 
     def _commit(self) -> None:
-        while True:
+        for tries_left in reversed(range(_COMMIT_TRIES)):
             try:
                 self._producer.commit_transaction(_TIMEOUT_S)
             except KafkaException as error:
-                if not error.args[0].retriable():
+                # Whether it went through is open; the successor of this process will know.
+                if not error.args[0].retriable() or not tries_left:
                     raise
                 _log.warning("commit is tried again: %s", error.args[0].str())
             else:

@@ -1,0 +1,56 @@
+"""Declaring a model, and declaring it again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from driftloop.adapters.clock import ManualClock
+from driftloop.adapters.memory import MemoryLog
+from driftloop.cli.applying import DeclaredModel, apply_declaration, load_declaration
+from driftloop.kernel.declaration_toml import parse_declaration
+from driftloop.kernel.errors import ConfigurationError
+from driftloop.kernel.topics import ControlTopics
+
+FLIGHTS = Path(__file__).parents[2] / "infra" / "models" / "flights.toml"
+TOPICS = ControlTopics()
+
+
+def _changed(model: DeclaredModel, old: str, new: str) -> DeclaredModel:
+    assert old in model.text
+    text = model.text.replace(old, new, 1)
+    declaration = parse_declaration(text, source="changed", event_schema=model.event_schema)
+    return DeclaredModel(declaration, text, model.event_schema)
+
+
+@pytest.fixture
+def log() -> MemoryLog:
+    return MemoryLog(ManualClock())
+
+
+def test_the_same_again_changes_nothing(log: MemoryLog) -> None:
+    model = load_declaration(FLIGHTS)
+    assert apply_declaration(log, TOPICS, model, who="me", now=0).changed
+    assert not apply_declaration(log, TOPICS, model, who="me", now=1).changed
+
+
+def test_a_policy_may_change(log: MemoryLog) -> None:
+    model = load_declaration(FLIGHTS)
+    apply_declaration(log, TOPICS, model, who="me", now=0)
+    other = _changed(model, "psi_floor = 0.1", "psi_floor = 0.2")
+    assert apply_declaration(log, TOPICS, other, who="me", now=1).changed
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "named"),
+    [
+        ('[[features]]\nname = "minute"\nkind = "numeric"\nlimits = [0, 59]\n', "", "numeric"),
+        ('size = "1d"', 'size = "12h"', "size in"),
+    ],
+)
+def test_what_the_rows_look_like_may_not(log: MemoryLog, old: str, new: str, named: str) -> None:
+    model = load_declaration(FLIGHTS)
+    apply_declaration(log, TOPICS, model, who="me", now=0)
+    with pytest.raises(ConfigurationError, match=named):
+        apply_declaration(log, TOPICS, _changed(model, old, new), who="me", now=1)

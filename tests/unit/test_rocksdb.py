@@ -1,0 +1,61 @@
+"""The store on RocksDB: what cannot be opened or read is rebuilt, what is in use is not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from driftloop.adapters.rocksdb import RocksStore
+from driftloop.kernel.errors import LogError, LogUnavailableError
+
+
+def _filled(directory: Path) -> None:
+    store = RocksStore(directory)
+    store.write({b"a": b"1", b"b": b"2"})
+    store.close()
+
+
+def test_entries_survive_a_restart(tmp_path: Path) -> None:
+    _filled(tmp_path / "state")
+    store = RocksStore(tmp_path / "state")
+    assert store.get_many([b"a", b"x", b"b"]) == [b"1", None, b"2"]
+    assert list(store.scan(b"a", b"b")) == [(b"a", b"1")]
+    store.close()
+
+
+def test_a_directory_in_use_is_refused_and_left_alone(tmp_path: Path) -> None:
+    store = RocksStore(tmp_path / "state")
+    with pytest.raises(LogError, match="in use"):
+        RocksStore(tmp_path / "state")
+    store.close()
+
+
+@pytest.mark.parametrize("name", ["state", "lockstep-state"])
+def test_a_corrupt_directory_is_put_aside(tmp_path: Path, name: str) -> None:
+    _filled(tmp_path / name)
+    for file in (tmp_path / name).glob("MANIFEST*"):
+        file.write_bytes(b"garbage" * 100)
+    store = RocksStore(tmp_path / name)
+    assert store.get_many([b"a"]) == [None]
+    assert (tmp_path / f"{name}.corrupt").is_dir()
+    store.close()
+
+
+def test_what_is_found_corrupt_while_in_use_is_put_aside_at_the_next_start(tmp_path: Path) -> None:
+    class Broken:
+        def __getitem__(self, keys: object) -> object:
+            raise OSError("Corruption: block checksum mismatch")
+
+        def close(self) -> None:
+            """As the real one."""
+
+    _filled(tmp_path / "state")
+    store = RocksStore(tmp_path / "state")
+    store.close()
+    store._db = Broken()
+    with pytest.raises(LogUnavailableError, match="next start"):
+        store.get_many([b"a"])
+    again = RocksStore(tmp_path / "state")
+    assert again.get_many([b"a"]) == [None]
+    again.close()
