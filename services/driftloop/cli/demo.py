@@ -186,6 +186,7 @@ class _Demo:
             events=self._replay.events,
             labels=self._replay.labels,
             bad=len(self._replay.bad),
+            dead_letters_topic=loop.settings.topics.dead_letters,
             intact=intact(seen.dead_letters, self._replay.bad),
             counts=counts,
             verification=verification,

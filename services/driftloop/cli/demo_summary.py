@@ -30,6 +30,7 @@ class Result:
     labels: int
     bad: int
     """Bad records sent."""
+    dead_letters_topic: str
     intact: int
     """Of those, how many came back as dead letters with their original bytes."""
     counts: Counts
@@ -115,7 +116,8 @@ def _exactness(result: Result) -> Table:
     reasons: dict[str, int] = {}
     for letter in result.seen.dead_letters:
         reasons[letter.reason] = reasons.get(letter.reason, 0) + 1
-    shown.add_row("", ", ".join(f"{n} {reason}" for reason, n in sorted(reasons.items())), "")
+    for reason, n in sorted(reasons.items()):
+        shown.add_row(f"  in {result.dead_letters_topic}: {reason}", f"{n}", "")
     shown.add_row("alerts", f"{len(result.seen.alerts):,}", "")
     shown.add_row(
         "versions, and promotions",
