@@ -97,7 +97,7 @@ def test_a_damaged_artifact_is_replaced_by_putting_it_again(
 def test_a_missing_file_says_what_to_do(store: DirectoryStore, tmp_path: Path, name: str) -> None:
     path, digest = put(store)
     (tmp_path / "artifacts" / path / name).unlink()
-    with pytest.raises(ArtifactError, match=rf"{name} is missing; .*driftloop reproduce"):
+    with pytest.raises(ArtifactError, match=rf"{name} is missing; .*driftloop retrain"):
         store.get(path, digest)
 
 
