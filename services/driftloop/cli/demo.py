@@ -2,43 +2,41 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
-import shutil
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from importlib import resources
-from pathlib import Path
+from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
 
 from driftloop.adapters.artifacts.directory import DirectoryStore
 from driftloop.adapters.clock import SystemClock
-from driftloop.adapters.kafka import KafkaLog
-from driftloop.cli.applying import DeclaredModel, apply_declaration, load_declaration
-from driftloop.cli.brokering import broker_in_use
+from driftloop.cli.applying import DeclaredModel, apply_declaration
 from driftloop.cli.commanding import current_user
+from driftloop.cli.demo_setup import (
+    demo_settings,
+    flights_model,
+    lock_file,
+    moment,
+    running_loop,
+)
 from driftloop.cli.demo_summary import Result, document, holds, table
 from driftloop.cli.evaluation import count, intact, score
 from driftloop.cli.flights import Flights, load_flights
 from driftloop.cli.flights_poison import poisoned
 from driftloop.cli.live import LiveView, PlainView, Progress, View
-from driftloop.cli.loops import KafkaLoop, Loop, MemoryLoop
+from driftloop.cli.loops import Loop
 from driftloop.cli.observer import Observer
 from driftloop.cli.output import as_json, write
 from driftloop.cli.quiescence import Quiescence
 from driftloop.cli.replay import Replay
-from driftloop.cli.supervision import SERVICES, Fleet, locked
+from driftloop.cli.supervision import locked
 from driftloop.cli.verifying import verify_windows
-from driftloop.kernel.declaration_toml import parse_declaration
-from driftloop.kernel.errors import BrokerError, ConfigurationError
 from driftloop.kernel.records import Stream
 from driftloop.kernel.settings import Settings
 
@@ -50,9 +48,6 @@ earned, less would wait for every flush."""
 _LOOK_S = 0.02
 _STATUS_EVERY_S = 0.3
 _SETTLE_S = 180.0
-_SHARED = "demo-"
-"""Marks the prefix of a run on a Kafka that is not the demo's own."""
-_FLUSH_MS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +68,7 @@ def run_demo(
     *, until: str | None, speed: float, keep: bool, json: bool, lockstep: bool, memory: bool
 ) -> int:
     """The command; its exit code: 0 when everything the demo promises holds."""
-    options = Options(_moment(until), speed, keep, json, lockstep, memory)
+    options = Options(moment(until), speed, keep, json, lockstep, memory)
     clock = SystemClock()
     started = clock.monotonic()
     # With --json standard output is for the result alone.
@@ -83,11 +78,11 @@ def run_demo(
     given = Settings.read(os.environ)
     with ExitStack() as stack, ThreadPoolExecutor(1) as pool:
         # Before the directory is emptied: another demo may be running in it.
-        stack.enter_context(locked(_lock_file(given)))
-        settings = _settings(given)
+        stack.enter_context(locked(lock_file(given)))
+        settings = demo_settings(given)
         loading = pool.submit(load_flights, until=options.until)
-        loop = stack.enter_context(_loop(settings, options, plain.note))
-        model = _declared(loop.settings)
+        loop = stack.enter_context(running_loop(settings, options.memory, plain.note))
+        model = flights_model(loop.settings)
         apply_declaration(loop.log, settings.topics, model, who=current_user(), now=clock.now())
         demo = _Demo(loop, model, _flights(loading, plain.note), options, clock, started)
         with view:
@@ -252,85 +247,10 @@ class _Demo:
         )
 
 
-@contextmanager
-def _loop(settings: Settings, options: Options, note: Callable[[str], None]) -> Iterator[Loop]:
-    """The loop on Kafka, or, where none can be had, in memory."""
-    if options.memory:
-        with _memory_loop(settings) as memory:
-            yield memory
-        return
-    with ExitStack() as stack:
-        try:
-            used = stack.enter_context(broker_in_use(settings, note))
-        except BrokerError as error:
-            note(f"{error}\nNo Kafka, so the loop runs in this process on a log in memory.")
-            yield stack.enter_context(_memory_loop(settings))
-            return
-        KafkaLog(used.settings.bootstrap, used.settings.kafka_options).ensure_topics(
-            used.settings.topics.specs()
-        )
-        note(f"starting {len(SERVICES)} services")
-        fleet = stack.enter_context(Fleet(used.settings, SERVICES, progress=note))
-        fleet.wait_ready(300.0)
-        yield KafkaLoop(fleet)
-
-
-@contextmanager
-def _memory_loop(settings: Settings) -> Iterator[Loop]:
-    loop = MemoryLoop(settings)
-    try:
-        yield loop
-    finally:
-        loop.close()
-
-
-def _settings(given: Settings) -> Settings:
-    """A directory of the demo's own, emptied; on a Kafka that is not ours, topics of this run."""
-    directory = (given.directory / "demo").absolute()
-    shutil.rmtree(directory, ignore_errors=True)
-    stamp = f"{datetime.now(UTC):%Y%m%d%H%M%S}."
-    return replace(
-        given,
-        directory=directory,
-        prefix=f"{given.prefix}{_SHARED}{stamp}" if given.bootstrap else given.prefix,
-        flush_interval_ms=min(given.flush_interval_ms, _FLUSH_MS),
-    )
-
-
-def _lock_file(given: Settings) -> Path:
-    path = given.directory.absolute() / "run" / "demo.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path
-
-
-def _declared(settings: Settings) -> DeclaredModel:
-    """The flights' declaration; where the Kafka is shared, its topics get the run's prefix."""
-    with resources.as_file(resources.files("driftloop") / "infra" / "models") as directory:
-        model = load_declaration(Path(directory) / "flights.toml")
-    _, shared, stamp = settings.prefix.removesuffix(".").rpartition(_SHARED)
-    if not shared:
-        return model
-    name = f"{model.declaration.name}-{stamp}"
-    text = model.text.replace(f'name = "{model.declaration.name}"', f'name = "{name}"', 1)
-    declaration = parse_declaration(text, source="flights.toml", event_schema=model.event_schema)
-    return dataclasses.replace(model, declaration=declaration, text=text)
-
-
 def _flights(loading: Future[Flights], note: Callable[[str], None]) -> Flights:
     if not loading.done():
         note("loading the flights")
     return loading.result()
-
-
-def _moment(day: str | None) -> int | None:
-    if day is None:
-        return None
-    try:
-        return int(datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp() * 1000)
-    except ValueError as error:
-        raise ConfigurationError(
-            f"--until {day}: {error}; give a day such as 2013-03-01"
-        ) from error
 
 
 def _keep(loop: Loop, note: Callable[[str], None]) -> None:
