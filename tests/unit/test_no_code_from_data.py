@@ -103,8 +103,14 @@ def _files(*folders: str) -> list[Path]:
     return found
 
 
+SERVICES = ("inference", "featurestats", "outcomes", "drift", "trainer", "deployer")
+SHELLS = ("service", "__main__", "launch", "worker", "limits")
+"""Modules of a service that touch the world."""
+
+
 def _pure_files() -> list[Path]:
-    cores = [p for p in _files("services/driftloop") if p.stem == "core" or "core" in p.parts]
+    services = [f"services/driftloop/{name}" for name in SERVICES]
+    cores = [path for path in _files(*services) if path.stem not in SHELLS]
     return _files("services/driftloop/kernel", "services/driftloop/models") + cores
 
 
