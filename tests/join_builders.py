@@ -83,7 +83,6 @@ class Join:
                 lambda c: (self.model.topics.predictions,),
                 companions=lambda topic: (self.model.topics.labels,),
                 batch_rows=self._rows,
-                measured=self.core.measured,
             ),
             self.log,
             catalog,

@@ -169,18 +169,16 @@ def test_the_state_does_not_grow_with_the_stream(join: Join) -> None:
     assert max(sizes) == max(sizes[:10])
 
 
-def test_predictions_expire_though_labels_have_stopped(join: Join, meter: CountingMeter) -> None:
-    join.predict(prediction(A, 100))
-    join.settle()
-    for id in (B, C):
-        join.predict(prediction(id, FAR))
+def test_predictions_wait_for_labels_that_are_yet_to_be_produced(join: Join) -> None:
+    for turn, id in enumerate(IDS[:20]):
+        join.predict(prediction(id, turn * HORIZON))
         join.settle()
-        # The lag is measured every few seconds: here no label lies unread.
         join.clock.advance(10_000)
+    assert join.core.open_counts() == {"m": (20, 0)}
+    for turn, id in enumerate(IDS[:20]):
+        join.tell(label(id, turn * HORIZON + 1))
         join.settle()
-    join.predict(prediction(IDS[5], FAR))
-    join.settle()
-    assert meter.counts[metrics.UNLABELLED.name, "m"] == 1
+    assert len(join.outcomes()) == 20
 
 
 def test_predictions_of_a_backlog_wait_for_labels_that_are_yet_to_be_read(

@@ -48,6 +48,7 @@ earned, less would wait for every flush."""
 _LOOK_S = 0.02
 _STATUS_EVERY_S = 0.3
 _SETTLE_S = 180.0
+_RATE_OVER_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +126,7 @@ class _Demo:
         self._observer = Observer(
             loop.log, loop.settings.topics, self._model.name, lambda line: self._note(line)
         )
-        self._rates: deque[tuple[float, int]] = deque(maxlen=50)
+        self._rates: deque[tuple[float, int]] = deque()
         self._statuses: list[Mapping[str, Any]] | None = None
         self._asked_at = 0.0
         self._first_promotion: float | None = None
@@ -232,6 +233,8 @@ class _Demo:
     def _show(self, view: View, waiting_for: str) -> None:
         now = self._clock.monotonic()
         self._rates.append((now, self._replay.events))
+        while now - self._rates[0][0] > _RATE_OVER_S:
+            self._rates.popleft()
         (then, before), (_, sent) = self._rates[0], self._rates[-1]
         view.show(
             Progress(

@@ -15,13 +15,16 @@ from driftloop.adapters.kafka import KafkaLog
 from driftloop.cli.applying import DeclaredModel, load_declaration
 from driftloop.cli.brokering import broker_in_use
 from driftloop.cli.loops import KafkaLoop, Loop, MemoryLoop
+from driftloop.cli.output import UsageError
 from driftloop.cli.supervision import SERVICES, Fleet
 from driftloop.kernel.declaration_toml import parse_declaration
-from driftloop.kernel.errors import BrokerError, ConfigurationError
+from driftloop.kernel.errors import BrokerError
 from driftloop.kernel.settings import Settings
 
 _FLUSH_MS = 200
 _READY_S = 300.0
+_FIRST_DAY = datetime(2013, 1, 1, tzinfo=UTC)
+_LAST_DAY = datetime(2014, 1, 1, tzinfo=UTC)
 _SHARED = "demo-"
 """Marks the prefix of a run on a Kafka that is not the demo's own."""
 
@@ -91,11 +94,15 @@ def flights_model(settings: Settings) -> DeclaredModel:
 
 
 def moment(day: str | None) -> int | None:
+    """``--until`` in ms. Raises :class:`UsageError`."""
     if day is None:
         return None
     try:
-        return int(datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp() * 1000)
+        until = datetime.fromisoformat(day).replace(tzinfo=UTC)
     except ValueError as error:
-        raise ConfigurationError(
-            f"--until {day}: {error}; give a day such as 2013-03-01"
-        ) from error
+        raise UsageError(f"--until {day}: {error}; give a day such as 2013-03-01") from error
+    if not _FIRST_DAY < until <= _LAST_DAY:
+        raise UsageError(
+            f"--until {day}: the flights are those of 2013; give a day such as 2013-03-01"
+        )
+    return int(until.timestamp() * 1000)

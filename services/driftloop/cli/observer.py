@@ -145,7 +145,9 @@ class Observer:
         alert = codec(Alert).decode(value)
         self.seen.alerts[alert.id] = alert
         if alert.status is not AlertStatus.UPDATED:
-            self._tell(f"alert {alert.status.value}: {alert.summary}")
+            self._tell(
+                f"alert {alert.status.value} ({alert.kind.value} {alert.subject}): {alert.summary}"
+            )
 
     def _run(self, value: bytes) -> None:
         run = codec(Run).decode(value)

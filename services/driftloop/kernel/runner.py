@@ -28,10 +28,6 @@ def _no_companions(topic: str) -> Sequence[str]:
     return ()
 
 
-def _ignored(lag: Mapping[TopicPartition, int]) -> None:
-    """Of no use to most."""
-
-
 @dataclass(frozen=True, slots=True)
 class Wiring:
     """What makes a service of a core."""
@@ -46,8 +42,6 @@ class Wiring:
     dead_letter_limit: int = 100_000
     """Dead letters this process may write before it stops."""
     after_commit: Sequence[Callable[[Mapping[TopicPartition, int]], None]] = field(default=())
-    measured: Callable[[Mapping[TopicPartition, int]], None] = _ignored
-    """Told now and then how many records of each partition are not read yet."""
 
 
 class Runner:
@@ -164,7 +158,6 @@ class Runner:
             age = (self._clock.now() - newest) / 1000 if waiting else 0.0
             self._meter.set(metrics.LAG_SECONDS, max(age, 0.0), topic)
         self.lag = sum(behind.values())
-        self.wiring.measured(behind)
 
     def close(self) -> None:
         """Commit what is open and leave; after a failure, leave without committing."""

@@ -58,8 +58,6 @@ class OutcomesCore:
         self._meter = meter
         self._states: dict[tuple[str, int], JoinState] = {}
         self._dirty: set[tuple[str, int]] = set()
-        self._labels_over: dict[tuple[str, int], int] = {}
-        """Predictions' event time up to which no label lies unread."""
         self._labels: dict[str, tuple[Declaration, LabelDecoder]] = {}
 
     def process(self, batch: RecordBatch) -> Outputs:
@@ -70,7 +68,7 @@ class OutcomesCore:
             joined = self._take_labels(model, state, batch)
         else:
             joined = self._take_predictions(model, state, batch)
-        self._expire(model, state, batch.partition)
+        self._expire(model, state)
         sends: Sequence[Send] = ()
         if joined.pairs:
             keys, values = join(model, joined.pairs, batch.partition)
@@ -87,14 +85,6 @@ class OutcomesCore:
             self.process(batch)
         finally:
             self._meter = meter
-
-    def measured(self, lag: Mapping[TopicPartition, int]) -> None:
-        """Records not read yet, per partition. Only where no label lies unread may predictions
-        expire without one having come after them: in a backlog the labels are yet to be read."""
-        for (name, partition), state in self._states.items():
-            labels = TopicPartition(self._catalog.models[name].topics.labels, partition)
-            if lag.get(labels) == 0:
-                self._labels_over[name, partition] = state.place.predicted_until
 
     def state(self, model: str, partition: int) -> JoinState:
         """The state of one partition, read from the store when first asked for."""
@@ -128,7 +118,6 @@ class OutcomesCore:
     def drop(self, source: TopicPartition) -> None:
         model = self._catalog.model_of(source.topic)
         self._states.pop((model.name, source.partition), None)
-        self._labels_over.pop((model.name, source.partition), None)
         self._dirty.discard((model.name, source.partition))
 
     def open_counts(self) -> Mapping[str, tuple[int, int]]:
@@ -264,16 +253,15 @@ class OutcomesCore:
                 fresh[id] = (OpenLabel(batch.offsets[row], times[at], labels[at]), row)
         return [(id, label, row) for id, (label, row) in fresh.items()]
 
-    def _expire(self, model: Declaration, state: JoinState, partition: int) -> None:
+    def _expire(self, model: Declaration, state: JoinState) -> None:
         """Forget what can no longer be joined.
 
-        Both topics must have passed its time; where labels have stopped altogether the predictions
-        alone decide, so that the state stays bounded.
+        Both topics must have passed its time, by the records' own times. However far ahead the
+        predictions are read or produced, they wait for labels that are yet to come; where labels
+        stop altogether they wait on disk, and are counted as open.
         """
         place = state.place
         passed = min(place.predicted_until, place.observed_until)
-        if (over := self._labels_over.get((model.name, partition))) is not None:
-            passed = max(passed, over)
         unlabelled = orphaned = 0
         for key, ids in state.expired(passed):
             for kind in (

@@ -32,7 +32,6 @@ class OutcomesService:
                 companions=lambda topic: (catalog.model_of(topic).topics.labels,),
                 batch_rows=settings.batch_rows,
                 dead_letter_limit=settings.dead_letter_limit,
-                measured=self._core.measured,
             ),
             context.log,
             catalog,

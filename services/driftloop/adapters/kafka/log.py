@@ -92,6 +92,10 @@ class KafkaLog:
         ):
             try:
                 future.result(_TIMEOUT_S)
+            except TimeoutError as error:
+                raise LogUnavailableError(
+                    f"making topic {spec.name!r}: {self._silent()}"
+                ) from error
             except KafkaException as error:
                 if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                     raise unavailable(f"making topic {spec.name!r}", error) from error
@@ -102,7 +106,8 @@ class KafkaLog:
         try:
             found = self._admin.list_topics(topic, timeout=_TIMEOUT_S).topics.get(topic)
         except KafkaException as error:
-            raise unavailable(f"asking for topic {topic!r}", error) from error
+            where = self._configuration.bootstrap
+            raise unavailable(f"asking Kafka at {where} for topic {topic!r}", error) from error
         return 0 if found is None or found.error is not None else len(found.partitions)
 
     def end_offsets(self, topics: Sequence[str]) -> Mapping[TopicPartition, int]:
@@ -147,11 +152,16 @@ class KafkaLog:
                     TopicPartition(p.topic, p.partition): future.result(_TIMEOUT_S).offset
                     for p, future in futures.items()
                 }
+            except TimeoutError as error:
+                raise LogUnavailableError(f"asking for offsets: {self._silent()}") from error
             except KafkaException as error:
                 # A topic just made, or a broker just started, has no leader for a moment.
                 if not passing(error) or self._clock.monotonic() > deadline:
                     raise unavailable("asking for offsets", error) from error
                 self._admin.poll(_RETRY_S)
+
+    def _silent(self) -> str:
+        return f"no answer from Kafka at {self._configuration.bootstrap} in {_TIMEOUT_S:g} s"
 
     def _sources(self, topics: Sequence[str]) -> list[TopicPartition]:
         return [TopicPartition(t, p) for t in topics for p in range(self.partitions(t))]
