@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from driftloop.kernel.codec.records import codec
 from driftloop.kernel.declaration import Declaration
@@ -69,7 +69,3 @@ class Catalog:
     def _remove(self, topic: str, key: bytes | None) -> None:
         if topic == self.topics.models and key is not None:
             self.models.pop(key.decode(errors="replace"), None)
-
-    def event_topics(self) -> Mapping[str, Declaration]:
-        """Events topic to model."""
-        return {m.topics.events: m for m in self.models.values()}

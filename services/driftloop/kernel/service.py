@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Protocol
 
 from driftloop.kernel.metrics import Meter
@@ -55,7 +54,3 @@ class Context:
     settings: Settings
     executor: Executor
     """For work off the hot path, such as loading a version."""
-
-    @property
-    def state_directory(self) -> Path:
-        return self.settings.state
