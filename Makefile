@@ -20,7 +20,8 @@ PINS := pyproject.toml constraints.txt
 KAFKA := [ -n "$$KAFKA_BOOTSTRAP_SERVERS" ] || $(BIN)/python -m driftloop.adapters.broker >&2
 
 # Compiled once to numba's cache, before six services would all start to compile.
-KERNELS := $(shell find services/driftloop/kernel services/driftloop/models -name '*.py' 2>/dev/null)
+KERNELS := $(shell find services/driftloop/kernel services/driftloop/models \
+  services/driftloop/adapters/kafka/native -name '*.py' 2>/dev/null)
 
 .PHONY: setup demo test test-slow lint bench clean
 .DELETE_ON_ERROR:

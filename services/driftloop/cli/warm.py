@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from driftloop.adapters.kafka.native.warming import warm as warm_client
 from driftloop.cli.applying import load_declaration
 from driftloop.kernel.codec import warm as warm_codec
 from driftloop.kernel.codec.blocks import Categories, Features
@@ -21,6 +22,7 @@ from driftloop.models.registry import trainer, warm_up
 
 def warm_all() -> None:
     """Run each kernel on a few rows."""
+    warm_client()
     warm_codec()
     with resources.as_file(resources.files("driftloop") / "infra" / "models") as directory:
         warm_sketch(load_declaration(Path(directory) / "flights.toml").declaration)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-Headers = tuple[tuple[str, bytes | None], ...]
+from driftloop.kernel.header_table import Headers as Headers
 
 
 class TopicPartition(NamedTuple):
@@ -24,7 +24,9 @@ class TopicPartition(NamedTuple):
 class RecordBatch:
     """Consecutive records of one topic partition, in offset order, as columns of equal length.
 
-    Offsets ascend but may have gaps (transaction markers, compaction).
+    Offsets ascend but may have gaps (transaction markers, compaction). Kafka's batches hold keys
+    and values as :class:`~driftloop.kernel.slices.Slices`, headers as a
+    :class:`~driftloop.kernel.header_table.HeaderTable`.
     """
 
     topic: str

@@ -16,6 +16,10 @@ TRANSACTION_TIMEOUT_MS = 30_000
 """A dead member's open transaction holds readers back for at most this."""
 
 
+MOST_QUEUED = 500_000
+"""Records a producer holds before it must wait for the broker."""
+
+
 class Configuration:
     """Client options for one cluster. ``common`` holds the user's connection settings
     (``security.protocol``, ``sasl.*``, ...) and wins over the defaults."""
@@ -70,7 +74,7 @@ class Configuration:
             "linger.ms": 5,
             "compression.type": "lz4",
             "partitioner": "murmur2_random",
-            "queue.buffering.max.messages": 500_000,
+            "queue.buffering.max.messages": MOST_QUEUED,
             # A dead letter is larger than the record in it.
             "message.max.bytes": LARGEST_RECORD,
             # While the broker still finishes the transaction before, it answers
@@ -89,4 +93,7 @@ class Configuration:
             **self.producer(),
             "transactional.id": transactional_id,
             "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
+            # The commit tells whether all records were taken; a report of each would be read by
+            # nobody.
+            "delivery.report.only.error": True,
         }

@@ -10,8 +10,8 @@ from confluent_kafka import TopicPartition as KafkaPartition
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 from driftloop.adapters.clock import SystemClock
-from driftloop.adapters.kafka.batches import passing, unavailable
 from driftloop.adapters.kafka.configuration import Configuration
+from driftloop.adapters.kafka.failures import passing, unavailable
 from driftloop.adapters.kafka.producer import KafkaProducer
 from driftloop.adapters.kafka.reading import KafkaFollower, read_range
 from driftloop.adapters.kafka.session import KafkaSession

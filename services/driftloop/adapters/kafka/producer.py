@@ -8,8 +8,8 @@ from typing import Any
 from confluent_kafka import KafkaException
 from confluent_kafka import Producer as KafkaClient
 
-from driftloop.adapters.kafka.batches import unavailable
 from driftloop.adapters.kafka.configuration import Configuration
+from driftloop.adapters.kafka.failures import unavailable
 from driftloop.kernel.errors import LogUnavailableError
 from driftloop.kernel.ports import Send
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
 
-from confluent_kafka import Consumer, KafkaException
-from confluent_kafka import TopicPartition as KafkaPartition
-
-from driftloop.adapters.kafka.batches import gather, unavailable
 from driftloop.adapters.kafka.configuration import Configuration
+from driftloop.adapters.kafka.failures import PASSING
+from driftloop.adapters.kafka.native.fetching import Fetcher
+from driftloop.adapters.kafka.native.library import LibraryError
 from driftloop.kernel.errors import LogUnavailableError
 from driftloop.kernel.ports import Clock, RecordBatch, TopicPartition
 
@@ -26,13 +24,13 @@ class KafkaFollower:
         starts: Mapping[TopicPartition, int],
         ends: Callable[[], Mapping[TopicPartition, int]],
     ) -> None:
-        self._consumer: Any = Consumer(configuration.reader())
+        self._fetcher = Fetcher(configuration.reader(), PASSING)
         self._positions = dict(starts)
         self._ends = ends
-        self._consumer.assign([KafkaPartition(s.topic, s.partition, o) for s, o in starts.items()])
+        self._fetcher.assign(starts)
 
     def poll(self, limit: int, timeout_s: float) -> Sequence[RecordBatch]:
-        return _poll(self._consumer, self._positions, limit, timeout_s)
+        return _poll(self._fetcher, self._positions, limit, timeout_s)
 
     def caught_up(self) -> bool:
         return all(self._positions.get(s, 0) >= end for s, end in self._ends().items())
@@ -41,7 +39,7 @@ class KafkaFollower:
         return dict(self._positions)
 
     def close(self) -> None:
-        self._consumer.close()
+        self._fetcher.close()
 
 
 def read_range(
@@ -56,14 +54,14 @@ def read_range(
 
     Raises :class:`LogUnavailableError` when nothing comes for 30 s.
     """
-    consumer: Any = Consumer(configuration.reader())
+    fetcher = Fetcher(configuration.reader(), PASSING)
     positions = {source: start}
     try:
-        consumer.assign([KafkaPartition(source.topic, source.partition, start)])
+        fetcher.assign(positions)
         heard = clock.monotonic()
         while positions[source] < end:
             before = positions[source]
-            for batch in _poll(consumer, positions, limit, _POLL_S):
+            for batch in _poll(fetcher, positions, limit, _POLL_S):
                 kept = _before(batch, end)
                 if kept is not None:
                     yield kept
@@ -75,7 +73,7 @@ def read_range(
                     f"for {_SILENCE_S:g} s, though it should reach {end}"
                 )
     finally:
-        consumer.close()
+        fetcher.close()
 
 
 def _before(batch: RecordBatch, end: int) -> RecordBatch | None:
@@ -96,13 +94,9 @@ def _before(batch: RecordBatch, end: int) -> RecordBatch | None:
 
 
 def _poll(
-    consumer: Any, positions: dict[TopicPartition, int], limit: int, timeout_s: float
+    fetcher: Fetcher, positions: dict[TopicPartition, int], limit: int, timeout_s: float
 ) -> list[RecordBatch]:
     try:
-        first = consumer.poll(timeout_s)
-        if first is None:
-            return []
-        rest = consumer.consume(limit - 1, 0) if limit > 1 else []
-    except KafkaException as error:
-        raise unavailable("reading", error) from error
-    return gather((first, *rest), positions)
+        return fetcher.poll(limit, timeout_s, positions)
+    except LibraryError as error:
+        raise LogUnavailableError(f"reading: {error.text}") from error

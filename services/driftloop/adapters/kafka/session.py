@@ -1,4 +1,8 @@
-"""A group member: cooperative consumer and transactional producer."""
+"""A group member: cooperative consumer and transactional producer.
+
+Membership and reading are two clients. The Python client joins the group and is told of rebalances;
+it holds its partitions paused. What is assigned is read by a native one in columns.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +10,15 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaException
-from confluent_kafka import Producer as KafkaProducer
+from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as KafkaPartition
 
-from driftloop.adapters.kafka.batches import gather, unavailable
 from driftloop.adapters.kafka.configuration import Configuration
-from driftloop.adapters.kafka.producer import produce
-from driftloop.kernel.errors import FencedError, LogError
+from driftloop.adapters.kafka.failures import PASSING, unavailable
+from driftloop.adapters.kafka.native.fetching import Fetcher
+from driftloop.adapters.kafka.native.library import LibraryError
+from driftloop.adapters.kafka.native.producing import TransactionalProducer
+from driftloop.kernel.errors import FencedError, LogError, LogUnavailableError
 from driftloop.kernel.ports import AssignmentListener, RecordBatch, Send, TopicPartition
 
 _log = logging.getLogger(__name__)
@@ -38,43 +43,45 @@ class KafkaSession:
         self._positions: dict[TopicPartition, int] = {}
         self._in_transaction = False
         self._closed = False
-        self._producer: Any = KafkaProducer(configuration.transactional(f"{group}.{instance}"))
+        self._producer = TransactionalProducer(configuration.transactional(f"{group}.{instance}"))
         try:
             # Fences a predecessor of the same name and aborts what it left open.
-            self._producer.init_transactions(_TIMEOUT_S)
-        except KafkaException as error:
-            raise unavailable(f"starting transactions of {group}", error) from error
-        self._consumer: Any = Consumer(configuration.member(group))
+            self._producer.init(_TIMEOUT_S)
+        except LibraryError as error:
+            self._producer.close()
+            raise LogUnavailableError(f"starting transactions of {group}: {error.text}") from error
+        self._fetcher = Fetcher(configuration.reader(), PASSING)
+        self._member: Any = Consumer(configuration.member(group))
         self.subscribe(topics)
 
     def subscribe(self, topics: Sequence[str]) -> None:
         if topics:
-            self._consumer.subscribe(
+            self._member.subscribe(
                 list(topics),
                 on_assign=self._assigned,
                 on_revoke=self._revoked,
                 on_lost=self._lost,
             )
         else:
-            self._consumer.unsubscribe()
+            self._member.unsubscribe()
 
     def poll(self, limit: int, timeout_s: float) -> Sequence[RecordBatch]:
         try:
-            # The first message ends the waiting, and whatever else has come by then goes with it:
-            # a lone record is answered at once, a backlog in large batches.
-            first = self._consumer.poll(timeout_s)
-            if first is None:
-                return []
-            rest = self._consumer.consume(limit - 1, 0) if limit > 1 else []
+            # Rebalances happen in here. A record may slip through before its partition is paused:
+            # it is read by the fetcher too.
+            message = self._member.poll(0)
+            if message is not None and message.error() is not None:
+                code = message.error().code()
+                if code not in PASSING and code != KafkaError._PARTITION_EOF:
+                    raise LogUnavailableError(f"polling: {message.error().str()}")
+            # Without a partition there is nothing to wait for but a rebalance.
+            if not self._positions:
+                self._member.poll(timeout_s)
+            return self._fetcher.poll(limit, timeout_s, self._positions)
         except KafkaException as error:
             raise unavailable("polling", error) from error
-        messages = [
-            m
-            for m in (first, *rest)
-            # What was fetched for a partition that left in this very poll is not ours any more.
-            if m.error() is not None or TopicPartition(m.topic(), m.partition()) in self._positions
-        ]
-        return gather(messages, self._positions)
+        except LibraryError as error:
+            raise LogUnavailableError(f"polling: {error.text}") from error
 
     def assignment(self) -> frozenset[TopicPartition]:
         return frozenset(self._positions)
@@ -86,20 +93,17 @@ class KafkaSession:
         ours = {source: offset for source, offset in positions.items() if source in self._positions}
         if not ours:
             return
-        # Seeking a partition whose fetcher has not started fails; assigning it anew does not.
-        partitions = [KafkaPartition(s.topic, s.partition, offset) for s, offset in ours.items()]
-        self._consumer.incremental_unassign(
-            [KafkaPartition(p.topic, p.partition) for p in partitions]
-        )
-        self._consumer.incremental_assign(partitions)
+        # Seeking a partition whose fetching has not started fails; assigning it anew does not.
+        self._fetcher.unassign(ours)
+        self._fetcher.assign(ours)
         self._positions.update(ours)
 
     def begin(self) -> None:
         if self._in_transaction:
             raise LogError("a transaction is open already")
         try:
-            self._producer.begin_transaction()
-        except KafkaException as error:
+            self._producer.begin()
+        except LibraryError as error:
             raise self._failed("beginning a transaction", error) from error
         self._in_transaction = True
 
@@ -107,31 +111,29 @@ class KafkaSession:
         if not self._in_transaction:
             raise LogError("no transaction is open")
         try:
-            produce(self._producer, send)
-        except KafkaException as error:
+            self._producer.send(send)
+        except LibraryError as error:
             raise self._failed(f"writing to {send.topic}", error) from error
 
     def commit(self, positions: Mapping[TopicPartition, int]) -> None:
-        offsets = [KafkaPartition(s.topic, s.partition, o) for s, o in positions.items()]
         try:
-            if offsets:
-                self._producer.send_offsets_to_transaction(
-                    offsets, self._consumer.consumer_group_metadata(), _TIMEOUT_S
-                )
+            if positions:
+                group = self._member.consumer_group_metadata()
+                self._producer.send_offsets(positions, group, _TIMEOUT_S)
             self._commit()
-        except KafkaException as error:
+        except LibraryError as error:
             raise self._failed("committing", error) from error
         self._in_transaction = False
 
     def _commit(self) -> None:
         for tries_left in reversed(range(_COMMIT_TRIES)):
             try:
-                self._producer.commit_transaction(_TIMEOUT_S)
-            except KafkaException as error:
+                self._producer.commit(_TIMEOUT_S)
+            except LibraryError as error:
                 # Whether it went through is open; the successor of this process will know.
-                if not error.args[0].retriable() or not tries_left:
+                if not error.retriable or not tries_left:
                     raise
-                _log.warning("commit is tried again: %s", error.args[0].str())
+                _log.warning("commit is tried again: %s", error.text)
             else:
                 return
 
@@ -139,8 +141,8 @@ class KafkaSession:
         if not self._in_transaction:
             return
         try:
-            self._producer.abort_transaction(_TIMEOUT_S)
-        except KafkaException as error:
+            self._producer.abort(_TIMEOUT_S)
+        except LibraryError as error:
             raise self._failed("aborting", error) from error
         finally:
             self._in_transaction = False
@@ -151,23 +153,24 @@ class KafkaSession:
         self._closed = True
         try:
             # Leaving gives the partitions back: the listener finishes or aborts what is open.
-            self._consumer.close()
+            self._member.close()
             self.abort()
-            self._producer.close()
         except (KafkaException, LogError) as error:
             # A fenced producer says so once more; there is nothing left to do for it.
             _log.warning("leaving the group: %s", error)
+        finally:
+            self._fetcher.close()
+            self._producer.close()
         self._positions.clear()
 
-    def _failed(self, doing: str, error: KafkaException) -> LogError:
-        inner = error.args[0]
-        if inner.fatal():
+    def _failed(self, doing: str, error: LibraryError) -> LogError:
+        if error.fatal:
             self._in_transaction = False
-            return FencedError(f"{doing}: {inner.str()}: another process took over; this one stops")
-        if self._in_transaction and inner.txn_requires_abort():
+            return FencedError(f"{doing}: {error.text}: another process took over; this one stops")
+        if self._in_transaction and error.requires_abort:
             self.abort()
-            return LogError(f"{doing}: {inner.str()}: the transaction was aborted")
-        return unavailable(doing, error)
+            return LogError(f"{doing}: {error.text}: the transaction was aborted")
+        return LogUnavailableError(f"{doing}: {error.text}")
 
     def _assigned(self, consumer: Any, partitions: list[Any]) -> None:
         if self._closed:
@@ -183,25 +186,30 @@ class KafkaSession:
                 # Taking it for "nothing committed" would read everything again.
                 raise KafkaException(answer.error)
             committed[TopicPartition(answer.topic, answer.partition)] = answer.offset
-        begin = []
+        begin = {}
         for source in gained:
             offset = starts.get(source, max(committed.get(source, 0), 0))
             self._positions[source] = offset
-            begin.append(KafkaPartition(source.topic, source.partition, offset))
-        consumer.incremental_assign(begin)
+            begin[source] = offset
+        consumer.incremental_assign(partitions)
+        consumer.pause(partitions)
+        self._fetcher.assign(begin)
 
     def _revoked(self, consumer: Any, partitions: list[Any]) -> None:
         leaving = self._with_companions(partitions)
         self._listener.on_revoked(leaving)
-        self._leave(consumer, leaving)
+        self._leave(consumer, partitions, leaving)
 
     def _lost(self, consumer: Any, partitions: list[Any]) -> None:
         leaving = self._with_companions(partitions)
         self._listener.on_lost(leaving)
-        self._leave(consumer, leaving)
+        self._leave(consumer, partitions, leaving)
 
-    def _leave(self, consumer: Any, leaving: Sequence[TopicPartition]) -> None:
-        consumer.incremental_unassign([KafkaPartition(s.topic, s.partition) for s in leaving])
+    def _leave(
+        self, consumer: Any, partitions: Sequence[Any], leaving: Sequence[TopicPartition]
+    ) -> None:
+        self._fetcher.unassign(leaving)
+        consumer.incremental_unassign(partitions)
         for source in leaving:
             self._positions.pop(source, None)
 

@@ -12,12 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from driftloop.kernel.errors import DecodeError
+from driftloop.kernel.slices import I64 as I64
+from driftloop.kernel.slices import U8 as U8
 
 F64 = npt.NDArray[np.float64]
-I64 = npt.NDArray[np.int64]
 I32 = npt.NDArray[np.int32]
 U64 = npt.NDArray[np.uint64]
-U8 = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,25 +6,25 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from driftloop.kernel.codec.blocks import I32, I64, Categories
+from driftloop.kernel.codec.blocks import I32, I64, U8, Categories
 from driftloop.kernel.codec.slice_kernels import code_slices
 
 
-def categories_of_slices(data: bytes, at: I64, length: I64) -> Categories:
+def categories_of_slices(data: U8, at: I64, length: I64) -> Categories:
     """``at`` and ``length`` of shape (n, K); the slices must be UTF-8, length -1 is missing."""
     n, columns = at.shape
     at, length = np.ascontiguousarray(at), np.ascontiguousarray(length)
     codes = np.empty((n, columns), np.int32)
     first = np.empty((columns, n), np.int64)
     counts = np.empty(columns, np.int64)
-    code_slices(np.frombuffer(data, np.uint8), at, length, codes, first, counts)
+    code_slices(data, at, length, codes, first, counts)
     levels = []
     for column, count in enumerate(counts.tolist()):
         rows = first[column, :count]
         starts = at[rows, column]
         ends = starts + length[rows, column]
         pairs = zip(starts.tolist(), ends.tolist(), strict=True)
-        levels.append(tuple(data[a:b].decode() for a, b in pairs))
+        levels.append(tuple(data[a:b].tobytes().decode() for a, b in pairs))
     return Categories(codes, tuple(levels))
 
 

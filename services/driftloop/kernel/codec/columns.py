@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from itertools import accumulate
-from typing import cast
 
 import numpy as np
 
@@ -28,13 +26,17 @@ from driftloop.kernel.codec.plan import (
 from driftloop.kernel.errors import DecodeError
 from driftloop.kernel.reasons import Reason
 from driftloop.kernel.schemas import Schema
+from driftloop.kernel.slices import Slices
+
+_NO_BYTES = np.frombuffer(b"", np.uint8)
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
     """n rows as arrays per kind of column. Slices are positions in ``data``; length -1 is null."""
 
-    data: bytes
+    data: U8
+    """Read-only."""
     numbers: F64
     """Shape (n, N); null is NaN."""
     number_null: U8
@@ -64,18 +66,19 @@ class Columns:
         }
         return replace(self, **chosen)
 
-    def slices(self, slot: int) -> list[bytes]:
+    def slices(self, slot: int) -> Slices[bytes]:
         """The bytes of a slice column; null gives b""."""
-        data = self.data
-        starts = self.at[:, slot]
-        ends = starts + np.maximum(self.length[:, slot], 0)
-        return [data[a:b] for a, b in zip(starts.tolist(), ends.tolist(), strict=True)]
+        return Slices(
+            self.data,
+            np.ascontiguousarray(self.at[:, slot]),
+            np.maximum(self.length[:, slot], 0),
+        )
 
 
 def empty_columns(
     rows: int,
     widths: Mapping[Kind, int],
-    data: bytes = b"",
+    data: U8 = _NO_BYTES,
     *,
     flat_numbers: F64 | None = None,
     flat_at: I64 | None = None,
@@ -153,15 +156,10 @@ class ColumnReader:
 
     def _read_compiled(self, plan: Plan, values: Sequence[bytes | None]) -> Decoded:
         n = len(values)
-        try:
-            present = cast(Sequence[bytes], values)
-            data = b"".join(present)
-        except TypeError:  # a tombstone, which is rare: cheaper than looking at every value
-            present = [value or b"" for value in values]
-            data = b"".join(present)
-        ends = np.fromiter(accumulate(map(len, present)), np.int64, n)
+        rows = Slices.of(values)
+        data = rows.data
         kinds = {column.type for column in plan.columns.values()}
-        room = len(data) + 1 if "array" in kinds else 0
+        room = rows.total() + 1 if "array" in kinds else 0
         columns = empty_columns(
             n,
             {kind: plan.width(kind) for kind in Kind},
@@ -174,8 +172,9 @@ class ColumnReader:
         error_at = np.zeros(n, np.int64)
         error_op = np.zeros(n, np.int64)
         kernels.decode(
-            np.frombuffer(data, np.uint8),
-            ends,
+            data,
+            rows.at,
+            rows.length,
             np.frombuffer(self._header, np.uint8),
             plan.ops,
             plan.jumps,
@@ -200,11 +199,12 @@ class ColumnReader:
         good = np.flatnonzero(errors == kernels.FINE)
         rejected = []
         for row in np.flatnonzero(errors).tolist():
+            value = values[row]
             error = (
                 _empty(self.schema)
-                if values[row] is None
+                if value is None
                 else self._error(
-                    plan, present[row], int(errors[row]), int(error_at[row]), int(error_op[row])
+                    plan, value, int(errors[row]), int(error_at[row]), int(error_op[row])
                 )
             )
             rejected.append(Rejected(row, error))

@@ -81,7 +81,7 @@ def columns_from(
     pairs = np.array(flat, dtype=np.int64).reshape(len(flat), 2)
     return replace(
         out,
-        data=bytes(blob),
+        data=np.frombuffer(bytes(blob), np.uint8),
         flat_numbers=np.array(flat_numbers, dtype=np.float64),
         flat_at=np.ascontiguousarray(pairs[:, 0]),
         flat_length=np.ascontiguousarray(pairs[:, 1]),
@@ -116,7 +116,7 @@ def rows_of(
     def cut(at: int, length: int, *, text: bool) -> str | bytes | None:
         if length < 0:
             return None
-        raw = source.data[at : at + length]
+        raw = source.data[at : at + length].tobytes()
         return raw.decode() if text else raw
 
     rows: list[dict[str, Any]] = []

@@ -11,6 +11,7 @@ from driftloop.kernel.codec.columns import Columns, Decoded
 from driftloop.kernel.codec.plan import Column, Kind
 from driftloop.kernel.errors import DecodeError
 from driftloop.kernel.reasons import Reason
+from driftloop.kernel.slices import Slices
 
 
 class Faults:
@@ -79,8 +80,8 @@ def check_times(
             )
 
 
-def ids_of(columns: Columns, column: Column) -> list[bytes]:
+def ids_of(columns: Columns, column: Column) -> Slices[bytes]:
     """Ids as bytes; an integer's digits."""
     if column.kind is Kind.SLICE:
         return columns.slices(column.slot)
-    return [column.text(v).encode() for v in columns.integers[:, column.slot].tolist()]
+    return Slices.of([column.text(v).encode() for v in columns.integers[:, column.slot].tolist()])

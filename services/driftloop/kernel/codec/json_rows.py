@@ -94,7 +94,7 @@ class JsonReader:
                     fixed[index] = None
                 column = tuple(fixed)
             self._fill(columns, part, column, blob)
-        columns = replace(columns, data=b"".join(blob))
+        columns = replace(columns, data=np.frombuffer(b"".join(blob), np.uint8))
         kept = np.array(good, dtype=np.int64)
         if len(errors) + len(good) > len(values):
             keep = np.array([i for i, row in enumerate(good) if row not in errors], np.int64)

@@ -199,7 +199,8 @@ def _read_count(data: U8, pos: int, end: int, least: int) -> tuple[int, int]:
 @compiled
 def decode(
     data: U8,
-    ends: I64,
+    row_at: I64,
+    row_length: I64,
     header: U8,
     ops: I64,
     jumps: I64,
@@ -219,9 +220,10 @@ def decode(
     error_at: I64,
     error_op: I64,
 ) -> None:
-    """Rows lie one after the other in ``data``, each up to its entry of ``ends`` and each behind
-    ``header`` (empty: unframed). Fills the columns and, per row, an error code (FINE if none), the
-    byte of the row and the opcode where it was found. Columns of a row with an error are void.
+    """Row i is ``row_length[i]`` bytes of ``data`` from ``row_at[i]`` on (none where the length is
+    -1), behind ``header`` (empty: unframed). Fills the columns and, per row, an error code (FINE if
+    none), the byte of the row and the opcode where it was found. Columns of a row with an error are
+    void.
     ``bits`` are doubles seen as integers. ``flat_bits`` needs one entry per 8 bytes of data,
     ``flat_at`` and ``flat_length`` one per byte (only where the plan has such arrays).
     """
@@ -236,14 +238,14 @@ def decode(
     missing = as_bits[0]
     numbers_used = 0
     texts_used = 0
-    start = 0
-    for row in range(ends.shape[0]):
-        end = ends[row]
+    for row in range(row_at.shape[0]):
+        start = row_at[row]
+        end = start + max(row_length[row], 0)
         pos = start
-        error = FINE
+        error = FINE if row_length[row] >= 0 else TRUNCATED
         pc = 0
         top = 0
-        if framing > 0:
+        if error == FINE and framing > 0:
             if end - pos < framing:
                 error = TRUNCATED
             else:
@@ -435,7 +437,6 @@ def decode(
         errors[row] = error
         error_at[row] = pos - start
         error_op[row] = pc
-        start = end
 
 
 @compiled

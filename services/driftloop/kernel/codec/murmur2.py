@@ -7,11 +7,11 @@ dropping the sign bit, modulo the number of partitions. librdkafka's is called `
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate
 
 import numpy as np
 
 from driftloop.kernel.codec.blocks import I32
+from driftloop.kernel.slices import Slices
 
 _SEED = 0x9747B28C
 _M = 0x5BD1E995
@@ -44,7 +44,7 @@ def partitions_of(keys: Sequence[bytes], partitions: int) -> I32:
     # Here, so that who needs one key's partition need not load the compiler.
     from driftloop.kernel.codec.slice_kernels import partition_slices
 
-    ends = np.fromiter(accumulate(map(len, keys)), np.int64, len(keys))
+    slices = Slices.of(keys)
     out = np.empty(len(keys), np.int32)
-    partition_slices(np.frombuffer(b"".join(keys), np.uint8), ends, partitions, out)
+    partition_slices(slices.data, slices.at, slices.length, partitions, out)
     return out

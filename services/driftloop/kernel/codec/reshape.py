@@ -17,6 +17,8 @@ from driftloop.kernel.codec.blocks import (
     OutcomeBlock,
     PredictionBlock,
 )
+from driftloop.kernel.slices import Slices
+from driftloop.kernel.slices import concat as concat_slices
 
 B = TypeVar("B", EventBlock, LabelBlock, PredictionBlock, OutcomeBlock)
 
@@ -48,7 +50,7 @@ def _taken(value: Any, indices: I64) -> Any:
             codes = value.categories.codes[indices]
             return Features(value.numeric[indices], Categories(codes, value.categories.levels))
         case _:
-            return [value[index] for index in indices.tolist()]
+            return Slices.of(value).take(indices)
 
 
 def _joined(values: Sequence[Any]) -> Any:
@@ -59,7 +61,7 @@ def _joined(values: Sequence[Any]) -> Any:
             numeric = np.concatenate([value.numeric for value in values])
             return Features(numeric, _categories([value.categories for value in values]))
         case _:
-            return [item for value in values for item in value]
+            return concat_slices(values)
 
 
 def _categories(parts: Sequence[Categories]) -> Categories:

@@ -28,6 +28,7 @@ from driftloop.kernel.codec.slice_kernels import gather
 from driftloop.kernel.codec.writing import ColumnWriter
 from driftloop.kernel.reasons import Reason
 from driftloop.kernel.schemas import record_schema
+from driftloop.kernel.slices import Slices
 
 _SHARED: Mapping[str, Want] = {
     "event_id": Want.TEXT,
@@ -58,12 +59,12 @@ _WANTED: Mapping[str, Mapping[str, Want]] = {
 }
 
 
-def encode_predictions(block: PredictionBlock) -> list[bytes]:
+def encode_predictions(block: PredictionBlock) -> Slices[bytes]:
     """One framed record per row."""
     return _encode("prediction", block)
 
 
-def encode_outcomes(block: OutcomeBlock) -> list[bytes]:
+def encode_outcomes(block: OutcomeBlock) -> Slices[bytes]:
     """One framed record per row."""
     return _encode("outcome", block)
 
@@ -123,7 +124,7 @@ class _Rows:
     columns: Columns
     rows: I64
     rejected: list[Rejected]
-    ids: list[bytes]
+    ids: Slices[bytes]
     scores: F64
     shadow_scores: F64
     features: Features
@@ -145,14 +146,15 @@ def _writer(kind: str) -> ColumnWriter:
     return ColumnWriter(record_schema(kind), _WANTED[kind])
 
 
-def _encode(kind: str, block: PredictionBlock | OutcomeBlock) -> list[bytes]:
+def _encode(kind: str, block: PredictionBlock | OutcomeBlock) -> Slices[bytes]:
     writer = _writer(kind)
     n = len(block.ids)
     integers = [name for name, want in _WANTED[kind].items() if want is Want.INTEGER]
     numbers = [name for name, want in _WANTED[kind].items() if want is Want.NUMBER]
-    ids = b"".join(block.ids)
-    sizes = np.fromiter(map(len, block.ids), np.int64, n)
-    levels, text_at, text_length = slices_of_categories(block.features.categories, len(ids))
+    ids = Slices.of(block.ids)
+    used = ids.total()
+    levels, text_at, text_length = slices_of_categories(block.features.categories, used)
+    data, id_at = ids.packed(levels)
     matrices = {
         "scores": block.scores,
         "numeric": block.features.numeric,
@@ -173,15 +175,15 @@ def _encode(kind: str, block: PredictionBlock | OutcomeBlock) -> list[bytes]:
             seq_at[:, slot] += used
             used += n * width
     columns = Columns(
-        data=ids + levels,
+        data=data,
         numbers=np.stack([getattr(block, name) for name in numbers], axis=1)
         if numbers
         else np.empty((n, 0)),
         number_null=np.zeros((n, len(numbers)), np.uint8),
         integers=np.stack([getattr(block, name) for name in integers], axis=1, dtype=np.int64),
         integer_null=np.zeros((n, len(integers)), np.uint8),
-        at=(np.cumsum(sizes) - sizes).reshape(n, 1),
-        length=sizes.reshape(n, 1),
+        at=id_at.reshape(n, 1),
+        length=ids.length.reshape(n, 1),
         seq_at=seq_at,
         seq_count=seq_count,
         flat_numbers=np.concatenate([matrices[a].ravel() for a in arrays if a in matrices]),

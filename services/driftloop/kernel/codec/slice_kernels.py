@@ -119,10 +119,39 @@ def _murmur2(data: U8, start: int, end: int) -> Any:
 
 
 @compiled
-def partition_slices(data: U8, ends: I64, partitions: int, out: I32) -> None:
-    """Partition of each key; keys lie one after the other in ``data`` up to ``ends``."""
-    start = 0
-    for row in range(ends.shape[0]):
-        digest = _murmur2(data, start, ends[row])
+def partition_slices(data: U8, at: I64, length: I64, partitions: int, out: I32) -> None:
+    """Partition of each key: ``length[i]`` bytes of ``data`` from ``at[i]`` on."""
+    for row in range(at.shape[0]):
+        digest = _murmur2(data, at[row], at[row] + length[row])
         out[row] = np.int64(digest & np.uint64(0x7FFFFFFF)) % partitions
-        start = ends[row]
+
+
+@compiled
+def pack_slices(data: U8, at: I64, length: I64, out: U8, out_at: I64) -> None:
+    """The slices one after the other in ``out``, and where each begins."""
+    used = 0
+    for row in range(at.shape[0]):
+        out_at[row] = used
+        start = at[row]
+        for k in range(length[row]):
+            out[used + k] = data[start + k]
+        used += max(length[row], 0)
+
+
+@compiled
+def find_last(starts: I64, names: U8, at: I64, length: I64, wanted: U8, found: I64) -> None:
+    """Per record the last of its headers [``starts[i]``, ``starts[i + 1]``) whose name is
+    ``wanted``; -1 where there is none."""
+    for row in range(found.shape[0]):
+        found[row] = -1
+        for k in range(starts[row + 1] - 1, starts[row] - 1, -1):
+            if length[k] != wanted.shape[0]:
+                continue
+            same = True
+            for i in range(wanted.shape[0]):
+                if names[at[k] + i] != wanted[i]:
+                    same = False
+                    break
+            if same:
+                found[row] = k
+                break

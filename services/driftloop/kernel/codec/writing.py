@@ -21,6 +21,7 @@ from driftloop.kernel.codec.plan import (
 )
 from driftloop.kernel.errors import SchemaError
 from driftloop.kernel.schemas import Schema
+from driftloop.kernel.slices import Slices
 
 
 @dataclass(slots=True)
@@ -51,15 +52,17 @@ class ColumnWriter:
         if self.framed:
             self._header = framing.header(self.schema.fingerprint)
 
-    def write(self, columns: Columns) -> list[bytes]:
+    def write(self, columns: Columns) -> Slices[bytes]:
         """Raises :class:`SchemaError` naming row and field of a value that does not fit."""
         if self._plan is None:
             from driftloop.kernel.codec.fallback import write_rows
 
-            return write_rows(self.schema, self.wanted, self.columns, self._header, columns)
+            return Slices.of(
+                write_rows(self.schema, self.wanted, self.columns, self._header, columns)
+            )
         return self._write_compiled(self._plan, columns)
 
-    def _write_compiled(self, plan: Plan, columns: Columns) -> list[bytes]:
+    def _write_compiled(self, plan: Plan, columns: Columns) -> Slices[bytes]:
         columns = _contiguous(columns)
         header = np.frombuffer(self._header, np.uint8)
         slices = (columns.length, columns.seq_at, columns.seq_count, columns.flat_length)
@@ -68,7 +71,7 @@ class ColumnWriter:
         code, row, op = kernels.encode(
             header,
             plan.ops,
-            np.frombuffer(columns.data, np.uint8),
+            columns.data,
             columns.numbers,
             bits(columns.numbers),
             columns.number_null,
@@ -88,9 +91,8 @@ class ColumnWriter:
             raise SchemaError(
                 f"row {row}, field {plan.names[op][0]!r} of a {self.schema.name}: {WRONG[code]}"
             )
-        stops = ends.tolist()
-        data = out[: stops[-1] if stops else 0].tobytes()
-        return [data[a:b] for a, b in zip([0, *stops[:-1]], stops, strict=True)] if stops else []
+        length = np.diff(ends, prepend=0)
+        return Slices(out, ends - length, length)
 
 
 def _contiguous(columns: Columns) -> Columns:
