@@ -62,6 +62,10 @@ class InferenceCore:
             self.install(model.name, found)
         return found
 
+    def installed(self, model: str) -> Serving | None:
+        """What was installed last; may be asked from any thread."""
+        return self._serving.get(model)
+
     def process(self, batch: RecordBatch) -> Outputs:
         model = self._catalog.model_of(batch.topic)
         block, rejected = self._decoder(model).decode(batch.values)

@@ -103,6 +103,7 @@ class _Parser:
         alerts = policies.alerts(self._section("alerts"))
         training = policies.training(self._section("training"))
         promotion = policies.promotion(self._section("promotion"))
+        http = policies.http(self._section("http"))
         if self._problems or events is None:
             raise DeclarationError(self._source, self._problems.sorted())
         return Declaration(
@@ -119,6 +120,7 @@ class _Parser:
             alerts=alerts,
             training=training,
             promotion=promotion,
+            http=http,
         )
 
     def _section(self, key: str) -> Section:

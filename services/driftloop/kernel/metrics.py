@@ -105,6 +105,35 @@ LOAD_SECONDS = Metric("driftloop_model_load_seconds", _H, "Loading a version", (
 LOAD_FAILURES = Metric(
     "driftloop_model_load_failures_total", _C, "Versions that could not be loaded", ("model",)
 )
+HTTP_REQUESTS = Metric(
+    "driftloop_http_requests_total",
+    _C,
+    "Requests for predictions over HTTP, answered",
+    ("model", "code"),
+)
+HTTP_SECONDS = Metric(
+    "driftloop_http_request_seconds",
+    _H,
+    "From a request's first byte to its answer",
+    ("model",),
+    (0.0005, *_SECONDS),
+)
+HTTP_ROWS = Metric("driftloop_http_rows_total", _C, "Rows scored over HTTP", ("model",))
+HTTP_BATCH_ROWS = Metric(
+    "driftloop_http_batch_rows", _H, "Rows of requests scored together", ("model",), _ROWS
+)
+HTTP_QUEUE_ROWS = Metric(
+    "driftloop_http_queue_rows", _G, "Rows over HTTP that wait to be scored or acknowledged"
+)
+HTTP_UNACKNOWLEDGED = Metric(
+    "driftloop_http_unacknowledged_records", _G, "Predictions over HTTP not yet taken by Kafka"
+)
+HTTP_NOT_LOGGED = Metric(
+    "driftloop_http_not_logged_total",
+    _C,
+    "Predictions over HTTP that Kafka did not take",
+    ("model",),
+)
 
 # featurestats
 PARTIALS = Metric("driftloop_partials_total", _C, "Partials written", ("model", "stream"))
