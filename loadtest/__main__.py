@@ -8,9 +8,9 @@ from typing import Any
 
 import orjson
 
-from loadtest import codec
+from loadtest import codec, loop
 
-BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {"codec": codec.run}
+BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {"codec": codec.run, "loop": loop.run}
 
 
 def main(words: list[str]) -> int:

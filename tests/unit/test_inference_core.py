@@ -175,8 +175,8 @@ def test_latency_is_measured_once_the_predictions_are_committed(known: Catalog) 
 
     meter = Observing()
     core = InferenceCore(known, meter)
-    core.process(batch([event("a"), event("b")]))
+    outputs = core.process(batch([event("a"), event("b")]))
     assert meter.seconds == []
-    core.answered(1250)
-    core.answered(9999)
+    assert outputs.committed is not None
+    outputs.committed(1250)
     assert meter.seconds == [0.25, 0.25]

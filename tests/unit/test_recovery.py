@@ -87,7 +87,7 @@ def recovery(
 def commit(
     log: MemoryLog, entries: Mapping[str, bytes | None], service: str = "s"
 ) -> Sequence[Send]:
-    sends = recovery(log, Keeper(entries), service).changes()
+    sends = recovery(log, Keeper(entries), service).changes().sends
     for send in sends:
         log.producer("test").send(send)
     return sends

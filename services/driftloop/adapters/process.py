@@ -91,6 +91,10 @@ def _serve(
     server.start()
     announcement = announce(settings, name, server.host, server.port)
     executor = ThreadPoolExecutor(2, thread_name_prefix="load")
+
+    def committer() -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(1, thread_name_prefix="commit")
+
     log = KafkaLog(settings.bootstrap, settings.kafka_options, clock=clock)
 
     def bad_record(batch: RecordBatch, row: int, why: str) -> None:
@@ -101,7 +105,7 @@ def _serve(
         # A service that starts before 'up' or 'apply' has made them would never hear of them.
         log.ensure_topics(settings.topics.specs())
         catalog = Catalog(settings.topics, declaration_of, bad_record)
-        service = build(Context(log, clock, meter, settings, executor), catalog)
+        service = build(Context(log, clock, meter, settings, executor, committer), catalog)
         try:
             while not stop.is_set():
                 service.step(_STEP_S)

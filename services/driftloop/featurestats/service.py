@@ -63,6 +63,7 @@ class FeaturestatsService:
             clock=context.clock,
             meter=context.meter,
             instance=settings.instance,
+            committer=context.committer(),
         )
         for model in catalog.models.values():
             warm_sketch(model)
@@ -155,6 +156,7 @@ class _RunnerMerge:
             clock=context.clock,
             meter=context.meter,
             instance=context.settings.instance,
+            committer=context.committer(),
         )
 
     def step(self) -> bool:

@@ -44,7 +44,6 @@ class InferenceCore:
         self._meter = meter
         self._serving: dict[str, Serving] = {}
         self._decoders: dict[str, tuple[Declaration, EventDecoder]] = {}
-        self._waiting: list[tuple[str, list[int]]] = []
         self._newest: dict[str, int] = {}
         """Highest event time seen, per model."""
 
@@ -74,15 +73,12 @@ class InferenceCore:
         newest = max(self._newest.get(model.name, 0), int(block.times.max()))
         self._newest[model.name] = newest
         self._meter.set(metrics.EVENT_TIME, newest / 1000, model.name, "predictions")
-        self._waiting.append((model.name, [batch.timestamps[row] for row in block.rows]))
-        return Outputs([Send(model.topics.predictions, block.ids, values)], letters)
+        asked = np.asarray(batch.timestamps, dtype=np.float64)[block.rows]
 
-    def answered(self, now: int) -> None:
-        """The predictions made since the last call are committed: measure how long they took."""
-        for model, timestamps in self._waiting:
-            seconds = (now - np.asarray(timestamps, dtype=np.float64)) / 1000.0
-            self._meter.observe(metrics.LATENCY, seconds, model)
-        self._waiting.clear()
+        def answered(now: int) -> None:
+            self._meter.observe(metrics.LATENCY, (now - asked) / 1000.0, model.name)
+
+        return Outputs([Send(model.topics.predictions, block.ids, values)], letters, answered)
 
     def on_time(self, now: int) -> Outputs:
         return Outputs()
@@ -100,7 +96,7 @@ class InferenceCore:
         """No state but the models, which come from the control topics."""
 
     def drop(self, source: TopicPartition) -> None:
-        self._waiting.clear()
+        """Nothing is held of a partition."""
 
     def _decoder(self, model: Declaration) -> EventDecoder:
         known = self._decoders.get(model.name)

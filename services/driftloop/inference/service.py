@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from driftloop.adapters.artifacts.directory import DirectoryStore
 from driftloop.inference.core import SERVICE, InferenceCore
 from driftloop.inference.loading import Loader
 from driftloop.kernel.catalog import Catalog
 from driftloop.kernel.codec import warm
-from driftloop.kernel.ports import TopicPartition
 from driftloop.kernel.recovery import NoState
 from driftloop.kernel.runner import Runner, Wiring
 from driftloop.kernel.service import Context, Status
@@ -44,13 +41,13 @@ class InferenceService:
                 ),
                 batch_rows=context.settings.batch_rows,
                 dead_letter_limit=context.settings.dead_letter_limit,
-                after_commit=(self._answered,),
             ),
             context.log,
             catalog,
             clock=context.clock,
             meter=context.meter,
             instance=context.settings.instance,
+            committer=context.committer(),
         )
 
     def step(self, timeout_s: float) -> bool:
@@ -83,6 +80,3 @@ class InferenceService:
 
     def close(self) -> None:
         self._runner.close()
-
-    def _answered(self, positions: Mapping[TopicPartition, int]) -> None:
-        self._core.answered(self._context.clock.now())

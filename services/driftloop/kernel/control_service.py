@@ -42,4 +42,5 @@ def control_runner(
         clock=context.clock,
         meter=context.meter,
         instance=context.settings.instance,
+        committer=context.committer(),
     )

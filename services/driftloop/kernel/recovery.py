@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from driftloop.kernel.errors import LogUnavailableError
 from driftloop.kernel.ports import Clock, Log, Send, TopicPartition
-from driftloop.kernel.processor import Core
+from driftloop.kernel.processor import Core, Outputs
 from driftloop.kernel.topics import ControlTopics
 
 _DEADLINE_S = 60.0
@@ -23,11 +23,8 @@ class NoState:
     def recover(self, gained: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
         return {}
 
-    def changes(self) -> Sequence[Send]:
-        return ()
-
-    def committed(self, positions: Mapping[TopicPartition, int]) -> None:
-        """Nothing to do."""
+    def changes(self) -> Outputs:
+        return Outputs()
 
 
 class ChangelogRecovery:
@@ -61,20 +58,19 @@ class ChangelogRecovery:
             self._core.restore(source, {k: v for k, v in entries.items() if k.startswith(prefix)})
         return {}
 
-    def changes(self) -> Sequence[Send]:
+    def changes(self) -> Outputs:
         by_partition: dict[int, tuple[list[bytes | None], list[bytes | None]]] = {}
         for entry, value in self._core.snapshot().items():
             partition = self._topics.partition(entry.split("/", 1)[0])
             keys, values = by_partition.setdefault(partition, ([], []))
             keys.append(f"{self._service}/{entry}".encode())
             values.append(value)
-        return [
-            Send(self._topics.changelogs, keys, values, partition)
-            for partition, (keys, values) in sorted(by_partition.items())
-        ]
-
-    def committed(self, positions: Mapping[TopicPartition, int]) -> None:
-        """The state went with the transaction."""
+        return Outputs(
+            [
+                Send(self._topics.changelogs, keys, values, partition)
+                for partition, (keys, values) in sorted(by_partition.items())
+            ]
+        )
 
     def _read(self, partition: int) -> dict[str, bytes]:
         source = TopicPartition(self._topics.changelogs, partition)

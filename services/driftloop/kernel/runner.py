@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from concurrent.futures import Executor
+from dataclasses import dataclass
 
 from driftloop.kernel import metrics
 from driftloop.kernel.catalog import Catalog
 from driftloop.kernel.codec.records import codec
 from driftloop.kernel.errors import DeadLetterLimitError, FencedError, LogError, LogUnavailableError
 from driftloop.kernel.metrics import Meter
+from driftloop.kernel.pipeline import Inline, Job, Pipeline
 from driftloop.kernel.ports import Clock, Log, RecordBatch, Send, TopicPartition
 from driftloop.kernel.processor import ControlBehindError, Core, Outputs, Recovery
 from driftloop.kernel.records import DeadLetter
@@ -22,6 +24,8 @@ _log = logging.getLogger(__name__)
 _CONTROL_DEADLINE_S = 60.0
 _CONTROL_POLL_S = 0.05
 _LAG_EVERY_S = 2.0
+_BATCHES_AHEAD = 4
+"""Full batches processed at most before the transaction that holds the first of them is through."""
 
 
 def _no_companions(topic: str) -> Sequence[str]:
@@ -41,7 +45,6 @@ class Wiring:
     batch_rows: int = 4096
     dead_letter_limit: int = 100_000
     """Dead letters this process may write before it stops."""
-    after_commit: Sequence[Callable[[Mapping[TopicPartition, int]], None]] = field(default=())
 
 
 class Runner:
@@ -56,7 +59,10 @@ class Runner:
         clock: Clock,
         meter: Meter,
         instance: str,
+        committer: Executor | None = None,
     ) -> None:
+        """``committer`` has one thread, for the transactions; without one they are committed within
+        the step."""
         self.wiring = wiring
         self.catalog = catalog
         self._core = wiring.core
@@ -68,9 +74,11 @@ class Runner:
         )
         self._group = f"{catalog.topics.prefix}{wiring.name}"
         self._pending: dict[TopicPartition, int] = {}
-        self._open = False
+        self._sends: list[Send] = []
+        self._committed: list[Callable[[int], None]] = []
+        self._rows = 0
+        """Read since the last job was handed over."""
         self._dead_letters = 0
-        self._produced: dict[str, int] = {}
         self._read_control(until_caught_up=True)
         self._topics = tuple(wiring.lead_topics(catalog))
         self._session = log.session(
@@ -80,6 +88,7 @@ class Runner:
             listener=self,
             companions=wiring.companions,
         )
+        self._pipeline = Pipeline(self._session, committer or Inline(), clock, meter)
         self._status: Mapping[TopicPartition, int] = {}
         self._newest: dict[str, int] = {}
         """Highest Kafka timestamp read, per topic."""
@@ -107,6 +116,7 @@ class Runner:
         rewound = False
         batches: Sequence[RecordBatch] = ()
         try:
+            self._pipeline.reap()
             batches = self._session.poll(self.wiring.batch_rows, timeout_s)
             if self._rewind_due:
                 # What was aborted while partitions left is read again, kept partitions included.
@@ -115,15 +125,16 @@ class Runner:
             for batch in batches:
                 self._process(batch)
             self._emit(self._core.on_time(self._clock.now()))
-            if (self._pending or self._open) and self._core.commit_due(self._clock.now()):
-                self._commit()
+            if self._staged() and self._core.commit_due(self._clock.now()):
+                self._hand_over()
+            self._pipeline.hold(_BATCHES_AHEAD * self.wiring.batch_rows)
         except (FencedError, LogUnavailableError):
             raise
         except LogError as error:
             _log.warning("%s: %s; going back to what was committed", self.wiring.name, error)
             self._rewind()
             batches, rewound = (), True
-        self._idle = not (batches or rewound or self._pending or self._open)
+        self._idle = not (batches or rewound or self._staged() or self._pipeline.busy)
         self._status = self._session.positions()
         self._measure_lag()
         if batches:
@@ -173,9 +184,11 @@ class Runner:
     def on_revoked(self, partitions: Sequence[TopicPartition]) -> None:
         if self._failed:
             self._abort()
-        elif self._pending or self._open:
+        else:
             try:
-                self._commit()
+                if self._staged():
+                    self._hand_over()
+                self._pipeline.drain()
             except LogError as error:
                 _log.warning("%s: %s, before partitions left", self.wiring.name, error)
                 self._abort()
@@ -205,19 +218,16 @@ class Runner:
                 self._read_control(timeout_s=_CONTROL_POLL_S)
         self._emit(outputs)
         self._pending[batch.source] = batch.next_offset
+        self._rows += len(batch)
         self._newest[batch.topic] = max(self._newest.get(batch.topic, 0), batch.timestamps[-1])
         self._meter.add(metrics.CONSUMED, len(batch), batch.topic)
         self._meter.observe(metrics.BATCH_ROWS, [len(batch)])
 
     def _emit(self, outputs: Outputs) -> None:
-        for send in (*outputs.sends, *self._letters(outputs.dead_letters)):
-            if len(send) == 0:
-                continue
-            if not self._open:
-                self._session.begin()
-                self._open = True
-            self._session.send(send)
-            self._produced[send.topic] = self._produced.get(send.topic, 0) + len(send)
+        sends = (*outputs.sends, *self._letters(outputs.dead_letters))
+        self._sends += [send for send in sends if len(send)]
+        if outputs.committed is not None:
+            self._committed.append(outputs.committed)
 
     def _letters(self, letters: Sequence[DeadLetter]) -> list[Send]:
         sends = []
@@ -236,32 +246,24 @@ class Runner:
             )
         return sends
 
-    def _commit(self) -> None:
+    def _staged(self) -> bool:
+        return bool(self._pending) or bool(self._sends)
+
+    def _hand_over(self) -> None:
+        """Let what was processed be committed; it may be through when this returns, or later."""
         self._emit(self._core.flush())
-        self._emit(Outputs(self.wiring.recovery.changes()))
-        started = self._clock.monotonic()
-        if not self._open:
-            self._session.begin()
-            self._open = True
-        positions = dict(self._pending)
-        self._session.commit(positions)
-        self._open = False
-        self._pending.clear()
-        self._meter.observe(metrics.COMMIT_SECONDS, [self._clock.monotonic() - started])
-        for topic, rows in self._produced.items():
-            self._meter.add(metrics.PRODUCED, rows, topic)
-        self._produced.clear()
-        self.wiring.recovery.committed(positions)
-        for listener in self.wiring.after_commit:
-            listener(positions)
+        self._emit(self.wiring.recovery.changes())
+        job = Job(self._sends, self._pending, self._committed, self._rows)
+        self._sends, self._pending, self._committed, self._rows = [], {}, [], 0
+        self._pipeline.submit(job)
+        self._pipeline.reap()
 
     def _abort(self) -> None:
-        if self._open:
+        if self._staged() or self._pipeline.busy:
             self._meter.add(metrics.ABORTS)
+        self._pipeline.reset()
         self._session.abort()
-        self._open = False
-        self._pending.clear()
-        self._produced.clear()
+        self._sends, self._pending, self._committed, self._rows = [], {}, [], 0
 
     def _rewind(self) -> None:
         """After an aborted transaction: state and positions as they were committed."""
@@ -278,7 +280,6 @@ class Runner:
 
     def _drop(self, partitions: Sequence[TopicPartition]) -> None:
         for source in partitions:
-            self._pending.pop(source, None)
             self._meter.forget(metrics.LAG_ROWS, source.topic, str(source.partition))
             self._core.drop(source)
 

@@ -7,7 +7,8 @@ import logging
 from collections.abc import Mapping, Sequence
 
 from driftloop.kernel.catalog import Catalog
-from driftloop.kernel.ports import Log, Send, TopicPartition
+from driftloop.kernel.ports import Log, TopicPartition
+from driftloop.kernel.processor import Outputs
 from driftloop.outcomes.core import OutcomesCore
 
 _log = logging.getLogger(__name__)
@@ -16,7 +17,7 @@ _log = logging.getLogger(__name__)
 class JoinRecovery:
     """See :class:`driftloop.kernel.processor.Recovery`.
 
-    The store is written after the commit, so after a kill it may lag behind the committed offsets:
+    The store is written at checkpoints, so after a kill it lags behind the committed offsets:
     the rows between are read again without output. A store that is ahead (a copy from elsewhere)
     or lost is rebuilt from the start of the topics.
     """
@@ -41,11 +42,8 @@ class JoinRecovery:
                 self._recover(model.name, source, labels, positions, starts)
         return positions
 
-    def changes(self) -> Sequence[Send]:
-        return ()
-
-    def committed(self, positions: Mapping[TopicPartition, int]) -> None:
-        self._core.write()
+    def changes(self) -> Outputs:
+        return Outputs()
 
     def _recover(
         self,
@@ -70,4 +68,3 @@ class JoinRecovery:
             for batch in self._log.read(source, start, positions[source]):
                 # Without output: these rows' outcomes are in the log already.
                 self._core.replay(batch)
-                self._core.write()

@@ -38,6 +38,7 @@ class OutcomesService:
             clock=context.clock,
             meter=context.meter,
             instance=settings.instance,
+            committer=context.committer(),
         )
 
     def step(self, timeout_s: float) -> bool:
