@@ -58,7 +58,9 @@ class Stage:
 @contextmanager
 def stage(model: DeclaredModel, directory: Path) -> Iterator[Stage]:
     """Everything started and ready; stopped at the end."""
-    with LocalBroker(directory / "kafka") as broker:
+    # The project's broker starts fast and compiles little; one that serves for long compiles all.
+    options = ["-XX:TieredStopAtLevel=4"]
+    with LocalBroker(directory / "kafka", heap_mb=1024, java_options=options) as broker:
         settings = Settings(bootstrap=broker.bootstrap, directory=directory / "loop")
         fleet = Fleet(settings, SERVICES, progress=say)
         loop = KafkaLoop(fleet)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from driftloop.featurestats.source import SourceWindows
 from driftloop.kernel import metrics
 from driftloop.kernel.catalog import Catalog
@@ -49,7 +51,7 @@ class SketchCore:
         profiles = {version: self._profile(declaration.name, version) for version in versions}
         # Nothing has changed up to here: what the catalog does not know yet is asked for again.
         windows = self._source(batch.source)
-        offsets = [batch.offsets[row] for row in rows.rows.tolist()]
+        offsets = np.asarray(batch.offsets, np.int64)[rows.rows]
         late, too_late = windows.update(rows, offsets, profiles)
         # Added even when there are none: a series that is not there looks like one that is broken.
         self._meter.add(metrics.LATE_ROWS, late, declaration.name, stream)
