@@ -149,7 +149,7 @@ def test_a_changed_declaration_holds_from_the_next_batch_on(
     core: InferenceCore, known: Catalog
 ) -> None:
     core.process(batch([event("a", time=900)]))
-    known.models["m"] = replace(MODEL, events=replace(MODEL.events, latest=500))
+    known.declare(replace(MODEL, events=replace(MODEL.events, latest=500)))
     outputs = core.process(batch([event("b", time=900)]))
     assert [d.reason for d in outputs.dead_letters] == [Reason.OUT_OF_LIMITS]
 

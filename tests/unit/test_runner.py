@@ -114,7 +114,7 @@ class Bench:
             TOPICS,
             "adder",
             core,
-            lambda source: (0, f"m/{source.partition}"),
+            lambda source: [(0, f"m/{source.partition}")],
         )
         wiring = Wiring(
             "adder", core, recovery, lambda catalog: (IN,), batch_rows=2, dead_letter_limit=limit

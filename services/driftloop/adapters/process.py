@@ -32,6 +32,7 @@ from driftloop.kernel.settings import Settings
 
 _log = logging.getLogger("driftloop")
 _STEP_S = 0.1
+_TELL_EVERY_S = 0.02
 
 GIVE_UP_CODE = 2
 """Exit code of a service that another start would not help: its settings are wrong, or it rejected
@@ -107,12 +108,17 @@ def _serve(
         catalog = Catalog(settings.topics, declaration_of, bad_record)
         service = build(Context(log, clock, meter, settings, executor, committer), catalog)
         try:
+            told_at = 0.0
             while not stop.is_set():
-                service.step(_STEP_S)
+                worked = service.step(_STEP_S)
                 server.beat()
-                status = service.status()
-                latest[0] = status
-                meter.set(metrics.READY, float(status.ready))
+                now = clock.monotonic()
+                # With many models a status takes a while; a busy service needs none at every step.
+                if not worked or now - told_at >= _TELL_EVERY_S:
+                    told_at = now
+                    status = service.status()
+                    latest[0] = status
+                    meter.set(metrics.READY, float(status.ready))
         finally:
             service.close()
     finally:

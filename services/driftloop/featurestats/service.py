@@ -92,7 +92,7 @@ class FeaturestatsService:
 
 def _row_topics(catalog: Catalog) -> Sequence[str]:
     topics = [model.topics for model in catalog.models.values()]
-    return sorted([t.predictions for t in topics] + [t.outcomes for t in topics])
+    return sorted({t.predictions for t in topics} | {t.outcomes for t in topics})
 
 
 class _FaustMerge:

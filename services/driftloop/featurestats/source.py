@@ -70,8 +70,8 @@ class SourceWindows:
     def update(
         self, rows: StreamRows, offset: I64, profiles: Mapping[int, Profile | None]
     ) -> tuple[int, int]:
-        """Take in consecutive rows with the offset of each; returns how many were late, and how many too
-        late for any window. ``profiles`` has one for every version among the rows."""
+        """Take in consecutive rows with the offset of each; returns how many were late, and how
+        many too late for any window. ``profiles`` has one for every version among the rows."""
         if not len(rows):
             return 0, 0
         policy = self.declaration.windows

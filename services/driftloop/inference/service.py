@@ -29,6 +29,7 @@ class InferenceService:
             context.executor,
             context.clock,
             context.meter,
+            memory_bytes=context.settings.model_bytes,
         )
         self._loaded = False
         self._runner = Runner(
@@ -37,8 +38,9 @@ class InferenceService:
                 core=self._core,
                 recovery=NoState(),
                 lead_topics=lambda c: sorted(
-                    m.topics.events for m in c.models.values() if not self._loader.blocked(m.name)
+                    {m.topics.events for m in c.models.values() if not self._loader.blocked(m.name)}
                 ),
+                process_parts=self._core.process_parts,
                 batch_rows=context.settings.batch_rows,
                 dead_letter_limit=context.settings.dead_letter_limit,
             ),
@@ -54,16 +56,17 @@ class InferenceService:
         # A restarted service must not answer with an older version than it did before.
         self._loader.update(wait=not self._loaded)
         self._loaded = True
+        self._loader.make_room()
         return self._runner.step(timeout_s)
 
     def status(self) -> Status:
         serving = {}
-        for name, model in list(self._catalog.models.items()):
-            now = self._core.serving(model)
+        for name in list(self._catalog.models):
+            now = self._core.installed(name)
             serving[name] = {
-                "champion": now.champion,
-                "shadow": now.shadow,
-                "sequence": now.sequence,
+                "champion": 0 if now is None else now.champion,
+                "shadow": -1 if now is None else now.shadow,
+                "sequence": -1 if now is None else now.sequence,
             }
         return Status(
             SERVICE,

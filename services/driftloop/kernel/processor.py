@@ -29,6 +29,10 @@ class Outputs:
     """Called when the transaction that holds them is through, with the time it was, ms. Never
     called for outputs that were aborted."""
 
+    def __bool__(self) -> bool:
+        """Whether there is something to write."""
+        return bool(self.sends) or bool(self.dead_letters)
+
 
 class Core(Protocol):
     """Deterministic: the same batches give the same outputs, whatever the batching.

@@ -12,9 +12,9 @@ from driftloop.kernel.topics import ControlTopics
 _DEADLINE_S = 60.0
 _LOOK_EVERY_S = 0.02
 
-Scope = Callable[[TopicPartition], tuple[int, str] | None]
-"""Source partition to where its state lies: changelog partition and prefix of its entries' keys;
-None for a source that owns no state (a companion)."""
+Scope = Callable[[TopicPartition], Sequence[tuple[int, str]]]
+"""Source partition to where its state lies: changelog partitions and prefixes of its entries' keys,
+one for each model that has records there; none for a source that owns no state (a companion)."""
 
 
 class NoState:
@@ -48,14 +48,16 @@ class ChangelogRecovery:
     def recover(self, gained: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
         changelogs: dict[int, dict[str, bytes]] = {}
         for source in gained:
-            scope = self._scope(source)
-            if scope is None:
-                continue
-            partition, prefix = scope
-            if partition not in changelogs:
-                changelogs[partition] = self._read(partition)
-            entries = changelogs[partition]
-            self._core.restore(source, {k: v for k, v in entries.items() if k.startswith(prefix)})
+            owned: dict[str, bytes] = {}
+            scopes = self._scope(source)
+            for partition in sorted({partition for partition, _ in scopes}):
+                if partition not in changelogs:
+                    changelogs[partition] = self._read(partition)
+                prefixes = tuple(prefix for where, prefix in scopes if where == partition)
+                entries = changelogs[partition].items()
+                owned |= {key: value for key, value in entries if key.startswith(prefixes)}
+            if scopes:
+                self._core.restore(source, owned)
         return {}
 
     def changes(self) -> Outputs:

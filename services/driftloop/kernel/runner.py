@@ -9,15 +9,24 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 
-from driftloop.kernel import metrics
+from driftloop.kernel import metrics, sharing
 from driftloop.kernel.catalog import Catalog
 from driftloop.kernel.codec.records import codec
-from driftloop.kernel.errors import DeadLetterLimitError, FencedError, LogError, LogUnavailableError
+from driftloop.kernel.deadletters import dead_letter
+from driftloop.kernel.errors import (
+    DeadLetterLimitError,
+    DecodeError,
+    FencedError,
+    LogError,
+    LogUnavailableError,
+)
 from driftloop.kernel.metrics import Meter
 from driftloop.kernel.pipeline import Inline, Job, Pipeline
 from driftloop.kernel.ports import Clock, Log, RecordBatch, Send, TopicPartition
 from driftloop.kernel.processor import ControlBehindError, Core, Outputs, Recovery
+from driftloop.kernel.reasons import Reason
 from driftloop.kernel.records import DeadLetter
 
 _log = logging.getLogger(__name__)
@@ -32,6 +41,15 @@ def _no_companions(topic: str) -> Sequence[str]:
     return ()
 
 
+def _stranger(name: str, topic: str) -> DecodeError:
+    said = (
+        f"header {sharing.MODEL_HEADER} names {name!r}, but no such model shares"
+        if name
+        else (f"no header {sharing.MODEL_HEADER} that names one of the models that share")
+    )
+    return DecodeError(Reason.UNKNOWN_MODEL, f"{said} the topic {topic!r}")
+
+
 @dataclass(frozen=True, slots=True)
 class Wiring:
     """What makes a service of a core."""
@@ -43,6 +61,9 @@ class Wiring:
     """Topics the group shares out, given what is declared."""
     companions: Callable[[str], Sequence[str]] = _no_companions
     batch_rows: int = 4096
+    process_parts: Callable[[Sequence[RecordBatch]], Outputs] | None = None
+    """Takes the parts of a batch that several models share, where that is cheaper than one by one;
+    ``core.process`` takes each otherwise."""
     dead_letter_limit: int = 100_000
     """Dead letters this process may write before it stops."""
 
@@ -123,7 +144,7 @@ class Runner:
                 self._rewind()
                 batches, rewound = (), True
             for batch in batches:
-                self._process(batch)
+                self._take(batch)
             self._emit(self._core.on_time(self._clock.now()))
             if self._staged() and self._core.commit_due(self._clock.now()):
                 self._hand_over()
@@ -204,11 +225,50 @@ class Runner:
         self._rewind_due = True
         self._drop(partitions)
 
-    def _process(self, batch: RecordBatch) -> None:
+    def _take(self, batch: RecordBatch) -> None:
+        if self.catalog.shared(batch.topic):
+            self._take_shared(batch)
+        else:
+            self._process(batch, lambda: self._core.process(batch))
+        self._pending[batch.source] = batch.next_offset
+        self._rows += len(batch)
+        self._newest[batch.topic] = max(self._newest.get(batch.topic, 0), batch.timestamps[-1])
+        self._meter.add(metrics.CONSUMED, len(batch), batch.topic)
+        self._meter.observe(metrics.BATCH_ROWS, [len(batch)])
+
+    def _take_shared(self, batch: RecordBatch) -> None:
+        """The records of several models, each model's by itself."""
+        parted = sharing.part(batch)
+        if not parted.parts.keys() <= self.catalog.models.keys():
+            # A record stands in the log behind the declaration it belongs to: once all that is
+            # there has been read, a name that is not known is none.
+            self._read_control(until_caught_up=True)
+        known = {n: r for n, r in parted.parts.items() if self._shares(n, batch.topic)}
+        strangers = dict.fromkeys(parted.nameless.tolist(), "")
+        for name in parted.parts.keys() - known.keys():
+            strangers |= dict.fromkeys(parted.parts[name].tolist(), name)
+        parts = [sharing.take(batch, rows, name) for name, rows in sorted(known.items())]
+        together = self.wiring.process_parts
+        if together is not None and parts:
+            self._process(batch, lambda: together(parts))
+        else:
+            for part in parts:
+                self._process(part, partial(self._core.process, part))
+        letters = [
+            dead_letter(self.wiring.name, batch, row, _stranger(name, batch.topic))
+            for row, name in sorted(strangers.items())
+        ]
+        self._emit(Outputs(dead_letters=letters))
+
+    def _shares(self, name: str, topic: str) -> bool:
+        model = self.catalog.models.get(name)
+        return model is not None and model in self.catalog.models_of(topic)
+
+    def _process(self, batch: RecordBatch, process: Callable[[], Outputs]) -> None:
         deadline = self._clock.monotonic() + _CONTROL_DEADLINE_S
         while True:
             try:
-                outputs = self._core.process(batch)
+                outputs = process()
                 break
             except ControlBehindError as error:
                 if self._clock.monotonic() > deadline:
@@ -217,11 +277,6 @@ class Runner:
                     ) from error
                 self._read_control(timeout_s=_CONTROL_POLL_S)
         self._emit(outputs)
-        self._pending[batch.source] = batch.next_offset
-        self._rows += len(batch)
-        self._newest[batch.topic] = max(self._newest.get(batch.topic, 0), batch.timestamps[-1])
-        self._meter.add(metrics.CONSUMED, len(batch), batch.topic)
-        self._meter.observe(metrics.BATCH_ROWS, [len(batch)])
 
     def _emit(self, outputs: Outputs) -> None:
         sends = (*outputs.sends, *self._letters(outputs.dead_letters))

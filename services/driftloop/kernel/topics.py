@@ -100,12 +100,19 @@ class ModelTopics:
     labels: str
     predictions: str
     outcomes: str
+    shared: bool = False
+    """Other models may have the same four; every record says in a header whose it is."""
 
     @classmethod
-    def of(cls, model: str) -> ModelTopics:
-        """The names where the declaration gives none."""
+    def of(cls, owner: str, *, shared: bool = False) -> ModelTopics:
+        """The names where the declaration gives none, after the model or the models that share
+        them."""
         return cls(
-            f"{model}.events", f"{model}.labels", f"{model}.predictions", f"{model}.outcomes"
+            f"{owner}.events",
+            f"{owner}.labels",
+            f"{owner}.predictions",
+            f"{owner}.outcomes",
+            shared,
         )
 
     def specs(self, partitions: int) -> tuple[TopicSpec, ...]:

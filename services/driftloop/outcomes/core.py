@@ -73,6 +73,10 @@ class OutcomesCore:
         self._store = store
         self._meter = meter
         self._states: dict[tuple[str, int], JoinState] = {}
+        self._reflected: dict[TopicPartition, int] = {}
+        """The offset up to which each source is part of the state."""
+        self._sealed: dict[TopicPartition, int] | None = None
+        """The same in the checkpoint whose transaction is under way."""
         self._dirty: set[tuple[str, int]] = set()
         """Changed since the last checkpoint."""
         self._memory_bytes = memory_bytes
@@ -82,8 +86,9 @@ class OutcomesCore:
         self._labels: dict[str, tuple[Declaration, LabelDecoder]] = {}
 
     def process(self, batch: RecordBatch) -> Outputs:
-        model = self._catalog.model_of(batch.topic)
+        model = self._catalog.model_of(batch)
         self._dirty.add((model.name, batch.partition))
+        self._reflected[batch.source] = max(self.reflected(batch.source), batch.next_offset)
         state = self.state(model.name, batch.partition)
         if batch.topic == model.topics.labels:
             joined = self._take_labels(model, state, batch)
@@ -92,7 +97,7 @@ class OutcomesCore:
         self._expire(model, state)
         sends: Sequence[Send] = ()
         if joined.pairs is not None and len(joined.pairs):
-            sends = [outcomes(joined.pairs, model.topics.outcomes, batch.partition)]
+            sends = [outcomes(joined.pairs, model, batch.partition)]
             self._meter.add(metrics.OUTCOMES, len(joined.pairs), model.name)
         self._meter.set(metrics.OPEN_PREDICTIONS, self._open(model.name)[0], model.name)
         self._meter.set(metrics.OPEN_LABELS, self._open(model.name)[1], model.name)
@@ -119,6 +124,14 @@ class OutcomesCore:
         self._seal()
         self._write()
 
+    def checkpoint_if_large(self) -> None:
+        """The same where memory asks for it: while much is read again."""
+        if self._large():
+            self.checkpoint()
+
+    def _large(self) -> bool:
+        return sum(self._states[key].held_bytes for key in self._dirty) > self._memory_bytes
+
     def on_time(self, now: int) -> Outputs:
         self._now = now
         return Outputs()
@@ -129,23 +142,50 @@ class OutcomesCore:
     def flush(self) -> Outputs:
         """With a checkpoint where one is due: the store is written when its transaction is
         through, so it is never ahead of the log."""
-        if not self._dirty or any(self._states[key].sealed for key in self._dirty):
+        if not self._dirty or self._sealed is not None:
             return Outputs()
-        large = sum(self._states[key].held_bytes for key in self._dirty) > self._memory_bytes
-        if not large and self._now < self._checkpoint_at:
+        if self._now < self._checkpoint_at and not self._large():
             return Outputs()
         self._seal()
         return Outputs(committed=lambda now: self._write())
 
     def _seal(self) -> None:
         self._checkpoint_at = self._now + self._checkpoint_ms
+        self._sealed = dict(self._reflected)
         for key in sorted(self._dirty):
             self._states[key].seal()
         self._dirty.clear()
 
     def _write(self) -> None:
+        """All states and all offsets at once: the store is always that of one moment."""
+        if self._sealed is None:
+            return
+        changes: dict[bytes, bytes | None] = {}
         for state in self._states.values():
-            state.write()
+            changes |= state.sealed_changes()
+        for source, offset in self._sealed.items():
+            changes[_source_key(source)] = offset.to_bytes(8, "big")
+        self._store.write(changes)
+        for state in self._states.values():
+            state.written()
+        self._sealed = None
+
+    def reflected(self, source: TopicPartition) -> int:
+        """The offset up to which a source is part of the state, in memory or in the store."""
+        found = self._reflected.get(source)
+        if found is None:
+            stored = self._store.get_many([_source_key(source)])[0]
+            found = self._reflected[source] = int.from_bytes(stored or b"", "big")
+        return found
+
+    def wipe(self, source: TopicPartition) -> None:
+        """Forget everything of a partition of predictions and that of its labels."""
+        for model in self._catalog.models_of(source.topic):
+            self.state(model.name, source.partition).wipe()
+            for topic in (model.topics.predictions, model.topics.labels):
+                other = TopicPartition(topic, source.partition)
+                self._store.write({_source_key(other): None})
+                self._reflected[other] = 0
 
     def snapshot(self) -> Mapping[str, bytes | None]:
         return {}
@@ -154,9 +194,12 @@ class OutcomesCore:
         """The state comes from the store and the log (``outcomes.recovery``)."""
 
     def drop(self, source: TopicPartition) -> None:
-        model = self._catalog.model_of(source.topic)
-        self._states.pop((model.name, source.partition), None)
-        self._dirty.discard((model.name, source.partition))
+        for model in self._catalog.models_of(source.topic):
+            self._states.pop((model.name, source.partition), None)
+            self._dirty.discard((model.name, source.partition))
+        self._reflected.pop(source, None)
+        # Whatever is on its way to the store holds this source too; the log has it all.
+        self._sealed = None
 
     def open_counts(self) -> Mapping[str, tuple[int, int]]:
         """Model to predictions and labels that wait, over the partitions held."""
@@ -174,7 +217,6 @@ class OutcomesCore:
         )
         found.letters += [dead_letter(SERVICE, batch, bad.row, bad.error) for bad in rejected]
         place = state.place
-        place.predictions = max(place.predictions, batch.next_offset)
         if len(rows) == 0:
             return found
         names, known = state.find(Slices.of(block.ids))
@@ -239,7 +281,6 @@ class OutcomesCore:
         block, rejected = self._label_decoder(model).decode(batch.values)
         found.letters += [dead_letter(SERVICE, batch, bad.row, bad.error) for bad in rejected]
         place = state.place
-        place.labels = max(place.labels, batch.next_offset)
         if len(block.rows) == 0:
             return found
         names, known = state.find(Slices.of(block.ids))
@@ -374,6 +415,11 @@ class OutcomesCore:
             sum(place.open_predictions for place in places),
             sum(place.open_labels for place in places),
         )
+
+
+def _source_key(source: TopicPartition) -> bytes:
+    # Behind the states' keys, which begin with the length of a model's name.
+    return b"\xff" + source.topic.encode() + b"/%d" % source.partition
 
 
 def _kinds(entry: I64) -> I64:

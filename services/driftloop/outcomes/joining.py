@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from driftloop.kernel import sharing
 from driftloop.kernel.codec.blocks import F64, I64, OutcomeBlock, PredictionBlock
 from driftloop.kernel.codec.reshape import concat, take
 from driftloop.kernel.codec.rows import encode_outcomes
+from driftloop.kernel.declaration import Declaration
 from driftloop.kernel.ports import Send
 
 
@@ -57,7 +59,7 @@ def joined(parts: Sequence[Pairs], order: I64) -> Pairs:
     return whole if np.array_equal(order, np.arange(len(whole))) else whole.take(order)
 
 
-def outcomes(pairs: Pairs, topic: str, partition: int) -> Send:
+def outcomes(pairs: Pairs, model: Declaration, partition: int) -> Send:
     """The outcomes, in the pairs' order. Both halves lie in ``partition`` of their topics."""
     block, n = pairs.predictions, len(pairs)
     values = encode_outcomes(
@@ -78,4 +80,5 @@ def outcomes(pairs: Pairs, topic: str, partition: int) -> Send:
             label_offset=pairs.label_offset,
         )
     )
-    return Send(topic, block.ids, values, partition)
+    headers = sharing.headers(model, n)
+    return Send(model.topics.outcomes, block.ids, values, partition, headers=headers)

@@ -10,7 +10,9 @@ Keys, per model and partition (the prefix is their length-framed name)::
                            L: an open label: offset, observed at (i64), label (f64)
                            D: both came
     PREFIX T time offset   ids that expire together: expiry (i64, big-endian) and the first offset
-    PREFIX O               offsets and watermarks of the two topics
+    PREFIX O               watermarks of the two topics, and what is open
+
+The offsets that all of it reflects are kept by the core, per topic partition.
 """
 
 from __future__ import annotations
@@ -30,11 +32,11 @@ from driftloop.kernel.slices import Slices
 from driftloop.kernel.stores import KeyValueStore
 from driftloop.outcomes.filter import IdFilter
 
-_ENTRY, _EXPIRY, _OFFSETS = b"E", b"T", b"O"
+_ENTRY, _EXPIRY, _PLACE_KEY = b"E", b"T", b"O"
 _HEAD = struct.Struct("<qq")
 _LABEL = struct.Struct("<qqd")
 _INDEX = struct.Struct(">Qq")
-_PLACE = struct.Struct("<qqqqqq")
+_PLACE = struct.Struct("<qqqq")
 _COUNT = struct.Struct("<q")
 _ORIGIN = 1 << 63
 """Added to times in index keys, so that negative ones sort first."""
@@ -51,10 +53,8 @@ _TAGS = {b"P"[0]: PREDICTION, b"L"[0]: LABEL, b"D"[0]: DONE}
 
 @dataclass(slots=True)
 class Place:
-    """How far the two topics are reflected, and what is open. Watermarks are event times."""
+    """What is open, and the watermarks of the two topics: event times."""
 
-    predictions: int = 0
-    labels: int = 0
     predicted_until: int = -_NEVER
     observed_until: int = -_NEVER
     open_predictions: int = 0
@@ -62,8 +62,6 @@ class Place:
 
     def pack(self) -> bytes:
         return _PLACE.pack(
-            self.predictions,
-            self.labels,
             self.predicted_until,
             self.observed_until,
             self.open_predictions,
@@ -149,7 +147,7 @@ class JoinState:
         self._load()
 
     def _load(self) -> None:
-        stored = self._store.get_many([self._prefix + _OFFSETS])[0]
+        stored = self._store.get_many([self._prefix + _PLACE_KEY])[0]
         self.place = Place.unpack(stored)
         self._next_expiry = -_NEVER
         """Nothing in the store expires before."""
@@ -264,21 +262,17 @@ class JoinState:
         self._filter.forget(until)
 
     def seal(self) -> None:
-        """What is in memory belongs to the transaction that commits next; see :meth:`write`."""
+        """What is in memory belongs to the transaction that commits next; see
+        :meth:`sealed_changes`."""
         assert self._sealed is None
         self._sealed, self._memory = self._memory, _Memory()
         self._sealed_place = replace(self.place)
 
-    @property
-    def sealed(self) -> bool:
-        """Whether a checkpoint is under way."""
-        return self._sealed is not None
-
-    def write(self) -> None:
-        """The transaction is through: what was sealed goes to the store."""
+    def sealed_changes(self) -> dict[bytes, bytes | None]:
+        """What of the sealed goes to the store; then :meth:`written`."""
         memory = self._sealed
         if memory is None:
-            return
+            return {}
         prefix = self._prefix + _ENTRY
         changes: dict[bytes, bytes | None] = dict.fromkeys(memory.forgotten)
         for id, entry in memory.entries.items():
@@ -302,8 +296,11 @@ class JoinState:
             changes[self._prefix + _EXPIRY + index + group.tag] = _packed(group.ids)
             self._filter.add(group.ids, group.expiry)
             self._next_expiry = min(self._next_expiry, group.expiry)
-        changes[self._prefix + _OFFSETS] = self._sealed_place.pack()
-        self._store.write(changes)
+        changes[self._prefix + _PLACE_KEY] = self._sealed_place.pack()
+        return changes
+
+    def written(self) -> None:
+        """The store holds what was sealed."""
         self._sealed = None
 
     def wipe(self) -> None:
