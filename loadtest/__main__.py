@@ -8,9 +8,14 @@ from typing import Any
 
 import orjson
 
-from loadtest import codec, loop
+from loadtest import codec, loop, many, swap
 
-BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {"codec": codec.run, "loop": loop.run}
+BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {
+    "codec": codec.run,
+    "loop": loop.run,
+    "many": many.run,
+    "swap": swap.run,
+}
 
 
 def main(words: list[str]) -> int:

@@ -33,6 +33,7 @@ from driftloop.kernel.settings import Settings
 _log = logging.getLogger("driftloop")
 _STEP_S = 0.1
 _TELL_EVERY_S = 0.02
+_TELL_SHARE = 20.0
 
 GIVE_UP_CODE = 2
 """Exit code of a service that another start would not help: its settings are wrong, or it rejected
@@ -108,17 +109,18 @@ def _serve(
         catalog = Catalog(settings.topics, declaration_of, bad_record)
         service = build(Context(log, clock, meter, settings, executor, committer), catalog)
         try:
-            told_at = 0.0
+            tell_at = 0.0
             while not stop.is_set():
                 worked = service.step(_STEP_S)
                 server.beat()
                 now = clock.monotonic()
                 # With many models a status takes a while; a busy service needs none at every step.
-                if not worked or now - told_at >= _TELL_EVERY_S:
-                    told_at = now
+                if not worked or now >= tell_at:
                     status = service.status()
                     latest[0] = status
                     meter.set(metrics.READY, float(status.ready))
+                    told = clock.monotonic()
+                    tell_at = told + max(_TELL_EVERY_S, _TELL_SHARE * (told - now))
         finally:
             service.close()
     finally:

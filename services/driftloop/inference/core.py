@@ -19,7 +19,7 @@ from driftloop.kernel.declaration import Declaration
 from driftloop.kernel.metrics import Meter
 from driftloop.kernel.ports import RecordBatch, Send, TopicPartition
 from driftloop.kernel.processor import Outputs
-from driftloop.kernel.slices import concat as concat_slices
+from driftloop.kernel.slices import Slices
 from driftloop.models.constant import ConstantModel
 from driftloop.models.ports import FrozenModel
 
@@ -50,6 +50,8 @@ class InferenceCore:
         self.find: Callable[[Declaration], Serving | None] = lambda model: None
         """What should serve a model that nothing was installed for; None: nothing yet."""
         self._decoders: dict[Hashable, EventDecoder] = {}
+        self._shapes: dict[str, tuple[Declaration, Hashable]] = {}
+        self._same: dict[Hashable, Hashable] = {}
         self._newest: dict[str, int] = {}
         """Highest event time seen, per model."""
 
@@ -82,16 +84,22 @@ class InferenceCore:
         self._serving.pop(model, None)
 
     def process(self, batch: RecordBatch) -> Outputs:
-        return self.process_parts([batch])
+        model = self._catalog.model_of(batch)
+        whole = np.arange(len(batch), dtype=np.int64)
+        return self._process_alike(self._shape_of(model), batch, batch.values, [(model, whole)])
 
-    def process_parts(self, parts: Sequence[RecordBatch]) -> Outputs:
-        """Batches of one topic partition, one per model. Models whose events look alike are decoded
-        and encoded together, and scored one after the other."""
-        alike: dict[Hashable, list[tuple[Declaration, RecordBatch]]] = {}
-        for part in parts:
-            model = self._catalog.model_of(part)
-            alike.setdefault(_shape(model), []).append((model, part))
-        made = [self._process_alike(shape, group) for shape, group in alike.items()]
+    def process_shared(self, batch: RecordBatch, parts: Mapping[str, I64]) -> Outputs:
+        """A batch that several models share, with the rows of each. Models whose events look alike
+        are decoded and encoded together, and scored one after the other."""
+        alike: dict[Hashable, list[tuple[Declaration, I64]]] = {}
+        for name, rows in sorted(parts.items()):
+            model = self._catalog.models[name]
+            alike.setdefault(self._shape_of(model), []).append((model, rows))
+        values = Slices.of(batch.values)
+        made = []
+        for shape, group in alike.items():
+            chosen = values.take(np.concatenate([rows for _, rows in group]))
+            made.append(self._process_alike(shape, batch, chosen, group))
         if len(made) == 1:
             return made[0]
 
@@ -107,41 +115,51 @@ class InferenceCore:
         )
 
     def _process_alike(
-        self, shape: Hashable, group: Sequence[tuple[Declaration, RecordBatch]]
+        self,
+        shape: Hashable,
+        batch: RecordBatch,
+        values: Sequence[bytes | None],
+        group: Sequence[tuple[Declaration, I64]],
     ) -> Outputs:
-        model, batch = group[0]
-        starts = np.cumsum([0, *(len(part) for _, part in group)])
-        block, rejected = self._decoder(shape, model).decode(
-            batch.values if len(group) == 1 else concat_slices([part.values for _, part in group])
-        )
-        letters = []
-        for bad in rejected:
-            which = int(np.searchsorted(starts, bad.row, side="right")) - 1
-            part = group[which][1]
-            letters.append(dead_letter(SERVICE, part, bad.row - int(starts[which]), bad.error))
+        """``values`` are those of the group's rows of the batch, model after model."""
+        model = group[0][0]
+        rows = group[0][1] if len(group) == 1 else np.concatenate([rows for _, rows in group])
+        block, rejected = self._decoder(shape, model).decode(values)
+        letters = [dead_letter(SERVICE, batch, int(rows[bad.row]), bad.error) for bad in rejected]
         if len(block.rows) == 0:
             return Outputs(dead_letters=letters)
+        starts = np.cumsum([0, *(len(rows) for _, rows in group)])
         cuts = np.searchsorted(block.rows, starts).tolist()
         runs = [
             (one, low, high)
             for (one, _), (low, high) in zip(group, pairwise(cuts), strict=True)
             if low < high
         ]
-        offsets: I64 = _joined([part.offsets for _, part in group])[block.rows]
-        asked = _joined([part.timestamps for _, part in group])[block.rows]
-        values = encode_predictions(self._predict(block, runs, batch.partition, offsets))
+        answered_rows = rows[block.rows]
+        offsets: I64 = np.asarray(batch.offsets, np.int64)[answered_rows]
+        asked = np.asarray(batch.timestamps, np.float64)[answered_rows]
+        encoded = encode_predictions(self._predict(block, runs, batch.partition, offsets))
         headers = None
         if model.topics.shared:
             whose = np.repeat(np.arange(len(runs)), [high - low for _, low, high in runs])
             headers = sharing.table_of([one.name for one, _, _ in runs], whose)
 
-        def answered(now: int) -> None:
-            seconds = (now - asked) / 1000.0
-            for one, low, high in runs:
-                self._meter.observe(metrics.LATENCY, seconds[low:high], one.name)
+        # A histogram has many series: those of a thousand small models would drown Prometheus.
+        whose_latency = model.topics.events if model.topics.shared else model.name
 
-        send = Send(model.topics.predictions, block.ids, values, headers=headers)
+        def answered(now: int) -> None:
+            self._meter.observe(metrics.LATENCY, (now - asked) / 1000.0, whose_latency)
+
+        send = Send(model.topics.predictions, block.ids, encoded, headers=headers)
         return Outputs([send], letters, answered)
+
+    def _shape_of(self, model: Declaration) -> Hashable:
+        known = self._shapes.get(model.name)
+        if known is None or known[0] is not model:
+            # One object per shape: comparing these by what they are takes far longer.
+            shape = _shape(model)
+            known = self._shapes[model.name] = (model, self._same.setdefault(shape, object()))
+        return known[1]
 
     def _predict(
         self,
@@ -221,9 +239,3 @@ def _shape(model: Declaration) -> Hashable:
         model.numeric,
         model.categorical,
     )
-
-
-def _joined(columns: Sequence[Sequence[int]]) -> I64:
-    if len(columns) == 1:
-        return np.asarray(columns[0], np.int64)
-    return np.concatenate([np.asarray(column, np.int64) for column in columns])

@@ -40,7 +40,7 @@ class InferenceService:
                 lead_topics=lambda c: sorted(
                     {m.topics.events for m in c.models.values() if not self._loader.blocked(m.name)}
                 ),
-                process_parts=self._core.process_parts,
+                process_shared=self._core.process_shared,
                 batch_rows=context.settings.batch_rows,
                 dead_letter_limit=context.settings.dead_letter_limit,
             ),

@@ -17,7 +17,7 @@ class MetricKind(enum.Enum):
     HISTOGRAM = "histogram"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Metric:
     """One metric: its name, kind, help text and labels."""
 

@@ -28,6 +28,7 @@ from driftloop.kernel.ports import Clock, Log, RecordBatch, Send, TopicPartition
 from driftloop.kernel.processor import ControlBehindError, Core, Outputs, Recovery
 from driftloop.kernel.reasons import Reason
 from driftloop.kernel.records import DeadLetter
+from driftloop.kernel.slices import I64
 
 _log = logging.getLogger(__name__)
 _CONTROL_DEADLINE_S = 60.0
@@ -61,9 +62,9 @@ class Wiring:
     """Topics the group shares out, given what is declared."""
     companions: Callable[[str], Sequence[str]] = _no_companions
     batch_rows: int = 4096
-    process_parts: Callable[[Sequence[RecordBatch]], Outputs] | None = None
-    """Takes the parts of a batch that several models share, where that is cheaper than one by one;
-    ``core.process`` takes each otherwise."""
+    process_shared: Callable[[RecordBatch, Mapping[str, I64]], Outputs] | None = None
+    """Takes a batch that several models share, with the rows of each, where that is cheaper than
+    one by one; ``core.process`` takes each model's part otherwise."""
     dead_letter_limit: int = 100_000
     """Dead letters this process may write before it stops."""
 
@@ -247,12 +248,12 @@ class Runner:
         strangers = dict.fromkeys(parted.nameless.tolist(), "")
         for name in parted.parts.keys() - known.keys():
             strangers |= dict.fromkeys(parted.parts[name].tolist(), name)
-        parts = [sharing.take(batch, rows, name) for name, rows in sorted(known.items())]
-        together = self.wiring.process_parts
-        if together is not None and parts:
-            self._process(batch, lambda: together(parts))
+        together = self.wiring.process_shared
+        if together is not None and known:
+            self._process(batch, lambda: together(batch, known))
         else:
-            for part in parts:
+            for name, rows in sorted(known.items()):
+                part = sharing.take(batch, rows, name)
                 self._process(part, partial(self._core.process, part))
         letters = [
             dead_letter(self.wiring.name, batch, row, _stranger(name, batch.topic))
