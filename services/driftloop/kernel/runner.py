@@ -23,7 +23,7 @@ from driftloop.kernel.errors import (
     LogUnavailableError,
 )
 from driftloop.kernel.metrics import Meter
-from driftloop.kernel.pipeline import Inline, Job, Pipeline
+from driftloop.kernel.pipeline import GAP_S, Inline, Job, Pipeline
 from driftloop.kernel.ports import Clock, Log, RecordBatch, Send, TopicPartition
 from driftloop.kernel.processor import ControlBehindError, Core, Outputs, Recovery
 from driftloop.kernel.reasons import Reason
@@ -110,7 +110,13 @@ class Runner:
             listener=self,
             companions=wiring.companions,
         )
-        self._pipeline = Pipeline(self._session, committer or Inline(), clock, meter)
+        self._pipeline = Pipeline(
+            self._session,
+            committer or Inline(),
+            clock,
+            meter,
+            gap_s=0.0 if committer is None or isinstance(committer, Inline) else GAP_S,
+        )
         self._status: Mapping[TopicPartition, int] = {}
         self._newest: dict[str, int] = {}
         """Highest Kafka timestamp read, per topic."""
