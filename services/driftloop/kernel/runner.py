@@ -269,7 +269,7 @@ class Runner:
 
     def _shares(self, name: str, topic: str) -> bool:
         model = self.catalog.models.get(name)
-        return model is not None and model in self.catalog.models_of(topic)
+        return model is not None and topic in model.topics.names()
 
     def _process(self, batch: RecordBatch, process: Callable[[], Outputs]) -> None:
         deadline = self._clock.monotonic() + _CONTROL_DEADLINE_S

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 from typing import Any
 
@@ -28,6 +28,7 @@ class Schema:
     encoding)."""
 
 
+@lru_cache(maxsize=256)
 def parse_schema(text: str, *, source: str = "schema") -> Schema:
     """Parse Avro JSON text. Raises :class:`SchemaError` naming ``source``."""
     try:
