@@ -34,7 +34,7 @@ def parse_schema(text: str, *, source: str = "schema") -> Schema:
     try:
         raw = json.loads(text)
         plain = _without_logical_types(raw)
-        parsed = fastavro.schema.parse_schema(plain, _force=True)
+        parsed = fastavro.schema.parse_schema(plain)
         canonical = fastavro.schema.to_parsing_canonical_form(plain)
         digest = fastavro.schema.fingerprint(canonical, "CRC-64-AVRO")
     except (ValueError, KeyError, TypeError, fastavro.schema.SchemaParseException) as error:
