@@ -11,7 +11,14 @@ import numpy as np
 
 from driftloop.kernel import metrics, sharing
 from driftloop.kernel.catalog import Catalog
-from driftloop.kernel.codec.blocks import I64, Categories, EventBlock, Features, PredictionBlock
+from driftloop.kernel.codec.blocks import (
+    I32,
+    I64,
+    Categories,
+    EventBlock,
+    Features,
+    PredictionBlock,
+)
 from driftloop.kernel.codec.events import EventDecoder
 from driftloop.kernel.codec.rows import encode_predictions
 from driftloop.kernel.deadletters import dead_letter
@@ -19,7 +26,9 @@ from driftloop.kernel.declaration import Declaration
 from driftloop.kernel.metrics import Meter
 from driftloop.kernel.ports import RecordBatch, Send, TopicPartition
 from driftloop.kernel.processor import Outputs
+from driftloop.kernel.sharing import Shared
 from driftloop.kernel.slices import Slices
+from driftloop.kernel.slices import concat as concat_slices
 from driftloop.models.constant import ConstantModel
 from driftloop.models.ports import FrozenModel
 
@@ -86,20 +95,21 @@ class InferenceCore:
     def process(self, batch: RecordBatch) -> Outputs:
         model = self._catalog.model_of(batch)
         whole = np.arange(len(batch), dtype=np.int64)
-        return self._process_alike(self._shape_of(model), batch, batch.values, [(model, whole)])
+        return self._process_alike(self._shape_of(model), [(model, batch, whole)])
 
-    def process_shared(self, batch: RecordBatch, parts: Mapping[str, I64]) -> Outputs:
-        """A batch that several models share, with the rows of each. Models whose events look alike
-        are decoded and encoded together, and scored one after the other."""
-        alike: dict[Hashable, list[tuple[Declaration, I64]]] = {}
-        for name, rows in sorted(parts.items()):
-            model = self._catalog.models[name]
-            alike.setdefault(self._shape_of(model), []).append((model, rows))
-        values = Slices.of(batch.values)
-        made = []
-        for shape, group in alike.items():
-            chosen = values.take(np.concatenate([rows for _, rows in group]))
-            made.append(self._process_alike(shape, batch, chosen, group))
+    def process_shared(self, batches: Sequence[Shared]) -> Outputs:
+        """Batches that several models share. Models whose events look alike are decoded and encoded
+        together, and scored one after the other."""
+        alike: dict[Hashable, dict[str, list[tuple[Declaration, RecordBatch, I64]]]] = {}
+        for shared in batches:
+            for name, rows in shared.parts.items():
+                model = self._catalog.models[name]
+                of_shape = alike.setdefault(self._shape_of(model), {})
+                of_shape.setdefault(name, []).append((model, shared.batch, rows))
+        made = [
+            self._process_alike(shape, [part for name in sorted(parts) for part in parts[name]])
+            for shape, parts in alike.items()
+        ]
         if len(made) == 1:
             return made[0]
 
@@ -115,42 +125,41 @@ class InferenceCore:
         )
 
     def _process_alike(
-        self,
-        shape: Hashable,
-        batch: RecordBatch,
-        values: Sequence[bytes | None],
-        group: Sequence[tuple[Declaration, I64]],
+        self, shape: Hashable, parts: Sequence[tuple[Declaration, RecordBatch, I64]]
     ) -> Outputs:
-        """``values`` are those of the group's rows of the batch, model after model."""
-        model = group[0][0]
-        rows = group[0][1] if len(group) == 1 else np.concatenate([rows for _, rows in group])
-        block, rejected = self._decoder(shape, model).decode(values)
-        letters = [dead_letter(SERVICE, batch, int(rows[bad.row]), bad.error) for bad in rejected]
+        """Rows of batches, model after model."""
+        model = parts[0][0]
+        block, rejected = self._decoder(shape, model).decode(_values(parts))
+        starts = np.cumsum([0, *(len(rows) for _, _, rows in parts)])
+        letters = []
+        for bad in rejected:
+            which = int(np.searchsorted(starts, bad.row, side="right")) - 1
+            _, batch, rows = parts[which]
+            row = int(rows[bad.row - int(starts[which])])
+            letters.append(dead_letter(SERVICE, batch, row, bad.error))
         if len(block.rows) == 0:
             return Outputs(dead_letters=letters)
-        starts = np.cumsum([0, *(len(rows) for _, rows in group)])
-        cuts = np.searchsorted(block.rows, starts).tolist()
-        runs = [
-            (one, low, high)
-            for (one, _), (low, high) in zip(group, pairwise(cuts), strict=True)
-            if low < high
-        ]
-        answered_rows = rows[block.rows]
-        offsets: I64 = np.asarray(batch.offsets, np.int64)[answered_rows]
-        asked = np.asarray(batch.timestamps, np.float64)[answered_rows]
-        encoded = encode_predictions(self._predict(block, runs, batch.partition, offsets))
+        kept = block.rows
+        offsets = _column(parts, lambda batch: batch.offsets)[kept]
+        asked = _column(parts, lambda batch: batch.timestamps)[kept]
+        partition = np.repeat(
+            np.array([batch.partition for _, batch, _ in parts], np.int32), np.diff(starts)
+        )[kept]
+        runs = _runs(parts, starts, kept)
+        predictions = self._predict(block, runs, partition, offsets)
         headers = None
         if model.topics.shared:
             whose = np.repeat(np.arange(len(runs)), [high - low for _, low, high in runs])
             headers = sharing.table_of([one.name for one, _, _ in runs], whose)
-
         # A histogram has many series: those of a thousand small models would drown Prometheus.
         whose_latency = model.topics.events if model.topics.shared else model.name
 
         def answered(now: int) -> None:
             self._meter.observe(metrics.LATENCY, (now - asked) / 1000.0, whose_latency)
 
-        send = Send(model.topics.predictions, block.ids, encoded, headers=headers)
+        send = Send(
+            model.topics.predictions, block.ids, encode_predictions(predictions), headers=headers
+        )
         return Outputs([send], letters, answered)
 
     def _shape_of(self, model: Declaration) -> Hashable:
@@ -165,7 +174,7 @@ class InferenceCore:
         self,
         block: EventBlock,
         runs: Sequence[tuple[Declaration, int, int]],
-        partition: int,
+        partition: I32,
         offsets: I64,
     ) -> PredictionBlock:
         n = len(block.rows)
@@ -173,7 +182,8 @@ class InferenceCore:
         scores = np.empty((n, runs[0][0].scores))
         shadow_scores = np.full_like(scores, np.nan)
         categories = block.features.categories
-        for model, low, high in runs:
+        newest = np.maximum.reduceat(block.times, [low for _, low, _ in runs]).tolist()
+        for (model, low, high), last in zip(runs, newest, strict=True):
             serving = self.serving(model)
             features = Features(
                 block.features.numeric[low:high],
@@ -184,9 +194,9 @@ class InferenceCore:
             if serving.shadow_model is not None:
                 shadow_scores[low:high] = serving.shadow_model.score(features)
             self._meter.add(metrics.PREDICTIONS, high - low, model.name, str(serving.champion))
-            newest = max(self._newest.get(model.name, 0), int(block.times[low:high].max()))
-            self._newest[model.name] = newest
-            self._meter.set(metrics.EVENT_TIME, newest / 1000, model.name, "predictions")
+            if last > self._newest.get(model.name, 0):
+                self._newest[model.name] = last
+                self._meter.set(metrics.EVENT_TIME, last / 1000, model.name, "predictions")
         return PredictionBlock(
             ids=block.ids,
             event_time=block.times,
@@ -195,7 +205,7 @@ class InferenceCore:
             features=block.features,
             shadow_version=shadow,
             shadow_scores=shadow_scores,
-            source_partition=np.full(n, partition, dtype=np.int32),
+            source_partition=partition,
             source_offset=offsets,
         )
 
@@ -239,3 +249,50 @@ def _shape(model: Declaration) -> Hashable:
         model.numeric,
         model.categorical,
     )
+
+
+def _values(parts: Sequence[tuple[Declaration, RecordBatch, I64]]) -> Sequence[bytes | None]:
+    _, batch, rows = parts[0]
+    if len(parts) == 1 and len(rows) == len(batch):
+        return batch.values
+    # Of one poll the batches mostly lie in one buffer, which then need not be copied.
+    columns = [Slices.of(batch.values) for _, batch, _ in parts]
+    if any(column.data is not columns[0].data for column in columns):
+        return concat_slices(
+            [column.take(rows) for column, (_, _, rows) in zip(columns, parts, strict=True)]
+        )
+    rows_of = [rows for _, _, rows in parts]
+    return Slices(
+        columns[0].data,
+        np.concatenate([c.at[rows] for c, rows in zip(columns, rows_of, strict=True)]),
+        np.concatenate([c.length[rows] for c, rows in zip(columns, rows_of, strict=True)]),
+    )
+
+
+def _column(
+    parts: Sequence[tuple[Declaration, RecordBatch, I64]],
+    column: Callable[[RecordBatch], Sequence[int]],
+) -> I64:
+    """A column of the batches, at the parts' rows."""
+    known: dict[int, I64] = {}
+    chosen = []
+    for _, batch, rows in parts:
+        whole = known.get(id(batch))
+        if whole is None:
+            whole = known[id(batch)] = np.asarray(column(batch), np.int64)
+        chosen.append(whole[rows])
+    return np.concatenate(chosen)
+
+
+def _runs(
+    parts: Sequence[tuple[Declaration, RecordBatch, I64]], starts: I64, kept: I64
+) -> list[tuple[Declaration, int, int]]:
+    """Each model's rows of the block: the model, the first and the one after the last."""
+    cuts = np.searchsorted(kept, starts).tolist()
+    runs: list[tuple[Declaration, int, int]] = []
+    for (model, _, _), (low, high) in zip(parts, pairwise(cuts), strict=True):
+        if runs and runs[-1][0] is model:
+            runs[-1] = (model, runs[-1][1], high)
+        elif low < high:
+            runs.append((model, low, high))
+    return runs

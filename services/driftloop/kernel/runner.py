@@ -28,7 +28,6 @@ from driftloop.kernel.ports import Clock, Log, RecordBatch, Send, TopicPartition
 from driftloop.kernel.processor import ControlBehindError, Core, Outputs, Recovery
 from driftloop.kernel.reasons import Reason
 from driftloop.kernel.records import DeadLetter
-from driftloop.kernel.slices import I64
 
 _log = logging.getLogger(__name__)
 _CONTROL_DEADLINE_S = 60.0
@@ -62,9 +61,9 @@ class Wiring:
     """Topics the group shares out, given what is declared."""
     companions: Callable[[str], Sequence[str]] = _no_companions
     batch_rows: int = 4096
-    process_shared: Callable[[RecordBatch, Mapping[str, I64]], Outputs] | None = None
-    """Takes a batch that several models share, with the rows of each, where that is cheaper than
-    one by one; ``core.process`` takes each model's part otherwise."""
+    process_shared: Callable[[Sequence[sharing.Shared]], Outputs] | None = None
+    """Takes all batches of a poll that several models share, where that is cheaper than one by one;
+    ``core.process`` takes each model's part otherwise."""
     dead_letter_limit: int = 100_000
     """Dead letters this process may write before it stops."""
 
@@ -150,8 +149,7 @@ class Runner:
                 # What was aborted while partitions left is read again, kept partitions included.
                 self._rewind()
                 batches, rewound = (), True
-            for batch in batches:
-                self._take(batch)
+            self._take(batches)
             self._emit(self._core.on_time(self._clock.now()))
             if self._staged() and self._core.commit_due(self._clock.now()):
                 self._hand_over()
@@ -232,19 +230,28 @@ class Runner:
         self._rewind_due = True
         self._drop(partitions)
 
-    def _take(self, batch: RecordBatch) -> None:
-        if self.catalog.shared(batch.topic):
-            self._take_shared(batch)
-        else:
-            self._process(batch, lambda: self._core.process(batch))
-        self._pending[batch.source] = batch.next_offset
-        self._rows += len(batch)
-        self._newest[batch.topic] = max(self._newest.get(batch.topic, 0), batch.timestamps[-1])
-        self._meter.add(metrics.CONSUMED, len(batch), batch.topic)
-        self._meter.observe(metrics.BATCH_ROWS, [len(batch)])
+    def _take(self, batches: Sequence[RecordBatch]) -> None:
+        together = self.wiring.process_shared
+        shared: list[sharing.Shared] = []
+        for batch in batches:
+            if self.catalog.shared(batch.topic):
+                shared.append(self._part(batch))
+                if together is None:
+                    self._process_parts(shared.pop())
+            else:
+                self._process(batch, partial(self._core.process, batch))
+        if together is not None and shared:
+            self._process(shared[0].batch, partial(together, shared))
+        for batch in batches:
+            self._pending[batch.source] = batch.next_offset
+            self._rows += len(batch)
+            newest = max(self._newest.get(batch.topic, 0), batch.timestamps[-1])
+            self._newest[batch.topic] = newest
+            self._meter.add(metrics.CONSUMED, len(batch), batch.topic)
+            self._meter.observe(metrics.BATCH_ROWS, [len(batch)])
 
-    def _take_shared(self, batch: RecordBatch) -> None:
-        """The records of several models, each model's by itself."""
+    def _part(self, batch: RecordBatch) -> sharing.Shared:
+        """A shared topic's batch by models; what belongs to none becomes dead letters."""
         parted = sharing.part(batch)
         if not parted.parts.keys() <= self.catalog.models.keys():
             # A record stands in the log behind the declaration it belongs to: once all that is
@@ -254,18 +261,17 @@ class Runner:
         strangers = dict.fromkeys(parted.nameless.tolist(), "")
         for name in parted.parts.keys() - known.keys():
             strangers |= dict.fromkeys(parted.parts[name].tolist(), name)
-        together = self.wiring.process_shared
-        if together is not None and known:
-            self._process(batch, lambda: together(batch, known))
-        else:
-            for name, rows in sorted(known.items()):
-                part = sharing.take(batch, rows, name)
-                self._process(part, partial(self._core.process, part))
         letters = [
             dead_letter(self.wiring.name, batch, row, _stranger(name, batch.topic))
             for row, name in sorted(strangers.items())
         ]
         self._emit(Outputs(dead_letters=letters))
+        return sharing.Shared(batch, known)
+
+    def _process_parts(self, shared: sharing.Shared) -> None:
+        for name, rows in sorted(shared.parts.items()):
+            part = sharing.take(shared.batch, rows, name)
+            self._process(part, partial(self._core.process, part))
 
     def _shares(self, name: str, topic: str) -> bool:
         model = self.catalog.models.get(name)

@@ -17,6 +17,14 @@ MODEL_HEADER = "driftloop-model"
 
 
 @dataclass(frozen=True, slots=True)
+class Shared:
+    """A batch of a topic that models share, and the rows of each."""
+
+    batch: RecordBatch
+    parts: Mapping[str, I64]
+
+
+@dataclass(frozen=True, slots=True)
 class Parted:
     """A batch by models."""
 
