@@ -11,12 +11,15 @@ from typing import Any
 
 import orjson
 
-from loadtest import chaos, codec, http, models, train
+from loadtest import chaos, codec, http, loop, many, models, swap, train
 
 BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {
     "codec": codec.run,
     "http": http.run,
+    "loop": loop.run,
+    "many": many.run,
     "models": models.run,
+    "swap": swap.run,
     "train": train.run,
 }
 

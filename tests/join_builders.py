@@ -74,7 +74,7 @@ class Join:
     def start(self) -> None:
         """Another process of the same name, with the store that is there now."""
         catalog = Catalog(self._topics, lambda record: self.model)
-        self.core = OutcomesCore(catalog, self.store, self._meter)
+        self.core = OutcomesCore(catalog, self.store, self._meter, checkpoint_ms=0)
         self.runner = Runner(
             Wiring(
                 SERVICE,
@@ -113,7 +113,9 @@ class Join:
         return [codec(DeadLetter).decode(v) for v in self._read(self._topics.dead_letters)]
 
     def entries(self) -> dict[bytes, bytes]:
-        """All that is stored but the expiry index, which groups what came in one batch."""
+        """All that is stored but the expiry index, which groups what came in one batch; with what
+        is settled and not written yet."""
+        self.core.checkpoint()
         stored = dict(self.store.scan(b"", b"\xff" * 8))
         kind = len(b"\x00\x01m\x00\x00\x00\x00")
         return {key: value for key, value in stored.items() if key[kind : kind + 1] != b"T"}

@@ -90,7 +90,7 @@ def catalog(*versions: int, declared: Declaration | None = None) -> Catalog:
     """A catalog that knows one model and these versions of it."""
     model = declared or declaration()
     made = Catalog(ControlTopics(partitions=4), lambda record: model)
-    made.models[model.name] = model
+    made.declare(model)
     for number in versions:
         made.versions[model.name, number] = version(number, model.name)
     return made

@@ -46,8 +46,8 @@ class Loop:
         self.log = KafkaLog(bootstrap)
         self.log.ensure_topics(self.topics.specs())
         self.catalog = Catalog(self.topics, lambda record: declaration())
-        self.catalog.models["m"] = declaration()
-        self.catalog.models["p"] = declaration("p")
+        self.catalog.declare(declaration())
+        self.catalog.declare(declaration("p"))
         self.catalog.versions.update(catalog(1).versions)
         self._writer = self.log.session(
             f"{self.topics.prefix}writer", [], instance="0", listener=NoListener()

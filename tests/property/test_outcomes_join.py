@@ -114,7 +114,7 @@ def die_before_the_store_is_written(join: Join) -> None:
     def dies() -> None:
         raise KeyboardInterrupt
 
-    join.core.write = dies  # type: ignore[method-assign]
+    join.core._write = dies  # type: ignore[method-assign]
     with suppress(KeyboardInterrupt):
         join.step()
     join.start()

@@ -149,7 +149,7 @@ def test_a_changed_declaration_holds_from_the_next_batch_on(
     core: InferenceCore, known: Catalog
 ) -> None:
     core.process(batch([event("a", time=900)]))
-    known.models["m"] = replace(MODEL, events=replace(MODEL.events, latest=500))
+    known.declare(replace(MODEL, events=replace(MODEL.events, latest=500)))
     outputs = core.process(batch([event("b", time=900)]))
     assert [d.reason for d in outputs.dead_letters] == [Reason.OUT_OF_LIMITS]
 
@@ -175,8 +175,8 @@ def test_latency_is_measured_once_the_predictions_are_committed(known: Catalog) 
 
     meter = Observing()
     core = InferenceCore(known, meter)
-    core.process(batch([event("a"), event("b")]))
+    outputs = core.process(batch([event("a"), event("b")]))
     assert meter.seconds == []
-    core.answered(1250)
-    core.answered(9999)
+    assert outputs.committed is not None
+    outputs.committed(1250)
     assert meter.seconds == [0.25, 0.25]

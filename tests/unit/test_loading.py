@@ -74,8 +74,10 @@ class Bench:
         self.catalog.versions["m", number] = made
 
     def deploy(self, sequence: int, champion: int, shadow: int = -1) -> None:
-        self.catalog.deployments["m"] = Deployment(
-            "m", sequence, Stage.STEADY, champion, shadow, 0, "promoted", 0, 0.0, 0.0, 0, ()
+        self.catalog.deploy(
+            Deployment(
+                "m", sequence, Stage.STEADY, champion, shadow, 0, "promoted", 0, 0.0, 0.0, 0, ()
+            )
         )
 
     def arrays_of(self, number: int) -> Path:

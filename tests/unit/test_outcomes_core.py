@@ -191,7 +191,7 @@ def test_predictions_of_a_backlog_wait_for_labels_that_are_yet_to_be_read(
     # All predictions first: forty horizons ahead of the labels.
     for part in join.log.read(TopicPartition(join.model.topics.predictions, 0), 0, 40, limit=1):
         join.core.process(part)
-        join.core.write()
+        join.core.checkpoint()
     assert (metrics.UNLABELLED.name, "m") not in meter.counts
     labels = TopicPartition(join.model.topics.labels, 0)
     joined = [join.core.process(part).sends for part in join.log.read(labels, 0, 40, limit=1)]

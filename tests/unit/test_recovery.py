@@ -78,8 +78,8 @@ def log() -> MemoryLog:
 def recovery(
     log: MemoryLog, core: Keeper, service: str = "s", clock: ManualClock | None = None
 ) -> ChangelogRecovery:
-    def scope(source: TopicPartition) -> tuple[int, str] | None:
-        return None if source == COMPANION else (PARTITION, f"{A}/{source.partition}/")
+    def scope(source: TopicPartition) -> Sequence[tuple[int, str]]:
+        return [] if source == COMPANION else [(PARTITION, f"{A}/{source.partition}/")]
 
     return ChangelogRecovery(log, clock or ManualClock(), TOPICS, service, core, scope)
 
@@ -87,7 +87,7 @@ def recovery(
 def commit(
     log: MemoryLog, entries: Mapping[str, bytes | None], service: str = "s"
 ) -> Sequence[Send]:
-    sends = recovery(log, Keeper(entries), service).changes()
+    sends = recovery(log, Keeper(entries), service).changes().sends
     for send in sends:
         log.producer("test").send(send)
     return sends

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import Executor, Future
+from dataclasses import replace
+from typing import Any
 
 import pytest
+from typing_extensions import override
 
 from driftloop.adapters.clock import ManualClock
 from driftloop.adapters.memory import MemoryLog
@@ -94,22 +98,35 @@ class Bench:
         self.meter = CountingMeter()
         self.log.ensure_topics([*TOPICS.specs(), TopicSpec(IN, 2), TopicSpec(OUT, 2)])
 
-    def runner(self, instance: str = "0", *, limit: int = 100) -> tuple[Runner, Adder]:
+    def runner(
+        self,
+        instance: str = "0",
+        *,
+        limit: int = 100,
+        make: Callable[[Catalog], Adder] = lambda catalog: Adder(catalog),
+        committer: Executor | None = None,
+    ) -> tuple[Runner, Adder]:
         catalog = Catalog(TOPICS, declaration_of)
-        core = Adder(catalog)
+        core = make(catalog)
         recovery = ChangelogRecovery(
             self.log,
             self.clock,
             TOPICS,
             "adder",
             core,
-            lambda source: (0, f"m/{source.partition}"),
+            lambda source: [(0, f"m/{source.partition}")],
         )
         wiring = Wiring(
             "adder", core, recovery, lambda catalog: (IN,), batch_rows=2, dead_letter_limit=limit
         )
         return Runner(
-            wiring, self.log, catalog, clock=self.clock, meter=self.meter, instance=instance
+            wiring,
+            self.log,
+            catalog,
+            clock=self.clock,
+            meter=self.meter,
+            instance=instance,
+            committer=committer,
         ), core
 
     def send(self, *values: bytes, partition: int = 0) -> None:
@@ -363,27 +380,89 @@ def test_a_commit_that_fails_while_partitions_leave_is_made_up_for_on_those_kept
     assert (bench.read(OUT), bench.read(OUT, 1)) == ([b"1", b"4"], [b"2"])
 
 
-def test_listeners_learn_of_each_commit(bench: Bench) -> None:
-    told: list[Mapping[TopicPartition, int]] = []
-    catalog = Catalog(TOPICS, declaration_of)
-    core = Adder(catalog)
-    runner = Runner(
-        Wiring(
-            "adder",
-            core,
-            ChangelogRecovery(bench.log, bench.clock, TOPICS, "adder", core, lambda s: None),
-            lambda catalog: (IN,),
-            after_commit=(told.append,),
-        ),
-        bench.log,
-        catalog,
-        clock=bench.clock,
-        meter=bench.meter,
-        instance="0",
-    )
+class Telling(Adder):
+    """Wants to know when its outputs are committed."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        super().__init__(catalog)
+        self.told: list[tuple[bytes | None, int]] = []
+
+    @override
+    def process(self, batch: RecordBatch) -> Outputs:
+        made = super().process(batch)
+        first = batch.values[0]
+        return replace(made, committed=lambda now: self.told.append((first, now)))
+
+
+def test_outputs_learn_of_their_commit_and_only_of_that(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner, core = bench.runner(make=Telling)
+    refusals = failing_commits(monkeypatch, LogError("aborted"), 1)
     bench.send(b"1")
     settle(runner)
-    assert told == [{TopicPartition(IN, 0): 1}]
+    assert refusals == []
+    assert isinstance(core, Telling)
+    assert core.told == [(b"1", bench.clock.now())]
+
+
+class Held(Executor):
+    """Runs what is submitted when it is told to."""
+
+    def __init__(self) -> None:
+        self.waiting: list[Future[Any]] = []
+        self._work: list[Callable[[], Any]] = []
+
+    @override
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        self._work.append(fn)
+        self.waiting.append(future)
+        return future
+
+    def run(self) -> None:
+        while self._work:
+            self._work.pop(0)()
+            self.waiting.pop(0).set_result(None)
+
+
+def test_what_is_read_during_a_commit_goes_into_the_next_transaction(bench: Bench) -> None:
+    held = Held()
+    runner, core = bench.runner(committer=held)
+    bench.send(b"1")
+    runner.step(0.0)
+    bench.send(b"2")
+    runner.step(0.0)
+    bench.send(b"4")
+    runner.step(0.0)
+    assert core.sums == {0: 7}
+    assert bench.nothing_committed()
+    assert not runner.idle()
+    held.run()
+    runner.step(0.0)
+    assert bench.read(OUT) == [b"1", b"3", b"7"]
+    assert bench.committed() == {0: 3}
+    assert runner.idle()
+
+
+def test_a_failed_commit_takes_back_what_was_read_since(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = Held()
+    runner, core = bench.runner(committer=held)
+    refusals = failing_commits(monkeypatch, LogError("aborted"), 1)
+    bench.send(b"1")
+    runner.step(0.0)
+    held.run()
+    bench.send(b"2")
+    for _ in range(4):
+        runner.step(0.0)
+        held.run()
+    runner.step(0.0)
+    assert refusals == []
+    assert core.sums == {0: 3}
+    assert bench.read(OUT) == [b"1", b"3"]
+    assert bench.committed() == {0: 2}
 
 
 def test_positions_and_lag_tell_how_far_it_has_read(bench: Bench) -> None:

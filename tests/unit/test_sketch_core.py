@@ -214,7 +214,7 @@ def test_a_dropped_source_is_forgotten() -> None:
 def test_the_state_scope_is_the_models_control_partition() -> None:
     core = SketchCore(catalog(1))
     expected = (catalog().topics.partition("m"), "m/predictions/0/")
-    assert core.state_scope(SOURCE) == expected
+    assert core.state_scope(SOURCE) == [expected]
 
 
 class FixedClock:

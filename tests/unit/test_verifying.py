@@ -111,7 +111,7 @@ class World:
         self.catalog = Catalog(ControlTopics(), declaration_of)
         record = ModelRecord("m", TOML, SCHEMA, "me", 0)
         self.model: Declaration = declaration_of(record)
-        self.catalog.models["m"] = self.model
+        self.catalog.declare(self.model)
         self.log.ensure_topics(self.model.topics.specs(PARTITIONS))
         producer = self.log.producer("test")
         for partition in range(PARTITIONS):

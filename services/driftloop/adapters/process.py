@@ -34,6 +34,8 @@ from driftloop.kernel.settings import Settings
 
 _log = logging.getLogger("driftloop")
 _STEP_S = 0.1
+_TELL_EVERY_S = 0.02
+_TELL_SHARE = 20.0
 
 S = TypeVar("S", bound=Service)
 
@@ -106,6 +108,10 @@ def _serve(
     server.start()
     announcement = announce(settings, name, server.host, server.port)
     executor = ThreadPoolExecutor(2, thread_name_prefix="load")
+
+    def committer() -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(1, thread_name_prefix="commit")
+
     log = KafkaLog(settings.bootstrap, settings.kafka_options, clock=clock)
 
     def bad_record(batch: RecordBatch, row: int, why: str) -> None:
@@ -116,7 +122,7 @@ def _serve(
         # A service that starts before 'up' or 'apply' has made them would never hear of them.
         log.ensure_topics(settings.topics.specs())
         catalog = Catalog(settings.topics, declaration_of, bad_record)
-        service = build(Context(log, clock, meter, settings, executor), catalog)
+        service = build(Context(log, clock, meter, settings, executor, committer), catalog)
         # The compiler leaves hundreds of thousands of objects behind that live as long as the
         # process: looked through by the garbage collector they are pauses of 100 ms and more.
         gc.collect()
@@ -124,12 +130,18 @@ def _serve(
         if serve is not None:
             server.mount(serve(service))
         try:
+            tell_at = 0.0
             while not stop.is_set():
-                service.step(_STEP_S)
+                worked = service.step(_STEP_S)
                 server.beat()
-                status = service.status()
-                latest[0] = status
-                meter.set(metrics.READY, float(status.ready))
+                now = clock.monotonic()
+                # With many models a status takes a while; a busy service needs none at every step.
+                if not worked or now >= tell_at:
+                    status = service.status()
+                    latest[0] = status
+                    meter.set(metrics.READY, float(status.ready))
+                    told = clock.monotonic()
+                    tell_at = told + max(_TELL_EVERY_S, _TELL_SHARE * (told - now))
         finally:
             service.close()
     finally:

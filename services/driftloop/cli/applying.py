@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 from driftloop.cli.control import read_catalog, read_records
@@ -141,7 +141,8 @@ def _check_others(log: Log, topics: ControlTopics, declaration: Declaration) -> 
     mine = _names(declaration.topics)
     for other in read_catalog(log, topics).models.values():
         shared = sorted(mine & _names(other.topics))
-        if other.name != declaration.name and shared:
+        together = declaration.topics.shared and other.topics == declaration.topics
+        if other.name != declaration.name and shared and not together:
             raise ConfigurationError(
                 f"topic {shared[0]!r} belongs to model {other.name!r} already: name another one "
                 f"for model {declaration.name!r} in [topics]"
@@ -149,7 +150,7 @@ def _check_others(log: Log, topics: ControlTopics, declaration: Declaration) -> 
 
 
 def _names(topics: ModelTopics) -> set[str]:
-    return {getattr(topics, item.name) for item in fields(topics)}
+    return set(topics.names())
 
 
 def _read(path: Path, what: str) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 from driftloop.adapters.artifacts.directory import DirectoryStore
 from driftloop.cli.flights import Flights
 from driftloop.cli.flights_poison import Poison
+from driftloop.kernel import sharing
 from driftloop.kernel.codec.blocks import F64, I64, OutcomeBlock
 from driftloop.kernel.codec.rows import decode_outcomes, decode_predictions
 from driftloop.kernel.declaration import Declaration
@@ -52,13 +53,13 @@ def count(log: Log, model: Declaration) -> Counts:
     """Read every prediction and every outcome, and count."""
     ids: Counter[bytes] = Counter()
     versions: Counter[int] = Counter()
-    for batch in _batches(log, model.topics.predictions):
+    for batch in _batches(log, model, model.topics.predictions):
         block, _, rejected = decode_predictions(batch.values, scores=model.scores, **_widths(model))
         if rejected:
             raise rejected[0].error
         ids.update(bytes(id) for id in block.ids)
         versions.update(block.version.tolist())
-    outcomes = sum(len(batch) for batch in _batches(log, model.topics.outcomes))
+    outcomes = sum(len(batch) for batch in _batches(log, model, model.topics.outcomes))
     total = sum(ids.values())
     return Counts(total, total - len(ids), outcomes, dict(sorted(versions.items())))
 
@@ -73,7 +74,7 @@ def score(
     answered: list[F64] = []
     labels: list[F64] = []
     alternative: list[F64] = []
-    for batch in _batches(log, model.topics.outcomes):
+    for batch in _batches(log, model, model.topics.outcomes):
         block, _, _ = decode_outcomes(batch.values, scores=model.scores, **_widths(model))
         rows.append(np.array([place[bytes(id)] for id in block.ids], dtype=np.int64))
         answered.append(block.scores[:, 0])
@@ -111,9 +112,13 @@ def _frozen_scores(frozen: FrozenModel | None, block: OutcomeBlock, prior: float
     return frozen.score(block.features)[:, 0]
 
 
-def _batches(log: Log, topic: str) -> Sequence[RecordBatch]:
+def _batches(log: Log, model: Declaration, topic: str) -> Sequence[RecordBatch]:
     ends = log.end_offsets([topic])
-    return [batch for source, end in sorted(ends.items()) for batch in log.read(source, 0, end)]
+    return [
+        sharing.of_model(model, batch)
+        for source, end in sorted(ends.items())
+        for batch in log.read(source, 0, end)
+    ]
 
 
 def _widths(model: Declaration) -> dict[str, int]:

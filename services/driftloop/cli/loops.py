@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Executor, Future
 from dataclasses import replace
 from typing import Any, ParamSpec, Protocol, TypeVar
 
 import orjson
-from typing_extensions import override
 
 from driftloop.adapters.clock import SystemClock
 from driftloop.adapters.http import status_document
@@ -23,6 +21,7 @@ from driftloop.inference.service import InferenceService
 from driftloop.kernel.catalog import Catalog
 from driftloop.kernel.declaration_toml import declaration_of
 from driftloop.kernel.metrics import NullMeter
+from driftloop.kernel.pipeline import Inline
 from driftloop.kernel.ports import Log
 from driftloop.kernel.service import Context, Service
 from driftloop.kernel.settings import Settings
@@ -89,7 +88,7 @@ class MemoryLoop:
         clock = SystemClock()
         self.log: Log = MemoryLog(clock)
         self.log.ensure_topics(settings.topics.specs())
-        context = Context(self.log, clock, NullMeter(), self.settings, _Inline())
+        context = Context(self.log, clock, NullMeter(), self.settings, Inline(), Inline)
         self._services: list[Service] = [
             make(context, Catalog(settings.topics, declaration_of)) for make in _SERVICES
         ]
@@ -107,16 +106,3 @@ class MemoryLoop:
         """Stop the services."""
         for service in self._services:
             service.close()
-
-
-class _Inline(Executor):
-    """Runs what is submitted at once: in one process nothing is off the path."""
-
-    @override
-    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
-        future: Future[Any] = Future()
-        try:
-            future.set_result(fn(*args, **kwargs))
-        except Exception as error:
-            future.set_exception(error)
-        return future

@@ -10,6 +10,7 @@ from functools import cached_property
 
 import numpy as np
 
+from driftloop.kernel import sharing
 from driftloop.kernel.codec.mapping import to_plain
 from driftloop.kernel.declaration import Declaration
 from driftloop.kernel.ports import Clock, Log, RecordBatch, TopicPartition
@@ -141,7 +142,8 @@ class Lane:
                 found.append((start, end))
         return found
 
-    def _take(self, batch: RecordBatch) -> None:
+    def _take(self, everyones: RecordBatch) -> None:
+        batch = sharing.of_model(self._declaration, everyones)
         rows = decode_rows(self._declaration, self._stream, batch.values)
         offsets = np.asarray(batch.offsets, dtype=np.int64)[rows.rows]
         everything = np.arange(len(rows), dtype=np.int64)

@@ -10,6 +10,7 @@ from typing import Self
 from driftloop.adapters.clock import SystemClock
 from driftloop.client.encoding import encode_label, milliseconds
 from driftloop.client.events import EventStream
+from driftloop.kernel import sharing
 from driftloop.kernel.codec.records import codec
 from driftloop.kernel.declaration import Declaration
 from driftloop.kernel.declaration_toml import declaration_of
@@ -89,7 +90,9 @@ class Client:
         declared = self.model(model)
         at = self._clock.now() if observed_at is None else milliseconds(observed_at, "observed_at")
         key, value = encode_label(declared, event_id, label, at)
-        self._writer().send(Send(declared.topics.labels, [key], [value]))
+        self._writer().send(
+            Send(declared.topics.labels, [key], [value], headers=sharing.headers(declared, 1))
+        )
 
     def alerts(
         self,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
 from driftloop.client.encoding import EventEncoder
+from driftloop.kernel import sharing
 from driftloop.kernel.declaration import Declaration
 from driftloop.kernel.ports import Producer, Send
 
@@ -28,7 +29,7 @@ class EventStream:
         Raises :class:`RecordError` naming the field that does not fit the schema.
         """
         key, value = self._encoder.encode(record)
-        self._producer.send(Send(self.model.topics.events, [key], [value]))
+        self._send([key], [value])
 
     def send_many(self, records: Iterable[Mapping[str, Any]]) -> int:
         """Queue events; returns how many. At the first that does not fit, raises
@@ -45,6 +46,10 @@ class EventStream:
                     values.append(value)
             finally:
                 if keys:
-                    self._producer.send(Send(self.model.topics.events, keys, values))
+                    self._send(keys, values)
             sent += len(chunk)
         return sent
+
+    def _send(self, keys: Sequence[bytes | None], values: Sequence[bytes | None]) -> None:
+        headers = sharing.headers(self.model, len(keys))
+        self._producer.send(Send(self.model.topics.events, keys, values, headers=headers))

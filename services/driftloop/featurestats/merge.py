@@ -161,9 +161,9 @@ class MergeProcessor:
         ]
         self._core.drop(source.partition)
 
-    def state_scope(self, source: TopicPartition) -> tuple[int, str]:
+    def state_scope(self, source: TopicPartition) -> Sequence[tuple[int, str]]:
         """A control partition's state is all of the changelog partition of the same number."""
-        return source.partition, ""
+        return [(source.partition, "")]
 
 
 def decode_partials(

@@ -63,6 +63,7 @@ class FeaturestatsService:
             clock=context.clock,
             meter=context.meter,
             instance=settings.instance,
+            committer=context.committer(),
         )
         for model in catalog.models.values():
             warm_sketch(model)
@@ -91,7 +92,7 @@ class FeaturestatsService:
 
 def _row_topics(catalog: Catalog) -> Sequence[str]:
     topics = [model.topics for model in catalog.models.values()]
-    return sorted([t.predictions for t in topics] + [t.outcomes for t in topics])
+    return sorted({t.predictions for t in topics} | {t.outcomes for t in topics})
 
 
 class _FaustMerge:
@@ -155,6 +156,7 @@ class _RunnerMerge:
             clock=context.clock,
             meter=context.meter,
             instance=context.settings.instance,
+            committer=context.committer(),
         )
 
     def step(self) -> bool:

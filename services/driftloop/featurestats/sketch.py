@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from driftloop.featurestats.source import SourceWindows
 from driftloop.kernel import metrics
 from driftloop.kernel.catalog import Catalog
 from driftloop.kernel.deadletters import dead_letter
+from driftloop.kernel.declaration import Declaration
 from driftloop.kernel.metrics import Meter, NullMeter
 from driftloop.kernel.ports import RecordBatch, Send, TopicPartition
 from driftloop.kernel.processor import Outputs
@@ -36,20 +39,21 @@ class SketchCore:
         self._interval = flush_interval_ms
         self._rows = flush_rows
         self._meter = meter or NullMeter()
-        self._sources: dict[TopicPartition, SourceWindows] = {}
+        self._sources: dict[TopicPartition, dict[str, SourceWindows]] = {}
+        """By source and model."""
         self._changed: dict[str, bytes | None] = {}
         self._pending = 0
         self._since: int | None = None
 
     def process(self, batch: RecordBatch) -> Outputs:
-        declaration = self._catalog.model_of(batch.topic)
+        declaration = self._catalog.model_of(batch)
         stream = stream_of(declaration, batch.topic)
         rows = decode_rows(declaration, stream, batch.values)
         versions = set(rows.version.tolist())
         profiles = {version: self._profile(declaration.name, version) for version in versions}
         # Nothing has changed up to here: what the catalog does not know yet is asked for again.
-        windows = self._source(batch.source)
-        offsets = [batch.offsets[row] for row in rows.rows.tolist()]
+        windows = self._windows(batch.source, declaration)
+        offsets = np.asarray(batch.offsets, np.int64)[rows.rows]
         late, too_late = windows.update(rows, offsets, profiles)
         # Added even when there are none: a series that is not there looks like one that is broken.
         self._meter.add(metrics.LATE_ROWS, late, declaration.name, stream)
@@ -77,11 +81,12 @@ class SketchCore:
         self._since = None
         sends: list[Send] = []
         for source in sorted(self._sources):
-            windows = self._sources[source]
-            flushed = windows.flush()
-            self._changed.update(windows.changes())
-            if flushed:
-                sends.append(self._send(windows, flushed))
+            for model in sorted(self._sources[source]):
+                windows = self._sources[source][model]
+                flushed = windows.flush()
+                self._changed.update(windows.changes())
+                if flushed:
+                    sends.append(self._send(windows, flushed))
         return Outputs(sends)
 
     def snapshot(self) -> Mapping[str, bytes | None]:
@@ -91,34 +96,35 @@ class SketchCore:
     def restore(self, source: TopicPartition, entries: Mapping[str, bytes]) -> None:
         """Raises :class:`DecodeError` on entries that are no state of this source."""
         self.drop(source)
-        windows = self._source(source)
-        windows.restore({k: v for k, v in entries.items() if k.startswith(windows.prefix)})
+        for model in self._catalog.models_of(source.topic):
+            windows = self._windows(source, model)
+            windows.restore({k: v for k, v in entries.items() if k.startswith(windows.prefix)})
 
     def drop(self, source: TopicPartition) -> None:
-        windows = self._sources.pop(source, None)
-        if windows is not None:
-            for entry in [e for e in self._changed if e.startswith(windows.prefix)]:
+        gone = tuple(windows.prefix for windows in self._sources.pop(source, {}).values())
+        if gone:
+            for entry in [entry for entry in self._changed if entry.startswith(gone)]:
                 del self._changed[entry]
 
-    def state_scope(self, source: TopicPartition) -> tuple[int, str]:
-        """Where the state of a source lies: changelog partition and prefix of its entries."""
-        declaration = self._catalog.model_of(source.topic)
-        stream = stream_of(declaration, source.topic)
-        partition = self._catalog.topics.partition(declaration.name)
-        return partition, state_prefix(declaration.name, stream, source.partition)
-
-    def _source(self, source: TopicPartition) -> SourceWindows:
-        declaration = self._catalog.model_of(source.topic)
-        found = self._sources.get(source)
-        if found is None:
-            stream = stream_of(declaration, source.topic)
-            found = self._sources[source] = SourceWindows(
-                declaration,
-                stream,
-                source,
-                state_prefix(declaration.name, stream, source.partition),
+    def state_scope(self, source: TopicPartition) -> Sequence[tuple[int, str]]:
+        """Where the state of a source lies: changelog partition and prefix of its entries, of each
+        model that has records there."""
+        return [
+            (
+                self._catalog.topics.partition(model.name),
+                state_prefix(model.name, stream_of(model, source.topic), source.partition),
             )
-        found.declaration = declaration
+            for model in self._catalog.models_of(source.topic)
+        ]
+
+    def _windows(self, source: TopicPartition, model: Declaration) -> SourceWindows:
+        known = self._sources.setdefault(source, {})
+        found = known.get(model.name)
+        if found is None:
+            stream = stream_of(model, source.topic)
+            prefix = state_prefix(model.name, stream, source.partition)
+            found = known[model.name] = SourceWindows(model, stream, source, prefix)
+        found.declaration = model
         return found
 
     def _profile(self, model: str, version: int) -> Profile | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from driftloop.kernel.codec.blocks import I64
 from driftloop.kernel.codec.records import codec
 from driftloop.kernel.declaration import Declaration
 from driftloop.kernel.errors import DecodeError
@@ -67,14 +68,13 @@ class SourceWindows:
         self._changed: dict[str, bytes | None] = {}
 
     def update(
-        self, rows: StreamRows, offsets: Sequence[int], profiles: Mapping[int, Profile | None]
+        self, rows: StreamRows, offset: I64, profiles: Mapping[int, Profile | None]
     ) -> tuple[int, int]:
-        """Take in consecutive rows with their offsets; returns how many were late, and how many too
-        late for any window. ``profiles`` has one for every version among the rows."""
+        """Take in consecutive rows with the offset of each; returns how many were late, and how
+        many too late for any window. ``profiles`` has one for every version among the rows."""
         if not len(rows):
             return 0, 0
         policy = self.declaration.windows
-        offset = np.asarray(offsets, dtype=np.int64)
         highest = np.maximum(np.maximum.accumulate(rows.time), self._watermark)
         watermark = np.concatenate(([self._watermark], highest[:-1]))
         start = window_start(rows.time, policy.size)

@@ -9,7 +9,7 @@ import numpy as np
 
 from driftloop.inference.jobs import Job, Scored, event_ids
 from driftloop.inference.rows import RowReader, join_features
-from driftloop.kernel import metrics
+from driftloop.kernel import metrics, sharing
 from driftloop.kernel.codec.blocks import F64, PredictionBlock
 from driftloop.kernel.codec.murmur2 import partitions_of
 from driftloop.kernel.codec.rows import encode_predictions
@@ -108,12 +108,15 @@ class Journal:
         )
         topic = model.topics.predictions
         if not model.http.strict:
-            self._outbox.post(Send(topic, ids, values), self._counting(model.name))
+            send = Send(topic, ids, values, headers=sharing.headers(model, n))
+            self._outbox.post(send, self._counting(model.name))
             return
         at = 0
         for job in jobs:
             end = at + job.rows.count
-            self._outbox.confirm(Send(topic, ids[at:end], values[at:end]), self._releasing(job))
+            headers = sharing.headers(model, end - at)
+            send = Send(topic, ids[at:end], values[at:end], headers=headers)
+            self._outbox.confirm(send, self._releasing(job))
             at = end
 
     def _counting(self, model: str) -> Callable[[int], None]:

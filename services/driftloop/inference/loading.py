@@ -35,7 +35,18 @@ class Loader:
         executor: Executor,
         clock: Clock,
         meter: Meter,
+        *,
+        memory_bytes: int = 1 << 30,
     ) -> None:
+        """``memory_bytes``: of the versions of models that share topics."""
+        core.find = self._find
+        self._memory_bytes = memory_bytes
+        self._sizes: dict[tuple[str, int], int] = {}
+        """Bytes of the arrays of every version loaded so far."""
+        self._bytes: dict[str, int] = {}
+        """Of what is installed, per model that shares topics."""
+        self._seen = -1
+        """Revision of the catalog when nothing was left to load."""
         self._core = core
         self._catalog = catalog
         self._store = store
@@ -49,11 +60,15 @@ class Loader:
         """Start loading what is newly wanted, and install what is loaded.
 
         With ``wait`` it returns when everything wanted is installed or has failed: before a
-        restarted service reads its first event.
+        restarted service reads its first event. Versions of models that share topics are loaded
+        when their first event comes, and swapped from then on.
         """
+        revision = self._catalog.revision
+        if revision == self._seen and not self._loading and not self._retry_at:
+            return
         for name, deployment in self._catalog.deployments.items():
             model = self._catalog.models.get(name)
-            if model is None:
+            if model is None or not self._concerns(model):
                 continue
             if name not in self._loading and self._wanted(model, deployment):
                 self._loading[name] = self._executor.submit(self._load, model, deployment)
@@ -61,13 +76,58 @@ class Loader:
             if future is not None and (wait or future.done()):
                 del self._loading[name]
                 self._install(name, future)
+        self._seen = revision if not self._wanting() else -1
+
+    def make_room(self) -> None:
+        """Let go of the least recently used versions beyond the bound."""
+        total = sum(self._bytes.values())
+        if total <= self._memory_bytes:
+            return
+        for name in self._core.resident():
+            if name in self._bytes and name not in self._loading:
+                total -= self._bytes.pop(name)
+                self._core.forget(name)
+                self._meter.add(metrics.EVICTED, 1)
+                if total <= self._memory_bytes:
+                    return
+
+    def _sequence(self, name: str) -> int:
+        installed = self._core.installed(name)
+        return -1 if installed is None else installed.sequence
+
+    def _concerns(self, model: Declaration) -> bool:
+        return not model.topics.shared or self._core.installed(model.name) is not None
+
+    def _wanting(self) -> bool:
+        """Whether something is to be loaded that is not under way."""
+        return any(
+            name in self._catalog.models
+            and self._concerns(self._catalog.models[name])
+            and self._sequence(name) < deployment.sequence
+            for name, deployment in self._catalog.deployments.items()
+        )
+
+    def _find(self, model: Declaration) -> Serving | None:
+        """For the first event of a model that shares its topics: what should serve it, now."""
+        deployment = self._catalog.deployments.get(model.name)
+        if deployment is None or not model.topics.shared:
+            return None
+        for version in (deployment.champion, deployment.shadow):
+            if version > 0:
+                self._catalog.version(model.name, version)
+        try:
+            return self._load(model, deployment)
+        except ArtifactError as error:
+            self._failed(model.name, error)
+            return None
 
     def behind(self) -> bool:
         """Whether a deployment is wanted that is not served yet (and did not fail to load)."""
         return any(
             name in self._catalog.models
             and name not in self._retry_at
-            and self._core.serving(self._catalog.models[name]).sequence < deployment.sequence
+            and self._concerns(self._catalog.models[name])
+            and self._sequence(name) < deployment.sequence
             for name, deployment in self._catalog.deployments.items()
         )
 
@@ -75,16 +135,14 @@ class Loader:
         """Whether a model has a deployment, and none of its versions could be loaded since this
         process started: answering with version 0 would answer with less than before."""
         model = self._catalog.models.get(name)
-        return (
-            model is not None and name in self._retry_at and self._core.serving(model).sequence < 0
-        )
+        return model is not None and name in self._retry_at and self._sequence(name) < 0
 
     def failed(self) -> list[str]:
         """Models whose newest deployment could not be loaded; the old version serves on."""
         return sorted(self._retry_at)
 
     def _wanted(self, model: Declaration, deployment: Deployment) -> bool:
-        if self._core.serving(model).sequence >= deployment.sequence:
+        if self._sequence(model.name) >= deployment.sequence:
             return False
         retry_at = self._retry_at.get(model.name)
         if retry_at is not None and self._clock.now() < retry_at:
@@ -98,25 +156,35 @@ class Loader:
         try:
             serving = future.result()
         except ArtifactError as error:
-            _log.error("%s: %s; the version before serves on", name, error)
-            self._meter.add(metrics.LOAD_FAILURES, 1, name)
-            self._retry_at[name] = self._clock.now() + _RETRY_MS
+            self._failed(name, error)
             return
         self._retry_at.pop(name, None)
         self._core.install(name, serving)
         _log.info("%s: serving version %d, shadow %d", name, serving.champion, serving.shadow)
 
+    def _failed(self, name: str, error: ArtifactError) -> None:
+        _log.error("%s: %s; the version before serves on", name, error)
+        self._meter.add(metrics.LOAD_FAILURES, 1, name)
+        self._retry_at[name] = self._clock.now() + _RETRY_MS
+
     def _load(self, model: Declaration, deployment: Deployment) -> Serving:
         started = self._clock.monotonic()
-        current = self._core.serving(model)
-        held = {
-            current.champion: current.champion_model,
-            current.shadow: current.shadow_model,
-        }
+        current = self._core.installed(model.name)
+        held: dict[int, FrozenModel | None] = {}
+        if current is not None:
+            held = {
+                current.champion: current.champion_model,
+                current.shadow: current.shadow_model,
+            }
         champion = held.get(deployment.champion) or self._fetch(model, deployment.champion)
         shadow: FrozenModel | None = None
         if deployment.shadow >= 0:
             shadow = held.get(deployment.shadow) or self._fetch(model, deployment.shadow)
+        if model.topics.shared:
+            versions = {deployment.champion, deployment.shadow}
+            self._bytes[model.name] = sum(
+                self._sizes.get((model.name, version), 0) for version in versions
+            )
         self._meter.observe(metrics.LOAD_SECONDS, [self._clock.monotonic() - started])
         return Serving(
             deployment.sequence, deployment.champion, champion, deployment.shadow, shadow
@@ -126,7 +194,9 @@ class Loader:
         if version == 0:
             return ConstantModel(model.prior)
         record = self._catalog.version(model.name, version)
-        frozen = load(*self._store.get(record.artifact, record.digest))
+        family, arrays, attributes = self._store.get(record.artifact, record.digest)
+        self._sizes[model.name, version] = sum(array.nbytes for array in arrays.values())
+        frozen = load(family, arrays, attributes)
         self._warm(model, frozen)
         return frozen
 

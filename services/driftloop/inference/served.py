@@ -42,6 +42,9 @@ class Served:
         if not self._loaded() or self._blocked(model.name):
             return None
         found = self._core.installed(model.name)
+        if found is None and model.topics.shared:
+            # Loaded when first needed, by whichever of the two ways a request comes.
+            found = self._core.serving(model)
         return found or Serving(-1, 0, ConstantModel(model.prior), -1, None)
 
     def published(self, model: str, version: int) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 
 from driftloop.adapters.artifacts.directory import DirectoryStore
 from driftloop.inference.core import SERVICE, InferenceCore
@@ -14,7 +13,6 @@ from driftloop.inference.served import Served
 from driftloop.kernel.catalog import Catalog
 from driftloop.kernel.codec import warm
 from driftloop.kernel.errors import LogUnavailableError
-from driftloop.kernel.ports import TopicPartition
 from driftloop.kernel.recovery import NoState
 from driftloop.kernel.runner import Runner, Wiring
 from driftloop.kernel.service import Context, Status
@@ -41,6 +39,7 @@ class InferenceService:
             context.executor,
             context.clock,
             context.meter,
+            memory_bytes=context.settings.model_bytes,
         )
         self._loaded = False
         self._endpoint: InferenceEndpoint | None = None
@@ -55,17 +54,18 @@ class InferenceService:
                 core=self._core,
                 recovery=NoState(),
                 lead_topics=lambda c: sorted(
-                    m.topics.events for m in c.models.values() if not self._loader.blocked(m.name)
+                    {m.topics.events for m in c.models.values() if not self._loader.blocked(m.name)}
                 ),
+                process_shared=self._core.process_shared,
                 batch_rows=context.settings.batch_rows,
                 dead_letter_limit=context.settings.dead_letter_limit,
-                after_commit=(self._answered,),
             ),
             context.log,
             self._catalog,
             clock=context.clock,
             meter=context.meter,
             instance=context.settings.instance,
+            committer=context.committer(),
         )
 
     def endpoint(self) -> InferenceEndpoint:
@@ -87,6 +87,7 @@ class InferenceService:
         # A restarted service must not answer with an older version than it did before.
         self._loader.update(wait=not self._loaded)
         self._loaded = True
+        self._loader.make_room()
         if self._endpoint is None:
             return self._running().step(timeout_s)
         try:
@@ -110,12 +111,12 @@ class InferenceService:
 
     def status(self) -> Status:
         serving = {}
-        for name, model in list(self._catalog.models.items()):
-            now = self._core.serving(model)
+        for name in list(self._catalog.models):
+            now = self._core.installed(name)
             serving[name] = {
-                "champion": now.champion,
-                "shadow": now.shadow,
-                "sequence": now.sequence,
+                "champion": 0 if now is None else now.champion,
+                "shadow": -1 if now is None else now.shadow,
+                "sequence": -1 if now is None else now.sequence,
             }
         runner = self._runner
         return Status(
@@ -135,6 +136,3 @@ class InferenceService:
     def close(self) -> None:
         if self._runner is not None:
             self._runner.close()
-
-    def _answered(self, positions: Mapping[TopicPartition, int]) -> None:
-        self._core.answered(self._context.clock.now())

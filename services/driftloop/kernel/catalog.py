@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from driftloop.kernel.codec.records import codec
 from driftloop.kernel.declaration import Declaration
@@ -28,6 +28,9 @@ class Catalog:
         self.models: dict[str, Declaration] = {}
         self.versions: dict[tuple[str, int], Version] = {}
         self.deployments: dict[str, Deployment] = {}
+        self.revision = 0
+        """Grows with every model, version and deployment taken in."""
+        self._by_topic: dict[str, list[Declaration]] | None = None
 
     def apply(self, batch: RecordBatch) -> None:
         """Take in records of ``models``, ``versions`` or ``deployments``; others are not for it."""
@@ -40,13 +43,42 @@ class Catalog:
             except (DecodeError, ConfigurationError) as error:
                 self._on_bad_record(batch, row, str(error))
 
-    def model_of(self, topic: str) -> Declaration:
-        """The model whose topic this is. Raises :class:`ControlBehindError`."""
-        for model in self.models.values():
-            t = model.topics
-            if topic in (t.events, t.labels, t.predictions, t.outcomes):
-                return model
-        raise ControlBehindError(f"no declared model has the topic {topic!r}")
+    def declare(self, model: Declaration) -> None:
+        """This declaration is in force."""
+        self.models[model.name] = model
+        self._by_topic = None
+        self.revision += 1
+
+    def deploy(self, deployment: Deployment) -> None:
+        """This is what a model's deployment should be."""
+        self.deployments[deployment.model] = deployment
+        self.revision += 1
+
+    def models_of(self, topic: str) -> Sequence[Declaration]:
+        """The models whose topic this is: several only where they share it."""
+        if self._by_topic is None:
+            self._by_topic = {}
+            for model in self.models.values():
+                for name in model.topics.names():
+                    self._by_topic.setdefault(name, []).append(model)
+        return self._by_topic.get(topic, ())
+
+    def shared(self, topic: str) -> bool:
+        """Whether the records of a topic say whose they are."""
+        models = self.models_of(topic)
+        return bool(models) and models[0].topics.shared
+
+    def model_of(self, batch: RecordBatch) -> Declaration:
+        """The model whose records these are. Raises :class:`ControlBehindError`."""
+        if batch.model is not None:
+            found = self.models.get(batch.model)
+            if found is not None:
+                return found
+            raise ControlBehindError(f"no model {batch.model!r} is declared")
+        models = self.models_of(batch.topic)
+        if not models:
+            raise ControlBehindError(f"no declared model has the topic {batch.topic!r}")
+        return models[0]
 
     def version(self, model: str, version: int) -> Version:
         """Raises :class:`ControlBehindError`. Version 0 has no record."""
@@ -57,15 +89,15 @@ class Catalog:
 
     def _put(self, topic: str, value: bytes) -> None:
         if topic == self.topics.models:
-            record = codec(ModelRecord).decode(value)
-            self.models[record.name] = self._parse(record)
+            self.declare(self._parse(codec(ModelRecord).decode(value)))
         elif topic == self.topics.versions:
             version = codec(Version).decode(value)
             self.versions[version.model, version.version] = version
+            self.revision += 1
         elif topic == self.topics.deployments:
-            deployment = codec(Deployment).decode(value)
-            self.deployments[deployment.model] = deployment
+            self.deploy(codec(Deployment).decode(value))
 
     def _remove(self, topic: str, key: bytes | None) -> None:
         if topic == self.topics.models and key is not None:
             self.models.pop(key.decode(errors="replace"), None)
+            self._by_topic = None

@@ -24,8 +24,8 @@ def control_runner(
     windows/p, and p of ``companions`` comes along."""
     topics = catalog.topics
 
-    def scope(source: TopicPartition) -> tuple[int, str] | None:
-        return (source.partition, "") if source.topic == topics.windows else None
+    def scope(source: TopicPartition) -> Sequence[tuple[int, str]]:
+        return [(source.partition, "")] if source.topic == topics.windows else []
 
     beside: Callable[[str], Sequence[str]] = lambda topic: companions  # noqa: E731
     return Runner(
@@ -42,4 +42,5 @@ def control_runner(
         clock=context.clock,
         meter=context.meter,
         instance=context.settings.instance,
+        committer=context.committer(),
     )

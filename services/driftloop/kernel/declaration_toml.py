@@ -21,6 +21,7 @@ from driftloop.kernel.toml_lines import TomlText
 from driftloop.kernel.topics import ControlTopics, ModelTopics
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+_TOPIC_KEYS = ("events", "labels", "predictions", "outcomes")
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
 
 
@@ -156,6 +157,9 @@ class _Parser:
 
     def _topics(self, name: str) -> ModelTopics:
         section = self._section("topics")
+        group = section.text("shared", "")
+        if group:
+            return self._shared_topics(section, group)
         usual = ModelTopics.of(name)
         topics = ModelTopics(
             events=section.text("events", usual.events),
@@ -166,7 +170,7 @@ class _Parser:
         section.finish()
         reserved = ControlTopics().prefix
         users: dict[str, str] = {}
-        for key in KEYS["[topics]"]:
+        for key in _TOPIC_KEYS:
             topic: str = getattr(topics, key)
             if not section.has(key) or key in section.failed:
                 pass
@@ -188,3 +192,20 @@ class _Parser:
                 )
             users[topic] = key
         return topics
+
+    def _shared_topics(self, section: Section, group: str) -> ModelTopics:
+        if "shared" not in section.failed and not _NAME.fullmatch(group):
+            section.problem(
+                "shared",
+                f'shared in [topics]: "{group}" names topics; use at most 63 lower-case letters, '
+                "digits, - and _, beginning with a letter or digit",
+            )
+        for key in _TOPIC_KEYS:
+            if section.has(key):
+                section.problem(
+                    key,
+                    f"{section.name(key)}: models that share topics share all four; leave it out",
+                )
+        section.expect(_TOPIC_KEYS)
+        section.finish()
+        return ModelTopics.of(group, shared=True)

@@ -12,7 +12,7 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "[events]": ("schema", "format", "id", "time", "earliest", "latest"),
     "[labels]": ("format", "id", "label", "time", "horizon"),
     "[[features]]": ("name", "kind", "limits"),
-    "[topics]": ("events", "labels", "predictions", "outcomes"),
+    "[topics]": ("shared", "events", "labels", "predictions", "outcomes"),
     "[windows]": ("size", "lateness", "retention"),
     "[alerts]": (
         "false_alarms_per_100k",

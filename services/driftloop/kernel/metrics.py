@@ -17,7 +17,7 @@ class MetricKind(enum.Enum):
     HISTOGRAM = "histogram"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Metric:
     """One metric: its name, kind, help text and labels."""
 
@@ -102,6 +102,9 @@ SERVED_VERSION = Metric(
     "driftloop_served_version", _G, "Version that scores; -1 for none", ("model", "role")
 )
 LOAD_SECONDS = Metric("driftloop_model_load_seconds", _H, "Loading a version", (), _SECONDS)
+EVICTED = Metric(
+    "driftloop_models_evicted_total", _C, "Models that left memory for ones used more recently", ()
+)
 LOAD_FAILURES = Metric(
     "driftloop_model_load_failures_total", _C, "Versions that could not be loaded", ("model",)
 )

@@ -39,6 +39,8 @@ class RecordBatch:
     """``None`` is a tombstone."""
     headers: Sequence[Headers] | None = None
     """``None`` when no record of the batch has headers."""
+    model: str | None = None
+    """Whose records these are, where models share the topic."""
 
     def __len__(self) -> int:
         return len(self.values)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -25,16 +25,22 @@ class Outputs:
 
     sends: Sequence[Send] = ()
     dead_letters: Sequence[DeadLetter] = ()
+    committed: Callable[[int], None] | None = None
+    """Called when the transaction that holds them is through, with the time it was, ms. Never
+    called for outputs that were aborted."""
 
     def __bool__(self) -> bool:
+        """Whether there is something to write."""
         return bool(self.sends) or bool(self.dead_letters)
 
 
 class Core(Protocol):
     """Deterministic: the same batches give the same outputs, whatever the batching.
 
-    State is a mapping of entries, each belonging to one model (``MODEL/...``). The runner writes
-    the changed ones to the changelogs topic in the transaction of the outputs and offsets.
+    Batches are processed while the outputs of earlier ones are being committed; when that fails,
+    every source is dropped and restored. State is a mapping of entries, each belonging to one model
+    (``MODEL/...``). The runner writes the changed ones to the changelogs topic in the transaction
+    of the outputs and offsets.
     """
 
     def process(self, batch: RecordBatch) -> Outputs: ...
@@ -71,10 +77,6 @@ class Recovery(Protocol):
         """Restore, and say where to read on; the group's committed offset where it says nothing."""
         ...
 
-    def changes(self) -> Sequence[Send]:
+    def changes(self) -> Outputs:
         """What belongs into the transaction that is about to commit."""
-        ...
-
-    def committed(self, positions: Mapping[TopicPartition, int]) -> None:
-        """The transaction is through."""
         ...

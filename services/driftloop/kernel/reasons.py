@@ -28,5 +28,7 @@ class Reason(enum.StrEnum):
     """A value outside the limits that the declaration sets."""
     WRONG_PARTITION = "wrong_partition"
     """A label that does not lie where its key belongs (murmur2, Java's default partitioner)."""
+    UNKNOWN_MODEL = "unknown_model"
+    """In a topic that models share: the header names no declared model, or is missing."""
     LABEL_TOO_LATE = "label_too_late"
     """A label observed later than the declared horizon after its event."""

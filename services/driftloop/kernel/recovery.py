@@ -6,15 +6,15 @@ from collections.abc import Callable, Mapping, Sequence
 
 from driftloop.kernel.errors import LogUnavailableError
 from driftloop.kernel.ports import Clock, Log, Send, TopicPartition
-from driftloop.kernel.processor import Core
+from driftloop.kernel.processor import Core, Outputs
 from driftloop.kernel.topics import ControlTopics
 
 _DEADLINE_S = 60.0
 _LOOK_EVERY_S = 0.02
 
-Scope = Callable[[TopicPartition], tuple[int, str] | None]
-"""Source partition to where its state lies: changelog partition and prefix of its entries' keys;
-None for a source that owns no state (a companion)."""
+Scope = Callable[[TopicPartition], Sequence[tuple[int, str]]]
+"""Source partition to where its state lies: changelog partitions and prefixes of its entries' keys,
+one for each model that has records there; none for a source that owns no state (a companion)."""
 
 
 class NoState:
@@ -23,11 +23,8 @@ class NoState:
     def recover(self, gained: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
         return {}
 
-    def changes(self) -> Sequence[Send]:
-        return ()
-
-    def committed(self, positions: Mapping[TopicPartition, int]) -> None:
-        """Nothing to do."""
+    def changes(self) -> Outputs:
+        return Outputs()
 
 
 class ChangelogRecovery:
@@ -51,30 +48,31 @@ class ChangelogRecovery:
     def recover(self, gained: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
         changelogs: dict[int, dict[str, bytes]] = {}
         for source in gained:
-            scope = self._scope(source)
-            if scope is None:
-                continue
-            partition, prefix = scope
-            if partition not in changelogs:
-                changelogs[partition] = self._read(partition)
-            entries = changelogs[partition]
-            self._core.restore(source, {k: v for k, v in entries.items() if k.startswith(prefix)})
+            owned: dict[str, bytes] = {}
+            scopes = self._scope(source)
+            for partition in sorted({partition for partition, _ in scopes}):
+                if partition not in changelogs:
+                    changelogs[partition] = self._read(partition)
+                prefixes = tuple(prefix for where, prefix in scopes if where == partition)
+                entries = changelogs[partition].items()
+                owned |= {key: value for key, value in entries if key.startswith(prefixes)}
+            if scopes:
+                self._core.restore(source, owned)
         return {}
 
-    def changes(self) -> Sequence[Send]:
+    def changes(self) -> Outputs:
         by_partition: dict[int, tuple[list[bytes | None], list[bytes | None]]] = {}
         for entry, value in self._core.snapshot().items():
             partition = self._topics.partition(entry.split("/", 1)[0])
             keys, values = by_partition.setdefault(partition, ([], []))
             keys.append(f"{self._service}/{entry}".encode())
             values.append(value)
-        return [
-            Send(self._topics.changelogs, keys, values, partition)
-            for partition, (keys, values) in sorted(by_partition.items())
-        ]
-
-    def committed(self, positions: Mapping[TopicPartition, int]) -> None:
-        """The state went with the transaction."""
+        return Outputs(
+            [
+                Send(self._topics.changelogs, keys, values, partition)
+                for partition, (keys, values) in sorted(by_partition.items())
+            ]
+        )
 
     def _read(self, partition: int) -> dict[str, bytes]:
         source = TopicPartition(self._topics.changelogs, partition)

@@ -7,25 +7,47 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from functools import partial
 
-from driftloop.kernel import metrics
+from driftloop.kernel import metrics, sharing
 from driftloop.kernel.catalog import Catalog
 from driftloop.kernel.codec.records import codec
-from driftloop.kernel.errors import DeadLetterLimitError, FencedError, LogError, LogUnavailableError
+from driftloop.kernel.deadletters import dead_letter
+from driftloop.kernel.errors import (
+    DeadLetterLimitError,
+    DecodeError,
+    FencedError,
+    LogError,
+    LogUnavailableError,
+)
 from driftloop.kernel.metrics import Meter
+from driftloop.kernel.pipeline import GAP_S, Inline, Job, Pipeline
 from driftloop.kernel.ports import Clock, Log, RecordBatch, Send, TopicPartition
 from driftloop.kernel.processor import ControlBehindError, Core, Outputs, Recovery
+from driftloop.kernel.reasons import Reason
 from driftloop.kernel.records import DeadLetter
 
 _log = logging.getLogger(__name__)
 _CONTROL_DEADLINE_S = 60.0
 _CONTROL_POLL_S = 0.05
 _LAG_EVERY_S = 2.0
+_BATCHES_AHEAD = 4
+"""Full batches processed at most before the transaction that holds the first of them is through."""
 
 
 def _no_companions(topic: str) -> Sequence[str]:
     return ()
+
+
+def _stranger(name: str, topic: str) -> DecodeError:
+    said = (
+        f"header {sharing.MODEL_HEADER} names {name!r}, but no such model shares"
+        if name
+        else (f"no header {sharing.MODEL_HEADER} that names one of the models that share")
+    )
+    return DecodeError(Reason.UNKNOWN_MODEL, f"{said} the topic {topic!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +61,11 @@ class Wiring:
     """Topics the group shares out, given what is declared."""
     companions: Callable[[str], Sequence[str]] = _no_companions
     batch_rows: int = 4096
+    process_shared: Callable[[Sequence[sharing.Shared]], Outputs] | None = None
+    """Takes all batches of a poll that several models share, where that is cheaper than one by one;
+    ``core.process`` takes each model's part otherwise."""
     dead_letter_limit: int = 100_000
     """Dead letters this process may write before it stops."""
-    after_commit: Sequence[Callable[[Mapping[TopicPartition, int]], None]] = field(default=())
 
 
 class Runner:
@@ -56,7 +80,10 @@ class Runner:
         clock: Clock,
         meter: Meter,
         instance: str,
+        committer: Executor | None = None,
     ) -> None:
+        """``committer`` has one thread, for the transactions; without one they are committed within
+        the step."""
         self.wiring = wiring
         self.catalog = catalog
         self._core = wiring.core
@@ -68,9 +95,11 @@ class Runner:
         )
         self._group = f"{catalog.topics.prefix}{wiring.name}"
         self._pending: dict[TopicPartition, int] = {}
-        self._open = False
+        self._sends: list[Send] = []
+        self._committed: list[Callable[[int], None]] = []
+        self._rows = 0
+        """Read since the last job was handed over."""
         self._dead_letters = 0
-        self._produced: dict[str, int] = {}
         self._read_control(until_caught_up=True)
         self._topics = tuple(wiring.lead_topics(catalog))
         self._session = log.session(
@@ -79,6 +108,13 @@ class Runner:
             instance=instance,
             listener=self,
             companions=wiring.companions,
+        )
+        self._pipeline = Pipeline(
+            self._session,
+            committer or Inline(),
+            clock,
+            meter,
+            gap_s=0.0 if committer is None or isinstance(committer, Inline) else GAP_S,
         )
         self._status: Mapping[TopicPartition, int] = {}
         self._newest: dict[str, int] = {}
@@ -107,23 +143,24 @@ class Runner:
         rewound = False
         batches: Sequence[RecordBatch] = ()
         try:
+            self._pipeline.reap()
             batches = self._session.poll(self.wiring.batch_rows, timeout_s)
             if self._rewind_due:
                 # What was aborted while partitions left is read again, kept partitions included.
                 self._rewind()
                 batches, rewound = (), True
-            for batch in batches:
-                self._process(batch)
+            self._take(batches)
             self._emit(self._core.on_time(self._clock.now()))
-            if (self._pending or self._open) and self._core.commit_due(self._clock.now()):
-                self._commit()
+            if self._staged() and self._core.commit_due(self._clock.now()):
+                self._hand_over()
+            self._pipeline.hold(_BATCHES_AHEAD * self.wiring.batch_rows)
         except (FencedError, LogUnavailableError):
             raise
         except LogError as error:
             _log.warning("%s: %s; going back to what was committed", self.wiring.name, error)
             self._rewind()
             batches, rewound = (), True
-        self._idle = not (batches or rewound or self._pending or self._open)
+        self._idle = not (batches or rewound or self._staged() or self._pipeline.busy)
         self._status = self._session.positions()
         self._measure_lag()
         if batches:
@@ -173,9 +210,11 @@ class Runner:
     def on_revoked(self, partitions: Sequence[TopicPartition]) -> None:
         if self._failed:
             self._abort()
-        elif self._pending or self._open:
+        else:
             try:
-                self._commit()
+                if self._staged():
+                    self._hand_over()
+                self._pipeline.drain()
             except LogError as error:
                 _log.warning("%s: %s, before partitions left", self.wiring.name, error)
                 self._abort()
@@ -191,11 +230,58 @@ class Runner:
         self._rewind_due = True
         self._drop(partitions)
 
-    def _process(self, batch: RecordBatch) -> None:
+    def _take(self, batches: Sequence[RecordBatch]) -> None:
+        together = self.wiring.process_shared
+        shared: list[sharing.Shared] = []
+        for batch in batches:
+            if self.catalog.shared(batch.topic):
+                shared.append(self._part(batch))
+                if together is None:
+                    self._process_parts(shared.pop())
+            else:
+                self._process(batch, partial(self._core.process, batch))
+        if together is not None and shared:
+            self._process(shared[0].batch, partial(together, shared))
+        for batch in batches:
+            self._pending[batch.source] = batch.next_offset
+            self._rows += len(batch)
+            newest = max(self._newest.get(batch.topic, 0), batch.timestamps[-1])
+            self._newest[batch.topic] = newest
+            self._meter.add(metrics.CONSUMED, len(batch), batch.topic)
+            self._meter.observe(metrics.BATCH_ROWS, [len(batch)])
+
+    def _part(self, batch: RecordBatch) -> sharing.Shared:
+        """A shared topic's batch by models; what belongs to none becomes dead letters."""
+        parted = sharing.part(batch)
+        if not parted.parts.keys() <= self.catalog.models.keys():
+            # A record stands in the log behind the declaration it belongs to: once all that is
+            # there has been read, a name that is not known is none.
+            self._read_control(until_caught_up=True)
+        known = {n: r for n, r in parted.parts.items() if self._shares(n, batch.topic)}
+        strangers = dict.fromkeys(parted.nameless.tolist(), "")
+        for name in parted.parts.keys() - known.keys():
+            strangers |= dict.fromkeys(parted.parts[name].tolist(), name)
+        letters = [
+            dead_letter(self.wiring.name, batch, row, _stranger(name, batch.topic))
+            for row, name in sorted(strangers.items())
+        ]
+        self._emit(Outputs(dead_letters=letters))
+        return sharing.Shared(batch, known)
+
+    def _process_parts(self, shared: sharing.Shared) -> None:
+        for name, rows in sorted(shared.parts.items()):
+            part = sharing.take(shared.batch, rows, name)
+            self._process(part, partial(self._core.process, part))
+
+    def _shares(self, name: str, topic: str) -> bool:
+        model = self.catalog.models.get(name)
+        return model is not None and topic in model.topics.names()
+
+    def _process(self, batch: RecordBatch, process: Callable[[], Outputs]) -> None:
         deadline = self._clock.monotonic() + _CONTROL_DEADLINE_S
         while True:
             try:
-                outputs = self._core.process(batch)
+                outputs = process()
                 break
             except ControlBehindError as error:
                 if self._clock.monotonic() > deadline:
@@ -204,20 +290,12 @@ class Runner:
                     ) from error
                 self._read_control(timeout_s=_CONTROL_POLL_S)
         self._emit(outputs)
-        self._pending[batch.source] = batch.next_offset
-        self._newest[batch.topic] = max(self._newest.get(batch.topic, 0), batch.timestamps[-1])
-        self._meter.add(metrics.CONSUMED, len(batch), batch.topic)
-        self._meter.observe(metrics.BATCH_ROWS, [len(batch)])
 
     def _emit(self, outputs: Outputs) -> None:
-        for send in (*outputs.sends, *self._letters(outputs.dead_letters)):
-            if len(send) == 0:
-                continue
-            if not self._open:
-                self._session.begin()
-                self._open = True
-            self._session.send(send)
-            self._produced[send.topic] = self._produced.get(send.topic, 0) + len(send)
+        sends = (*outputs.sends, *self._letters(outputs.dead_letters))
+        self._sends += [send for send in sends if len(send)]
+        if outputs.committed is not None:
+            self._committed.append(outputs.committed)
 
     def _letters(self, letters: Sequence[DeadLetter]) -> list[Send]:
         sends = []
@@ -236,32 +314,24 @@ class Runner:
             )
         return sends
 
-    def _commit(self) -> None:
+    def _staged(self) -> bool:
+        return bool(self._pending) or bool(self._sends)
+
+    def _hand_over(self) -> None:
+        """Let what was processed be committed; it may be through when this returns, or later."""
         self._emit(self._core.flush())
-        self._emit(Outputs(self.wiring.recovery.changes()))
-        started = self._clock.monotonic()
-        if not self._open:
-            self._session.begin()
-            self._open = True
-        positions = dict(self._pending)
-        self._session.commit(positions)
-        self._open = False
-        self._pending.clear()
-        self._meter.observe(metrics.COMMIT_SECONDS, [self._clock.monotonic() - started])
-        for topic, rows in self._produced.items():
-            self._meter.add(metrics.PRODUCED, rows, topic)
-        self._produced.clear()
-        self.wiring.recovery.committed(positions)
-        for listener in self.wiring.after_commit:
-            listener(positions)
+        self._emit(self.wiring.recovery.changes())
+        job = Job(self._sends, self._pending, self._committed, self._rows)
+        self._sends, self._pending, self._committed, self._rows = [], {}, [], 0
+        self._pipeline.submit(job)
+        self._pipeline.reap()
 
     def _abort(self) -> None:
-        if self._open:
+        if self._staged() or self._pipeline.busy:
             self._meter.add(metrics.ABORTS)
+        self._pipeline.reset()
         self._session.abort()
-        self._open = False
-        self._pending.clear()
-        self._produced.clear()
+        self._sends, self._pending, self._committed, self._rows = [], {}, [], 0
 
     def _rewind(self) -> None:
         """After an aborted transaction: state and positions as they were committed."""
@@ -278,7 +348,6 @@ class Runner:
 
     def _drop(self, partitions: Sequence[TopicPartition]) -> None:
         for source in partitions:
-            self._pending.pop(source, None)
             self._meter.forget(metrics.LAG_ROWS, source.topic, str(source.partition))
             self._core.drop(source)
 

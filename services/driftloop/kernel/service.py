@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -54,3 +54,5 @@ class Context:
     settings: Settings
     executor: Executor
     """For work off the hot path, such as loading a version."""
+    committer: Callable[[], Executor]
+    """Makes an executor with one thread, for the transactions of one runner."""

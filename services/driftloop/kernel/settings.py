@@ -111,6 +111,13 @@ class Settings:
     batch_rows: int = _setting(
         "DRIFTLOOP_BATCH_ROWS", 4096, "Most records a service takes at once", _whole(1)
     )
+    model_bytes: int = _setting(
+        "DRIFTLOOP_MODEL_BYTES",
+        1 << 30,
+        "Memory inference gives to versions of models that share topics; the least recently used "
+        "leave it",
+        _whole(1),
+    )
     flush_interval_ms: int = _setting(
         "DRIFTLOOP_FLUSH_INTERVAL_MS", 1000, "How often featurestats writes partials", _whole(1)
     )

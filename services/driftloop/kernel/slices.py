@@ -124,11 +124,12 @@ class Slices(Sequence[B]):
 
 
 def concat(parts: Sequence[Sequence[B]]) -> Slices[B]:
-    """The entries of one part after the other, in a new buffer; at least one part."""
+    """The entries of one part after the other, in a new buffer of their own; at least one part."""
     columns: list[Slices[B]] = [Slices.of(part) for part in parts]
-    starts = np.cumsum([0, *(len(column.data) for column in columns)]).tolist()
+    packed: list[tuple[U8, I64]] = [column.packed() for column in columns]
+    starts = np.cumsum([0, *(len(data) for data, _ in packed)]).tolist()
     return Slices(
-        np.concatenate([column.data for column in columns]),
-        np.concatenate([c.at + s for c, s in zip(columns, starts, strict=False)]),
+        np.concatenate([data for data, _ in packed]),
+        np.concatenate([at + start for (_, at), start in zip(packed, starts, strict=False)]),
         np.concatenate([column.length for column in columns]),
     )

@@ -100,15 +100,25 @@ class ModelTopics:
     labels: str
     predictions: str
     outcomes: str
+    shared: bool = False
+    """Other models may have the same four; every record says in a header whose it is."""
 
     @classmethod
-    def of(cls, model: str) -> ModelTopics:
-        """The names where the declaration gives none."""
+    def of(cls, owner: str, *, shared: bool = False) -> ModelTopics:
+        """The names where the declaration gives none, after the model or the models that share
+        them."""
         return cls(
-            f"{model}.events", f"{model}.labels", f"{model}.predictions", f"{model}.outcomes"
+            f"{owner}.events",
+            f"{owner}.labels",
+            f"{owner}.predictions",
+            f"{owner}.outcomes",
+            shared,
         )
+
+    def names(self) -> tuple[str, str, str, str]:
+        """All four."""
+        return self.events, self.labels, self.predictions, self.outcomes
 
     def specs(self, partitions: int) -> tuple[TopicSpec, ...]:
         config = {"cleanup.policy": "delete", "retention.ms": "-1"}
-        names = (self.events, self.labels, self.predictions, self.outcomes)
-        return tuple(TopicSpec(name, partitions, config) for name in names)
+        return tuple(TopicSpec(name, partitions, config) for name in self.names())

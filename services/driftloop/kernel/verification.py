@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from driftloop.kernel import sharing
 from driftloop.kernel.declaration import Declaration
 from driftloop.kernel.errors import VerificationError
 from driftloop.kernel.ports import Log, TopicPartition
@@ -34,7 +35,9 @@ def recompute_window(
                 + ("no such partition" if oldest is None else f"only those from {oldest} on")
             )
         for batch in log.read(partition, source.start, source.end):
-            rows = decode_rows(declaration, window.stream, batch.values)
+            rows = decode_rows(
+                declaration, window.stream, sharing.of_model(declaration, batch).values
+            )
             chosen = (
                 (rows.time >= window.start)
                 & (rows.time < window.end)

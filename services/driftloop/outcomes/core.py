@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 import numpy as np
 
 from driftloop.kernel import metrics
 from driftloop.kernel.catalog import Catalog
-from driftloop.kernel.codec.blocks import LabelBlock, PredictionBlock
+from driftloop.kernel.codec.blocks import F64, I64, PredictionBlock
 from driftloop.kernel.codec.labels import LabelDecoder
 from driftloop.kernel.codec.murmur2 import partitions_of
+from driftloop.kernel.codec.reshape import concat, take
 from driftloop.kernel.codec.rows import decode_predictions
 from driftloop.kernel.deadletters import dead_letter
 from driftloop.kernel.declaration import Declaration
@@ -21,15 +23,19 @@ from driftloop.kernel.ports import RecordBatch, Send, TopicPartition
 from driftloop.kernel.processor import Outputs
 from driftloop.kernel.reasons import Reason
 from driftloop.kernel.records import DeadLetter
+from driftloop.kernel.slices import Slices
 from driftloop.kernel.stores import KeyValueStore
-from driftloop.outcomes.joining import Pair, join
+from driftloop.outcomes.filter import Flags
+from driftloop.outcomes.joining import Pairs, outcomes
 from driftloop.outcomes.state import (
+    ABSENT,
     DONE,
-    OPEN_LABEL,
-    OPEN_PREDICTION,
+    GONE,
+    LABEL,
+    PREDICTION,
     JoinState,
-    OpenLabel,
-    OpenPrediction,
+    unpack_label,
+    unpack_prediction,
 )
 
 SERVICE = "outcomes"
@@ -38,9 +44,8 @@ _FROM_PREDICTIONS, _FROM_LABELS = b"p", b"l"
 
 @dataclass(slots=True)
 class _Joined:
-    pairs: list[Pair] = field(default_factory=list)
+    pairs: Pairs | None = None
     letters: list[DeadLetter] = field(default_factory=list)
-    duplicates: int = 0
 
 
 class OutcomesCore:
@@ -50,19 +55,40 @@ class OutcomesCore:
     on the two records alone, not on when they arrive, as long as neither stands behind records of
     its partition that are newer by more than the horizon. The first prediction and the first label
     of an event count; later ones are counted as duplicates until the event is forgotten.
+
+    What is new stays in memory until a checkpoint moves it to the store: every ``checkpoint_ms``,
+    or when it takes more than ``memory_bytes``.
     """
 
-    def __init__(self, catalog: Catalog, store: KeyValueStore, meter: Meter) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        store: KeyValueStore,
+        meter: Meter,
+        *,
+        memory_bytes: int = 128 << 20,
+        checkpoint_ms: int = 30_000,
+    ) -> None:
         self._catalog = catalog
         self._store = store
         self._meter = meter
         self._states: dict[tuple[str, int], JoinState] = {}
+        self._reflected: dict[TopicPartition, int] = {}
+        """The offset up to which each source is part of the state."""
+        self._sealed: dict[TopicPartition, int] | None = None
+        """The same in the checkpoint whose transaction is under way."""
         self._dirty: set[tuple[str, int]] = set()
+        """Changed since the last checkpoint."""
+        self._memory_bytes = memory_bytes
+        self._checkpoint_ms = checkpoint_ms
+        self._now = 0
+        self._checkpoint_at = 0
         self._labels: dict[str, tuple[Declaration, LabelDecoder]] = {}
 
     def process(self, batch: RecordBatch) -> Outputs:
-        model = self._catalog.model_of(batch.topic)
+        model = self._catalog.model_of(batch)
         self._dirty.add((model.name, batch.partition))
+        self._reflected[batch.source] = max(self.reflected(batch.source), batch.next_offset)
         state = self.state(model.name, batch.partition)
         if batch.topic == model.topics.labels:
             joined = self._take_labels(model, state, batch)
@@ -70,10 +96,9 @@ class OutcomesCore:
             joined = self._take_predictions(model, state, batch)
         self._expire(model, state)
         sends: Sequence[Send] = ()
-        if joined.pairs:
-            keys, values = join(model, joined.pairs, batch.partition)
-            sends = [Send(model.topics.outcomes, keys, values, batch.partition)]
-            self._meter.add(metrics.OUTCOMES, len(keys), model.name)
+        if joined.pairs is not None and len(joined.pairs):
+            sends = [outcomes(joined.pairs, model, batch.partition)]
+            self._meter.add(metrics.OUTCOMES, len(joined.pairs), model.name)
         self._meter.set(metrics.OPEN_PREDICTIONS, self._open(model.name)[0], model.name)
         self._meter.set(metrics.OPEN_LABELS, self._open(model.name)[1], model.name)
         return Outputs(sends, joined.letters)
@@ -94,20 +119,73 @@ class OutcomesCore:
             self._states[model, partition] = found
         return found
 
-    def write(self) -> None:
-        """The outputs are committed: let the store follow."""
-        for key in sorted(self._dirty):
-            self._states[key].commit()
-        self._dirty.clear()
+    def checkpoint(self) -> None:
+        """Everything processed is committed: let the store follow at once."""
+        self._seal()
+        self._write()
+
+    def checkpoint_if_large(self) -> None:
+        """The same where memory asks for it: while much is read again."""
+        if self._large():
+            self.checkpoint()
+
+    def _large(self) -> bool:
+        return sum(self._states[key].held_bytes for key in self._dirty) > self._memory_bytes
 
     def on_time(self, now: int) -> Outputs:
+        self._now = now
         return Outputs()
 
     def commit_due(self, now: int) -> bool:
         return True
 
     def flush(self) -> Outputs:
-        return Outputs()
+        """With a checkpoint where one is due: the store is written when its transaction is
+        through, so it is never ahead of the log."""
+        if not self._dirty or self._sealed is not None:
+            return Outputs()
+        if self._now < self._checkpoint_at and not self._large():
+            return Outputs()
+        self._seal()
+        return Outputs(committed=lambda now: self._write())
+
+    def _seal(self) -> None:
+        self._checkpoint_at = self._now + self._checkpoint_ms
+        self._sealed = dict(self._reflected)
+        for key in sorted(self._dirty):
+            self._states[key].seal()
+        self._dirty.clear()
+
+    def _write(self) -> None:
+        """All states and all offsets at once: the store is always that of one moment."""
+        if self._sealed is None:
+            return
+        changes: dict[bytes, bytes | None] = {}
+        for state in self._states.values():
+            changes |= state.sealed_changes()
+        for source, offset in self._sealed.items():
+            changes[_source_key(source)] = offset.to_bytes(8, "big")
+        self._store.write(changes)
+        for state in self._states.values():
+            state.written()
+        self._sealed = None
+
+    def reflected(self, source: TopicPartition) -> int:
+        """The offset up to which a source is part of the state, in memory or in the store."""
+        found = self._reflected.get(source)
+        if found is None:
+            stored = self._store.get_many([_source_key(source)])[0]
+            found = self._reflected[source] = int.from_bytes(stored or b"", "big")
+        return found
+
+    def wipe(self, source: TopicPartition) -> None:
+        """Forget everything of a partition of predictions and that of its labels."""
+        for model in self._catalog.models_of(source.topic):
+            self.state(model.name, source.partition).wipe()
+            for topic in (model.topics.predictions, model.topics.labels):
+                other = TopicPartition(topic, source.partition)
+                self._store.write({_source_key(other): None})
+                self._reflected[other] = 0
 
     def snapshot(self) -> Mapping[str, bytes | None]:
         return {}
@@ -116,9 +194,12 @@ class OutcomesCore:
         """The state comes from the store and the log (``outcomes.recovery``)."""
 
     def drop(self, source: TopicPartition) -> None:
-        model = self._catalog.model_of(source.topic)
-        self._states.pop((model.name, source.partition), None)
-        self._dirty.discard((model.name, source.partition))
+        for model in self._catalog.models_of(source.topic):
+            self._states.pop((model.name, source.partition), None)
+            self._dirty.discard((model.name, source.partition))
+        self._reflected.pop(source, None)
+        # Whatever is on its way to the store holds this source too; the log has it all.
+        self._sealed = None
 
     def open_counts(self) -> Mapping[str, tuple[int, int]]:
         """Model to predictions and labels that wait, over the partitions held."""
@@ -135,123 +216,163 @@ class OutcomesCore:
             categorical=len(model.categorical),
         )
         found.letters += [dead_letter(SERVICE, batch, bad.row, bad.error) for bad in rejected]
-        state.place.predictions = max(state.place.predictions, batch.next_offset)
+        place = state.place
         if len(rows) == 0:
             return found
-        fresh = self._new_predictions(state, block, rows, batch, found)
-        by_expiry: list[bytes] = []
-        latest = 0
-        labels = state.get(OPEN_LABEL, [id for id, _ in fresh])
-        for (id, opened), stored in zip(fresh, labels, strict=True):
-            by_expiry.append(id)
-            latest = max(latest, opened.event_time)
-            if stored is None:
-                state.put(OPEN_PREDICTION, id, opened.pack())
-                state.place.open_predictions += 1
-                continue
-            label = OpenLabel.unpack(stored)
-            state.put(OPEN_LABEL, id, None)
-            state.done(id, opened.event_time)
-            state.place.open_labels -= 1
-            if label.observed_at - opened.event_time <= model.labels.horizon:
-                found.pairs.append(Pair(id, opened, label))
-            else:
-                # The label's record is not kept, so it can be no dead letter: it is counted.
-                self._meter.add(metrics.ORPHANED, 1, model.name)
-                self._meter.add(metrics.UNLABELLED, 1, model.name)
-        if by_expiry:
-            # One horizon for the label, one for its place among the labels: see the class.
-            state.expire_later(
-                latest + 2 * model.labels.horizon, batch.offsets[0], _FROM_PREDICTIONS, by_expiry
-            )
-        place = state.place
+        names, known = state.find(Slices.of(block.ids))
+        entry = np.array(known, np.int64)
+        kind = _kinds(entry)
+        fresh = _firsts(names, (kind == ABSENT) | (kind == LABEL))
+        self._meter.add(
+            metrics.DUPLICATE_PREDICTIONS, len(rows) - int(np.count_nonzero(fresh)), model.name
+        )
         place.predicted_until = max(place.predicted_until, int(block.event_time.max()))
-        self._meter.add(metrics.DUPLICATE_PREDICTIONS, found.duplicates, model.name)
+        if not fresh.any():
+            return found
+        offset = np.asarray(batch.offsets, np.int64)[rows]
+        waiting = np.flatnonzero(fresh & (kind == ABSENT))
+        records = cast("Slices[bytes]", Slices.of(batch.values).take(rows))
+        first = state.keep_predictions(block, records, offset)
+        state.put(
+            [names[row] for row in waiting.tolist()], (4 * (first + waiting) + PREDICTION).tolist()
+        )
+        place.open_predictions += len(waiting)
+        matched = np.flatnonzero(fresh & (kind == LABEL))
+        if len(matched):
+            labels = self._open_labels(state, names, entry, matched)
+            pairs = Pairs(take(block, matched), offset[matched], *labels)
+            settled = [names[row] for row in matched.tolist()]
+            state.put(settled, [DONE] * len(settled))
+            place.open_labels -= len(matched)
+            in_time = pairs.delay() <= model.labels.horizon
+            # The labels' records are not kept, so they can be no dead letters: they are counted.
+            late = len(matched) - int(np.count_nonzero(in_time))
+            if late:
+                self._meter.add(metrics.ORPHANED, late, model.name)
+                self._meter.add(metrics.UNLABELLED, late, model.name)
+            found.pairs = pairs.take(np.flatnonzero(in_time)) if late else pairs
+        # One horizon for the label, one for its place among the labels: see the class.
+        state.expire_later(
+            int(block.event_time[fresh].max()) + 2 * model.labels.horizon,
+            batch.offsets[0],
+            _FROM_PREDICTIONS,
+            Slices.of(block.ids).take(np.flatnonzero(fresh)),
+        )
         return found
 
     @staticmethod
-    def _new_predictions(
-        state: JoinState,
-        block: PredictionBlock,
-        rows: np.ndarray[tuple[int], np.dtype[np.int64]],
-        batch: RecordBatch,
-        found: _Joined,
-    ) -> list[tuple[bytes, OpenPrediction]]:
-        """Those whose id is neither open nor done, once each."""
-        known_open = state.get(OPEN_PREDICTION, block.ids)
-        known_done = state.get(DONE, block.ids)
-        fresh: dict[bytes, OpenPrediction] = {}
-        times = block.event_time.tolist()
-        for at, (id, row) in enumerate(zip(block.ids, rows.tolist(), strict=True)):
-            if known_open[at] is not None or known_done[at] is not None or id in fresh:
-                found.duplicates += 1
-                continue
-            record = batch.values[row]
-            assert record is not None
-            fresh[id] = OpenPrediction(batch.offsets[row], times[at], record)
-        return list(fresh.items())
+    def _open_labels(
+        state: JoinState, names: Sequence[bytes], entry: I64, rows: I64
+    ) -> tuple[F64, I64, I64]:
+        """Label, time of observation and offset of the open labels of these rows."""
+        label, observed, offset = np.empty(len(rows)), *np.empty((2, len(rows)), np.int64)
+        chosen = entry[rows]
+        kept = np.flatnonzero(chosen >= 0)
+        if len(kept):
+            label[kept], observed[kept], offset[kept] = state.labels(chosen[kept] >> 2)
+        stored = np.flatnonzero(chosen < 0)
+        values = state.fetch([names[row] for row in rows[stored].tolist()])
+        for at, value in zip(stored.tolist(), values, strict=True):
+            offset[at], observed[at], label[at] = unpack_label(value)
+        return label, observed, offset
 
     def _take_labels(self, model: Declaration, state: JoinState, batch: RecordBatch) -> _Joined:
         found = _Joined()
         block, rejected = self._label_decoder(model).decode(batch.values)
         found.letters += [dead_letter(SERVICE, batch, bad.row, bad.error) for bad in rejected]
-        state.place.labels = max(state.place.labels, batch.next_offset)
+        place = state.place
         if len(block.rows) == 0:
             return found
-        fresh = self._new_labels(model, state, block, batch, found)
-        waiting: list[bytes] = []
-        latest = 0
-        predictions = state.get(OPEN_PREDICTION, [id for id, _, _ in fresh])
-        for (id, label, row), stored in zip(fresh, predictions, strict=True):
-            if stored is None:
-                state.put(OPEN_LABEL, id, label.pack())
-                state.place.open_labels += 1
-                waiting.append(id)
-                latest = max(latest, label.observed_at)
-                continue
-            opened = OpenPrediction.unpack(stored)
-            state.put(OPEN_PREDICTION, id, None)
-            state.done(id, opened.event_time)
-            state.place.open_predictions -= 1
-            delay = label.observed_at - opened.event_time
-            if delay <= model.labels.horizon:
-                found.pairs.append(Pair(id, opened, label))
-            else:
-                # Settled, as if the label had come first: a later label is a duplicate.
-                found.letters.append(dead_letter(SERVICE, batch, row, _too_late(model, delay)))
-                self._meter.add(metrics.UNLABELLED, 1, model.name)
-        if waiting:
+        names, known = state.find(Slices.of(block.ids))
+        entry = np.array(known, np.int64)
+        kind = _kinds(entry)
+        belongs = partitions_of(block.ids, model.partitions)
+        ours = belongs == batch.partition
+        for at in np.flatnonzero(~ours).tolist():
+            error = _misplaced(names[at], int(belongs[at]))
+            found.letters.append(dead_letter(SERVICE, batch, int(block.rows[at]), error))
+        fresh = _firsts(names, ours & ((kind == ABSENT) | (kind == PREDICTION)))
+        duplicates = int(np.count_nonzero(ours)) - int(np.count_nonzero(fresh))
+        self._meter.add(metrics.DUPLICATE_LABELS, duplicates, model.name)
+        offset = np.asarray(batch.offsets, np.int64)[block.rows]
+        waiting = np.flatnonzero(fresh & (kind == ABSENT))
+        if len(waiting):
+            first = state.keep_labels(block.label, block.observed_at, offset)
+            numbers = (4 * (first + waiting) + LABEL).tolist()
+            state.put([names[row] for row in waiting.tolist()], numbers)
+            place.open_labels += len(waiting)
             state.expire_later(
-                latest + model.labels.horizon, batch.offsets[0], _FROM_LABELS, waiting
+                int(block.observed_at[waiting].max()) + model.labels.horizon,
+                batch.offsets[0],
+                _FROM_LABELS,
+                Slices.of(block.ids).take(waiting),
             )
-        place = state.place
+        matched = np.flatnonzero(fresh & (kind == PREDICTION))
+        if len(matched):
+            predictions, prediction_offset = self._open_predictions(
+                model, state, names, entry, matched
+            )
+            pairs = Pairs(
+                predictions,
+                prediction_offset,
+                block.label[matched],
+                block.observed_at[matched],
+                offset[matched],
+            )
+            settled = [names[row] for row in matched.tolist()]
+            state.put(settled, [DONE] * len(settled))
+            place.open_predictions -= len(matched)
+            found.pairs = self._in_time(model, pairs, batch, block.rows[matched], found)
         place.observed_until = max(place.observed_until, int(block.observed_at.max()))
-        self._meter.add(metrics.DUPLICATE_LABELS, found.duplicates, model.name)
         return found
 
+    def _in_time(
+        self, model: Declaration, pairs: Pairs, batch: RecordBatch, rows: I64, found: _Joined
+    ) -> Pairs:
+        """Without the pairs whose label was observed beyond the horizon: their labels become dead
+        letters. They are settled, as if the label had come first: a later label is a duplicate."""
+        delay = pairs.delay()
+        late = np.flatnonzero(delay > model.labels.horizon)
+        if not len(late):
+            return pairs
+        for at in late.tolist():
+            error = _too_late(model, int(delay[at]))
+            found.letters.append(dead_letter(SERVICE, batch, int(rows[at]), error))
+        self._meter.add(metrics.UNLABELLED, len(late), model.name)
+        return pairs.take(np.flatnonzero(delay <= model.labels.horizon))
+
     @staticmethod
-    def _new_labels(
-        model: Declaration, state: JoinState, block: LabelBlock, batch: RecordBatch, found: _Joined
-    ) -> list[tuple[bytes, OpenLabel, int]]:
-        """Those that lie in the right partition and whose id has no label yet, once each."""
-        belongs = partitions_of(block.ids, model.partitions).tolist()
-        known_open = state.get(OPEN_LABEL, block.ids)
-        known_done = state.get(DONE, block.ids)
-        fresh: dict[bytes, tuple[OpenLabel, int]] = {}
-        labels, times = block.label.tolist(), block.observed_at.tolist()
-        for at, (id, row) in enumerate(zip(block.ids, block.rows.tolist(), strict=True)):
-            if belongs[at] != batch.partition:
-                error = DecodeError(
-                    Reason.WRONG_PARTITION,
-                    f"label of {id.decode()!r} belongs in partition {belongs[at]}: produce labels "
-                    "keyed by event id with the murmur2 partitioner (Java's default)",
-                )
-                found.letters.append(dead_letter(SERVICE, batch, row, error))
-            elif known_open[at] is not None or known_done[at] is not None or id in fresh:
-                found.duplicates += 1
-            else:
-                fresh[id] = (OpenLabel(batch.offsets[row], times[at], labels[at]), row)
-        return [(id, label, row) for id, (label, row) in fresh.items()]
+    def _open_predictions(
+        model: Declaration, state: JoinState, names: Sequence[bytes], entry: I64, rows: I64
+    ) -> tuple[PredictionBlock, I64]:
+        """The open predictions of these rows, and their offsets."""
+        chosen = entry[rows]
+        blocks, offsets, order = [], [], []
+        kept = np.flatnonzero(chosen >= 0)
+        if len(kept):
+            block, offset = state.predictions(chosen[kept] >> 2)
+            blocks.append(block)
+            offsets.append(offset)
+            order.append(kept)
+        stored = np.flatnonzero(chosen < 0)
+        if len(stored):
+            values = state.fetch([names[row] for row in rows[stored].tolist()])
+            heads, records = zip(*map(unpack_prediction, values), strict=True)
+            block, _, rejected = decode_predictions(
+                records,
+                scores=model.scores,
+                numeric=len(model.numeric),
+                categorical=len(model.categorical),
+            )
+            if rejected:  # It was decoded when it came in, by the same declaration's shape.
+                raise rejected[0].error
+            blocks.append(block)
+            offsets.append(np.array(heads, np.int64))
+            order.append(stored)
+        if len(blocks) == 1:
+            return blocks[0], offsets[0]
+        back = np.argsort(np.concatenate(order))
+        return take(concat(blocks), back), np.concatenate(offsets)[back]
 
     def _expire(self, model: Declaration, state: JoinState) -> None:
         """Forget what can no longer be joined.
@@ -263,16 +384,17 @@ class OutcomesCore:
         place = state.place
         passed = min(place.predicted_until, place.observed_until)
         unlabelled = orphaned = 0
-        for key, ids in state.expired(passed):
-            for kind in (
-                (OPEN_PREDICTION, DONE) if key.endswith(_FROM_PREDICTIONS) else (OPEN_LABEL,)
-            ):
-                for id, value in zip(ids, state.get(kind, ids), strict=True):
-                    if value is not None:
-                        state.put(kind, id, None)
-                        unlabelled += kind == OPEN_PREDICTION
-                        orphaned += kind == OPEN_LABEL
-            state.forget(key)
+        for tag, ids in state.expired(passed):
+            names, known = state.find(ids)
+            kind = _kinds(np.array(known, np.int64))
+            if tag == _FROM_PREDICTIONS:
+                gone = (kind == PREDICTION) | (kind == DONE)
+                unlabelled += int(np.count_nonzero(kind == PREDICTION))
+            else:
+                gone = kind == LABEL
+                orphaned += int(np.count_nonzero(gone))
+            leaving = [names[row] for row in np.flatnonzero(gone).tolist()]
+            state.put(leaving, [GONE] * len(leaving))
         place.open_predictions -= unlabelled
         place.open_labels -= orphaned
         if unlabelled:
@@ -293,6 +415,37 @@ class OutcomesCore:
             sum(place.open_predictions for place in places),
             sum(place.open_labels for place in places),
         )
+
+
+def _source_key(source: TopicPartition) -> bytes:
+    # Behind the states' keys, which begin with the length of a model's name.
+    return b"\xff" + source.topic.encode() + b"/%d" % source.partition
+
+
+def _kinds(entry: I64) -> I64:
+    """ABSENT, PREDICTION, LABEL or DONE, wherever the entry lies."""
+    return np.where(entry >= 0, entry & 3, np.where(entry == ABSENT, ABSENT, -2 - entry))
+
+
+def _firsts(names: Sequence[bytes], chosen: Flags) -> Flags:
+    """Of the chosen rows those whose id none before them has."""
+    if len(set(names)) == len(names):
+        return chosen
+    seen: set[bytes] = set()
+    first = np.zeros(len(names), bool)
+    for row in np.flatnonzero(chosen).tolist():
+        if names[row] not in seen:
+            seen.add(names[row])
+            first[row] = True
+    return first
+
+
+def _misplaced(id: bytes, partition: int) -> DecodeError:
+    return DecodeError(
+        Reason.WRONG_PARTITION,
+        f"label of {id.decode()!r} belongs in partition {partition}: produce labels keyed by event "
+        "id with the murmur2 partitioner (Java's default)",
+    )
 
 
 def _too_late(model: Declaration, delay: int) -> DecodeError:

@@ -1,4 +1,4 @@
-"""Pairs of prediction and label to encoded outcomes."""
+"""Predictions and labels of the same events to encoded outcomes."""
 
 from __future__ import annotations
 
@@ -7,51 +7,78 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from driftloop.kernel.codec.blocks import OutcomeBlock
-from driftloop.kernel.codec.rows import decode_predictions, encode_outcomes
+from driftloop.kernel import sharing
+from driftloop.kernel.codec.blocks import F64, I64, OutcomeBlock, PredictionBlock
+from driftloop.kernel.codec.reshape import concat, take
+from driftloop.kernel.codec.rows import encode_outcomes
 from driftloop.kernel.declaration import Declaration
-from driftloop.outcomes.state import OpenLabel, OpenPrediction
+from driftloop.kernel.ports import Send
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
-    """A prediction and its label."""
+class Pairs:
+    """Predictions and their labels, row by row."""
 
-    id: bytes
-    prediction: OpenPrediction
-    label: OpenLabel
+    predictions: PredictionBlock
+    prediction_offset: I64
+    label: F64
+    observed_at: I64
+    label_offset: I64
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    def take(self, rows: I64) -> Pairs:
+        """The rows of these indices, in their order."""
+        return Pairs(
+            take(self.predictions, rows),
+            self.prediction_offset[rows],
+            self.label[rows],
+            self.observed_at[rows],
+            self.label_offset[rows],
+        )
+
+    def delay(self) -> I64:
+        """From event to observation, ms."""
+        return self.observed_at - self.predictions.event_time
 
 
-def join(
-    model: Declaration, pairs: Sequence[Pair], partition: int
-) -> tuple[list[bytes], list[bytes]]:
-    """Keys and values of the outcomes, in the pairs' order. Both halves lie in ``partition`` of
-    their topics."""
-    n = len(pairs)
-    block, _, rejected = decode_predictions(
-        [pair.prediction.record for pair in pairs],
-        scores=model.scores,
-        numeric=len(model.numeric),
-        categorical=len(model.categorical),
+def joined(parts: Sequence[Pairs], order: I64) -> Pairs:
+    """The rows of all parts, by ``order``; at least one part."""
+    whole = (
+        parts[0]
+        if len(parts) == 1
+        else Pairs(
+            concat([part.predictions for part in parts]),
+            np.concatenate([part.prediction_offset for part in parts]),
+            np.concatenate([part.label for part in parts]),
+            np.concatenate([part.observed_at for part in parts]),
+            np.concatenate([part.label_offset for part in parts]),
+        )
     )
-    if rejected:  # It was decoded when it came in, by the same declaration's shape.
-        raise rejected[0].error
-    label = np.array([pair.label.label for pair in pairs], dtype=np.float64)
-    observed = np.array([pair.label.observed_at for pair in pairs], dtype=np.int64)
-    outcomes = OutcomeBlock(
-        ids=block.ids,
-        event_time=block.event_time,
-        outcome_time=np.maximum(block.event_time, observed),
-        version=block.version,
-        scores=block.scores,
-        features=block.features,
-        shadow_version=block.shadow_version,
-        shadow_scores=block.shadow_scores,
-        label=label,
-        label_delay=observed - block.event_time,
-        prediction_partition=np.full(n, partition, dtype=np.int32),
-        prediction_offset=np.array([pair.prediction.offset for pair in pairs], dtype=np.int64),
-        label_partition=np.full(n, partition, dtype=np.int32),
-        label_offset=np.array([pair.label.offset for pair in pairs], dtype=np.int64),
+    return whole if np.array_equal(order, np.arange(len(whole))) else whole.take(order)
+
+
+def outcomes(pairs: Pairs, model: Declaration, partition: int) -> Send:
+    """The outcomes, in the pairs' order. Both halves lie in ``partition`` of their topics."""
+    block, n = pairs.predictions, len(pairs)
+    values = encode_outcomes(
+        OutcomeBlock(
+            ids=block.ids,
+            event_time=block.event_time,
+            outcome_time=np.maximum(block.event_time, pairs.observed_at),
+            version=block.version,
+            scores=block.scores,
+            features=block.features,
+            shadow_version=block.shadow_version,
+            shadow_scores=block.shadow_scores,
+            label=pairs.label,
+            label_delay=pairs.delay(),
+            prediction_partition=np.full(n, partition, dtype=np.int32),
+            prediction_offset=pairs.prediction_offset,
+            label_partition=np.full(n, partition, dtype=np.int32),
+            label_offset=pairs.label_offset,
+        )
     )
-    return [pair.id for pair in pairs], encode_outcomes(outcomes)
+    headers = sharing.headers(model, n)
+    return Send(model.topics.outcomes, block.ids, values, partition, headers=headers)

@@ -6,8 +6,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 
+from driftloop.kernel import sharing
 from driftloop.kernel.catalog import Catalog
-from driftloop.kernel.ports import Log, Send, TopicPartition
+from driftloop.kernel.ports import Log, RecordBatch, TopicPartition
+from driftloop.kernel.processor import Outputs
 from driftloop.outcomes.core import OutcomesCore
 
 _log = logging.getLogger(__name__)
@@ -16,7 +18,7 @@ _log = logging.getLogger(__name__)
 class JoinRecovery:
     """See :class:`driftloop.kernel.processor.Recovery`.
 
-    The store is written after the commit, so after a kill it may lag behind the committed offsets:
+    The store is written at checkpoints, so after a kill it lags behind the committed offsets:
     the rows between are read again without output. A store that is ahead (a copy from elsewhere)
     or lost is rebuilt from the start of the topics.
     """
@@ -35,39 +37,42 @@ class JoinRecovery:
         for source in gained:
             positions[source] = committed.get(source, starts.get(source, 0))
         for source in gained:
-            model = self._catalog.model_of(source.topic)
-            if source.topic == model.topics.predictions:
-                labels = TopicPartition(model.topics.labels, source.partition)
-                self._recover(model.name, source, labels, positions, starts)
+            models = self._catalog.models_of(source.topic)
+            if models and source.topic == models[0].topics.predictions:
+                labels = TopicPartition(models[0].topics.labels, source.partition)
+                self._recover((source, labels), positions, starts)
         return positions
 
-    def changes(self) -> Sequence[Send]:
-        return ()
-
-    def committed(self, positions: Mapping[TopicPartition, int]) -> None:
-        self._core.write()
+    def changes(self) -> Outputs:
+        return Outputs()
 
     def _recover(
         self,
-        model: str,
-        predictions: TopicPartition,
-        labels: TopicPartition,
+        sources: Sequence[TopicPartition],
         positions: Mapping[TopicPartition, int],
         starts: Mapping[TopicPartition, int],
     ) -> None:
-        state = self._core.state(model, predictions.partition)
-        place = state.place
-        if place.predictions > positions[predictions] or place.labels > positions[labels]:
-            _log.warning("%s: the state is ahead of the log; it is rebuilt", predictions)
-            state.wipe()
-            place = state.place
-        behind = {predictions: place.predictions, labels: place.labels}
-        for source in (predictions, labels):
-            start = max(behind[source], starts.get(source, 0))
+        """Predictions and labels of one partition."""
+        if any(self._core.reflected(source) > positions[source] for source in sources):
+            _log.warning("%s: the state is ahead of the log; it is rebuilt", sources[0])
+            self._core.wipe(sources[0])
+        for source in sources:
+            start = max(self._core.reflected(source), starts.get(source, 0))
             if start >= positions[source]:
                 continue
             _log.info("%s: reading %d to %d again", source, start, positions[source])
             for batch in self._log.read(source, start, positions[source]):
                 # Without output: these rows' outcomes are in the log already.
-                self._core.replay(batch)
-                self._core.write()
+                for part in self._parts(batch):
+                    self._core.replay(part)
+                self._core.checkpoint_if_large()
+
+    def _parts(self, batch: RecordBatch) -> Sequence[RecordBatch]:
+        if not self._catalog.shared(batch.topic):
+            return [batch]
+        parted = sharing.part(batch)
+        return [
+            sharing.take(batch, rows, name)
+            for name, rows in sorted(parted.parts.items())
+            if name in self._catalog.models
+        ]

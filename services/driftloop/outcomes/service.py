@@ -28,8 +28,8 @@ class OutcomesService:
                 name=SERVICE,
                 core=self._core,
                 recovery=JoinRecovery(context.log, catalog, self._core, group),
-                lead_topics=lambda c: sorted(m.topics.predictions for m in c.models.values()),
-                companions=lambda topic: (catalog.model_of(topic).topics.labels,),
+                lead_topics=lambda c: sorted({m.topics.predictions for m in c.models.values()}),
+                companions=lambda topic: (catalog.models_of(topic)[0].topics.labels,),
                 batch_rows=settings.batch_rows,
                 dead_letter_limit=settings.dead_letter_limit,
             ),
@@ -38,6 +38,7 @@ class OutcomesService:
             clock=context.clock,
             meter=context.meter,
             instance=settings.instance,
+            committer=context.committer(),
         )
 
     def step(self, timeout_s: float) -> bool:

@@ -1,50 +1,67 @@
-"""What waits for its other half, in a key-value store that names the offsets it reflects.
+"""What waits for its other half: the recent in memory, the rest in a key-value store.
+
+A checkpoint moves what is in memory to the store, together with the offsets it reflects; rows
+between those and the committed ones are read again after a restart. So an event whose label comes
+soon costs the store one small entry, for its id must be known while duplicates may come.
 
 Keys, per model and partition (the prefix is their length-framed name)::
 
-    PREFIX P id     an open prediction: offset (i64), event time (i64), its record
-    PREFIX L id     an open label: offset (i64), observed at (i64), label (f64)
-    PREFIX D id     both came: event time (i64)
+    PREFIX E id            P: an open prediction: offset, event time (i64), its record
+                           L: an open label: offset, observed at (i64), label (f64)
+                           D: both came
     PREFIX T time offset   ids that expire together: expiry (i64, big-endian) and the first offset
-    PREFIX O        offsets and watermarks of the two topics
+    PREFIX O               watermarks of the two topics, and what is open
 
-Changes are collected in memory until the transaction of the outputs is through, then written at
-once, so the store is never ahead of the log.
+The offsets that all of it reflects are kept by the core, per topic partition.
 """
 
 from __future__ import annotations
 
 import struct
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import TypeVar
 
+import numpy as np
+
+from driftloop.kernel.codec.blocks import F64, I64, PredictionBlock
+from driftloop.kernel.codec.reshape import concat, take
+from driftloop.kernel.slices import Slices
 from driftloop.kernel.stores import KeyValueStore
+from driftloop.outcomes.filter import IdFilter
 
-OPEN_PREDICTION, OPEN_LABEL, DONE, EXPIRY, OFFSETS = b"P", b"L", b"D", b"T", b"O"
+_ENTRY, _EXPIRY, _PLACE_KEY = b"E", b"T", b"O"
 _HEAD = struct.Struct("<qq")
 _LABEL = struct.Struct("<qqd")
-_TIME = struct.Struct("<q")
 _INDEX = struct.Struct(">Qq")
-_PLACE = struct.Struct("<qqqqqq")
+_PLACE = struct.Struct("<qqqq")
+_COUNT = struct.Struct("<q")
 _ORIGIN = 1 << 63
 """Added to times in index keys, so that negative ones sort first."""
+_NEVER = 1 << 62
+_SCANNED_AT_ONCE = 20_000
+_HOT_BYTES = 200
+"""Of an entry in memory besides its record."""
+
+ABSENT, PREDICTION, LABEL, DONE, GONE = -1, 0, 1, 2, 3
+"""What is known of an id. In memory an entry is ``4 * number + kind``, the number being that of a
+kept row; in the store its first byte tells."""
+_TAGS = {b"P"[0]: PREDICTION, b"L"[0]: LABEL, b"D"[0]: DONE}
 
 
 @dataclass(slots=True)
 class Place:
-    """How far the two topics are reflected, and what is open. Watermarks are event times."""
+    """What is open, and the watermarks of the two topics: event times."""
 
-    predictions: int = 0
-    labels: int = 0
-    predicted_until: int = -(1 << 62)
-    observed_until: int = -(1 << 62)
+    predicted_until: int = -_NEVER
+    observed_until: int = -_NEVER
     open_predictions: int = 0
     open_labels: int = 0
 
     def pack(self) -> bytes:
         return _PLACE.pack(
-            self.predictions,
-            self.labels,
             self.predicted_until,
             self.observed_until,
             self.open_predictions,
@@ -57,32 +74,60 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class OpenPrediction:
-    offset: int
-    event_time: int
-    record: bytes
+class KeptPredictions:
+    """Rows of one batch of predictions, numbered from ``first`` on."""
 
-    def pack(self) -> bytes:
-        return _HEAD.pack(self.offset, self.event_time) + self.record
-
-    @classmethod
-    def unpack(cls, data: bytes) -> OpenPrediction:
-        offset, event_time = _HEAD.unpack_from(data)
-        return cls(offset, event_time, data[_HEAD.size :])
+    first: int
+    block: PredictionBlock
+    records: Slices[bytes]
+    offset: I64
 
 
 @dataclass(frozen=True, slots=True)
-class OpenLabel:
+class KeptLabels:
+    """Rows of one batch of labels, numbered from ``first`` on."""
+
+    first: int
+    label: F64
+    observed_at: I64
+    offset: I64
+
+
+def unpack_prediction(value: bytes | None) -> tuple[int, bytes]:
+    """Offset and record of an open prediction in the store."""
+    assert value is not None  # it was found there a moment ago
+    return _HEAD.unpack_from(value, 1)[0], value[1 + _HEAD.size :]
+
+
+def unpack_label(value: bytes | None) -> tuple[int, int, float]:
+    """Offset, time of observation and label of an open label in the store."""
+    assert value is not None
+    offset, observed, label = _LABEL.unpack_from(value, 1)
+    return offset, observed, label
+
+
+Kept = TypeVar("Kept", KeptPredictions, KeptLabels)
+
+
+@dataclass(slots=True)
+class _Expiring:
+    expiry: int
     offset: int
-    observed_at: int
-    label: float
+    tag: bytes
+    ids: Slices[bytes]
 
-    def pack(self) -> bytes:
-        return _LABEL.pack(self.offset, self.observed_at, self.label)
 
-    @classmethod
-    def unpack(cls, data: bytes) -> OpenLabel:
-        return cls(*_LABEL.unpack(data))
+class _Memory:
+    """Entries since a checkpoint."""
+
+    def __init__(self) -> None:
+        self.entries: dict[bytes, int] = {}
+        self.predictions: list[KeptPredictions] = []
+        self.labels: list[KeptLabels] = []
+        self.expiring: list[_Expiring] = []
+        self.forgotten: list[bytes] = []
+        """Keys of the expiry index in the store."""
+        self.bytes = 0
 
 
 class JoinState:
@@ -92,63 +137,231 @@ class JoinState:
         self._store = store
         name = model.encode()
         self._prefix = struct.pack(">H", len(name)) + name + struct.pack(">I", partition)
-        self._changes: dict[bytes, bytes | None] = {}
-        self.place = Place.unpack(store.get_many([self._prefix + OFFSETS])[0])
+        self._memory = _Memory()
+        self._sealed: _Memory | None = None
+        """What a checkpoint holds, until its transaction is through."""
+        self._sealed_place = Place()
+        self._numbers = 0
+        self._filter = IdFilter()
+        self._scan: Iterator[tuple[bytes, bytes]] | None = None
+        self._load()
 
-    def get(self, kind: bytes, ids: Sequence[bytes]) -> list[bytes | None]:
-        """Entries of these ids, uncommitted changes included."""
-        keys = [self._prefix + kind + id for id in ids]
-        changes = self._changes
-        asked = [key for key in keys if key not in changes]
-        stored = dict(zip(asked, self._store.get_many(asked), strict=True))
-        return [changes[key] if key in changes else stored[key] for key in keys]
+    def _load(self) -> None:
+        stored = self._store.get_many([self._prefix + _PLACE_KEY])[0]
+        self.place = Place.unpack(stored)
+        self._next_expiry = -_NEVER
+        """Nothing in the store expires before."""
+        self._filter = IdFilter()
+        self._scan = None
+        if stored is not None:
+            # Until all its ids have been read the filter knows nothing.
+            self._filter.complete = False
+            self._scan = self._store.scan(self._prefix + _ENTRY, self._prefix + _EXPIRY)
 
-    def put(self, kind: bytes, id: bytes, value: bytes | None) -> None:
-        """Set an entry, or delete it with None."""
-        self._changes[self._prefix + kind + id] = value
+    @property
+    def held_bytes(self) -> int:
+        """About how much memory what was not written yet takes."""
+        return self._memory.bytes
 
-    def expire_later(self, expiry: int, offset: int, tag: bytes, ids: Sequence[bytes]) -> None:
+    def find(self, ids: Slices[bytes]) -> tuple[list[bytes], list[int]]:
+        """The ids, and for each its entry: in memory ``4 * number + kind``, from the store minus
+        two minus the kind (its value is to be fetched), ABSENT where there is none."""
+        self._learn()
+        names = list(ids)
+        found: list[int | None] = list(map(self._memory.entries.get, names))
+        if self._sealed is not None:
+            sealed = self._sealed.entries
+            found = [
+                sealed.get(name) if entry is None else entry
+                for name, entry in zip(names, found, strict=True)
+            ]
+        if None not in found:
+            return names, [ABSENT if e is None or e & 3 == GONE else e for e in found]
+        missing = np.array([row for row, entry in enumerate(found) if entry is None], np.int64)
+        asked = missing[self._filter.may_contain(ids.take(missing))].tolist()
+        if asked:
+            for row, value in zip(asked, self.fetch([names[r] for r in asked]), strict=True):
+                if value is not None:
+                    found[row] = -2 - _TAGS[value[0]]
+        return names, [
+            ABSENT if entry is None or (entry >= 0 and entry & 3 == GONE) else entry
+            for entry in found
+        ]
+
+    def fetch(self, ids: Sequence[bytes]) -> Sequence[bytes | None]:
+        """What the store holds of ids."""
+        return self._store.get_many([self._prefix + _ENTRY + id for id in ids])
+
+    def keep_predictions(self, block: PredictionBlock, records: Slices[bytes], offset: I64) -> int:
+        """Hold on to rows that entries will refer to; the number of the first."""
+        first = self._numbers
+        self._numbers += len(records)
+        self._memory.predictions.append(KeptPredictions(first, block, records, offset))
+        self._memory.bytes += records.total() + block.features.numeric.nbytes
+        return first
+
+    def keep_labels(self, label: F64, observed_at: I64, offset: I64) -> int:
+        """Hold on to rows that entries will refer to; the number of the first."""
+        first = self._numbers
+        self._numbers += len(label)
+        self._memory.labels.append(KeptLabels(first, label, observed_at, offset))
+        return first
+
+    def put(self, ids: Sequence[bytes], entries: Sequence[int]) -> None:
+        """Set entries: ``4 * number + kind``, DONE or GONE."""
+        before = len(self._memory.entries)
+        self._memory.entries.update(zip(ids, entries, strict=True))
+        self._memory.bytes += (len(self._memory.entries) - before) * _HOT_BYTES
+
+    def predictions(self, numbers: I64) -> tuple[PredictionBlock, I64]:
+        """Kept rows by their numbers, in this order, and their offsets; at least one."""
+        blocks, offsets, order = [], [], []
+        for batch, rows, which in _by_batch(self._kept_predictions(), numbers):
+            blocks.append(take(batch.block, rows))
+            offsets.append(batch.offset[rows])
+            order.append(which)
+        if len(blocks) == 1:
+            return blocks[0], offsets[0]
+        back = np.argsort(np.concatenate(order))
+        return take(concat(blocks), back), np.concatenate(offsets)[back]
+
+    def labels(self, numbers: I64) -> tuple[F64, I64, I64]:
+        """Kept labels by their numbers: label, time of observation, offset."""
+        label, observed, offset = np.empty(len(numbers)), *np.empty((2, len(numbers)), np.int64)
+        for batch, rows, which in _by_batch(self._kept_labels(), numbers):
+            label[which] = batch.label[rows]
+            observed[which] = batch.observed_at[rows]
+            offset[which] = batch.offset[rows]
+        return label, observed, offset
+
+    def expire_later(self, expiry: int, offset: int, tag: bytes, ids: Slices[bytes]) -> None:
         """Remember that these ids' entries expire at ``expiry``; ``tag`` tells the two topics
         apart."""
-        packed = b"".join(struct.pack("<I", len(id)) + id for id in ids)
-        self._changes[self._prefix + EXPIRY + _INDEX.pack(expiry + _ORIGIN, offset) + tag] = packed
+        data, at = ids.packed()
+        own: Slices[bytes] = Slices(data, at, ids.length)
+        self._memory.expiring.append(_Expiring(expiry, offset, tag, own))
+        self._memory.bytes += len(data)
 
-    def expired(self, until: int) -> Iterator[tuple[bytes, list[bytes]]]:
-        """Index keys and ids of what expired before ``until``."""
-        start = self._prefix + EXPIRY
-        end = start + _INDEX.pack(until + _ORIGIN, 0)
-        for key, packed in list(self._store.scan(start, end)):
-            if key not in self._changes:
-                yield key, _ids(packed)
+    def expired(self, until: int) -> Iterator[tuple[bytes, Slices[bytes]]]:
+        """Tags and ids of what expired before ``until``; each is told once."""
+        due = [group for group in self._memory.expiring if group.expiry < until]
+        if due:
+            self._memory.expiring = [g for g in self._memory.expiring if g.expiry >= until]
+            for group in sorted(due, key=lambda g: (g.expiry, g.offset, g.tag)):
+                yield group.tag, group.ids
+        if until <= self._next_expiry or self._sealed is not None:
+            # What is being written is told of once it is in the store.
+            return
+        start = self._prefix + _EXPIRY
+        known = set(self._memory.forgotten)
+        for key, packed in list(self._store.scan(start, start + _INDEX.pack(until + _ORIGIN, 0))):
+            if key not in known:
+                self._memory.forgotten.append(key)
+                yield key[-1:], _unpacked(packed)
+        self._next_expiry = until
+        self._filter.forget(until)
 
-    def forget(self, index_key: bytes) -> None:
-        self._changes[index_key] = None
+    def seal(self) -> None:
+        """What is in memory belongs to the transaction that commits next; see
+        :meth:`sealed_changes`."""
+        assert self._sealed is None
+        self._sealed, self._memory = self._memory, _Memory()
+        self._sealed_place = replace(self.place)
 
-    def done(self, id: bytes, event_time: int) -> None:
-        self.put(DONE, id, _TIME.pack(event_time))
+    def sealed_changes(self) -> dict[bytes, bytes | None]:
+        """What of the sealed goes to the store; then :meth:`written`."""
+        memory = self._sealed
+        if memory is None:
+            return {}
+        prefix = self._prefix + _ENTRY
+        changes: dict[bytes, bytes | None] = dict.fromkeys(memory.forgotten)
+        for id, entry in memory.entries.items():
+            kind = entry & 3
+            if kind == DONE:
+                changes[prefix + id] = b"D"
+            elif kind == GONE:
+                changes[prefix + id] = None
+            elif kind == PREDICTION:
+                batch, row = _find(memory.predictions, entry >> 2)
+                time = int(batch.block.event_time[row])
+                head = _HEAD.pack(int(batch.offset[row]), time)
+                changes[prefix + id] = b"P" + head + batch.records[row]
+            else:
+                labels, row = _find(memory.labels, entry >> 2)
+                changes[prefix + id] = b"L" + _LABEL.pack(
+                    int(labels.offset[row]), int(labels.observed_at[row]), labels.label[row]
+                )
+        for group in memory.expiring:
+            index = _INDEX.pack(group.expiry + _ORIGIN, group.offset)
+            changes[self._prefix + _EXPIRY + index + group.tag] = _packed(group.ids)
+            self._filter.add(group.ids, group.expiry)
+            self._next_expiry = min(self._next_expiry, group.expiry)
+        changes[self._prefix + _PLACE_KEY] = self._sealed_place.pack()
+        return changes
 
-    def commit(self) -> None:
-        """Write what was collected, with the offsets it reflects."""
-        self._changes[self._prefix + OFFSETS] = self.place.pack()
-        self._store.write(self._changes)
-        self._changes.clear()
+    def written(self) -> None:
+        """The store holds what was sealed."""
+        self._sealed = None
 
     def wipe(self) -> None:
         """Start anew from an empty state."""
-        self._changes.clear()
         # Every kind is an ASCII letter, so this bound lies after all of them.
         gone = dict.fromkeys(
             key for key, _ in self._store.scan(self._prefix, self._prefix + b"\xff")
         )
         self._store.write(gone)
-        self.place = Place()
+        self._memory, self._sealed = _Memory(), None
+        self._load()
+
+    def _kept_predictions(self) -> list[KeptPredictions]:
+        before = self._sealed.predictions if self._sealed is not None else []
+        return before + self._memory.predictions
+
+    def _kept_labels(self) -> list[KeptLabels]:
+        before = self._sealed.labels if self._sealed is not None else []
+        return before + self._memory.labels
+
+    def _learn(self) -> None:
+        """Read a part of the store's ids into the filter, after a restart."""
+        if self._scan is None:
+            return
+        start = len(self._prefix) + 1
+        found = [key[start:] for key, _ in islice(self._scan, _SCANNED_AT_ONCE)]
+        self._filter.complete = True
+        self._filter.add(Slices.of(found), _NEVER)
+        if len(found) < _SCANNED_AT_ONCE:
+            self._scan = None
+        else:
+            self._filter.complete = False
 
 
-def _ids(packed: bytes) -> list[bytes]:
-    found = []
-    at = 0
-    while at < len(packed):
-        (length,) = struct.unpack_from("<I", packed, at)
-        found.append(packed[at + 4 : at + 4 + length])
-        at += 4 + length
-    return found
+def _find(kept: Sequence[Kept], number: int) -> tuple[Kept, int]:
+    """The batch that holds the row of a number, and its place there."""
+    batch = kept[bisect_right(kept, number, key=_first) - 1]
+    return batch, number - batch.first
+
+
+def _first(kept: KeptPredictions | KeptLabels) -> int:
+    return kept.first
+
+
+def _by_batch(kept: Sequence[Kept], numbers: I64) -> Iterator[tuple[Kept, I64, I64]]:
+    """Per batch that holds some of the numbered rows: the batch, the rows, and which they are."""
+    firsts = np.array([batch.first for batch in kept], np.int64)
+    place = np.searchsorted(firsts, numbers, side="right") - 1
+    for index in np.unique(place).tolist():
+        which = np.flatnonzero(place == index)
+        yield kept[index], numbers[which] - firsts[index], which
+
+
+def _packed(ids: Slices[bytes]) -> bytes:
+    """How many, their lengths, their bytes; ids that lie one after the other."""
+    lengths = ids.length.astype("<i4").tobytes()
+    return _COUNT.pack(len(ids)) + lengths + ids.data[: ids.total()].tobytes()
+
+
+def _unpacked(packed: bytes) -> Slices[bytes]:
+    (count,) = _COUNT.unpack_from(packed)
+    length = np.frombuffer(packed, "<i4", count, _COUNT.size).astype(np.int64)
+    data = np.frombuffer(packed, np.uint8, -1, _COUNT.size + 4 * count)
+    return Slices(data, np.cumsum(length) - length, length)

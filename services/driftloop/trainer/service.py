@@ -8,7 +8,7 @@ from concurrent.futures import Future
 import numpy as np
 
 from driftloop.adapters.artifacts.directory import DirectoryStore
-from driftloop.kernel import metrics
+from driftloop.kernel import metrics, sharing
 from driftloop.kernel.catalog import Catalog
 from driftloop.kernel.codec.blocks import OutcomeBlock
 from driftloop.kernel.codec.reshape import take
@@ -180,7 +180,8 @@ def read_rows(log: Log, model: Declaration, run: Run) -> TrainingRows:
                 f"{source.topic}/{source.partition} no longer holds offsets from {source.start}: "
                 "let outcomes be kept longer (retention.ms of the topic)"
             )
-        for batch in log.read(partition, source.start, source.end):
+        for everyones in log.read(partition, source.start, source.end):
+            batch = sharing.of_model(model, everyones)
             block, _, rejected = decode_outcomes(
                 batch.values,
                 scores=model.scores,

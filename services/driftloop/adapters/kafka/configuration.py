@@ -65,6 +65,7 @@ class Configuration:
             "heartbeat.interval.ms": 1_000,
             # A batch is processed between two polls; training happens elsewhere.
             "max.poll.interval.ms": 120_000,
+            **self._common,
         }
 
     def producer(self) -> Options:
@@ -96,4 +97,7 @@ class Configuration:
             # The commit tells whether all records were taken; a report of each would be read by
             # nobody.
             "delivery.report.only.error": True,
+            # The commit sends what waits: until then batches may fill.
+            "linger.ms": 100,
+            **self._common,
         }

@@ -16,6 +16,10 @@ PASSING = frozenset(
         KafkaError._UNKNOWN_PARTITION,
         KafkaError.LEADER_NOT_AVAILABLE,
         KafkaError.NOT_LEADER_FOR_PARTITION,
+        # After a broker's restart, until clients and broker agree about who leads since when.
+        KafkaError.FENCED_LEADER_EPOCH,
+        KafkaError.UNKNOWN_LEADER_EPOCH,
+        KafkaError.OFFSET_NOT_AVAILABLE,
     }
 )
 """librdkafka goes on by itself after these; the next poll tells."""

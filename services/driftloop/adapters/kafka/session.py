@@ -181,10 +181,14 @@ class KafkaSession:
         starts = self._listener.on_assigned(gained)
         committed = {}
         asked = [KafkaPartition(s.topic, s.partition) for s in gained]
-        for answer in consumer.committed(asked, _TIMEOUT_S) if asked else ():
+        try:
+            answers = consumer.committed(asked, _TIMEOUT_S) if asked else ()
+        except KafkaException as error:
+            raise unavailable("asking for committed offsets", error) from error
+        for answer in answers:
             if answer.error is not None:
                 # Taking it for "nothing committed" would read everything again.
-                raise KafkaException(answer.error)
+                raise LogUnavailableError(f"asking for committed offsets: {answer.error.str()}")
             committed[TopicPartition(answer.topic, answer.partition)] = answer.offset
         begin = {}
         for source in gained:
@@ -209,7 +213,11 @@ class KafkaSession:
         self, consumer: Any, partitions: Sequence[Any], leaving: Sequence[TopicPartition]
     ) -> None:
         self._fetcher.unassign(leaving)
-        consumer.incremental_unassign(partitions)
+        try:
+            consumer.incremental_unassign(partitions)
+        except KafkaException as error:
+            # After the session timed out the client has given them up by itself.
+            _log.debug("giving partitions back: %s", error)
         for source in leaving:
             self._positions.pop(source, None)
 

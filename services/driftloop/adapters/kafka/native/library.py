@@ -65,6 +65,8 @@ _FUNCTIONS: Mapping[str, tuple[Any, tuple[Any, ...]]] = {
     "produce_batch": (_INT, (POINTER, ctypes.c_int32, _INT, POINTER, _INT)),
     "poll": (_INT, (POINTER, _INT)),
     "outq_len": (_INT, (POINTER,)),
+    "flush": (_INT, (POINTER, _INT)),
+    "conf_set_dr_msg_cb": (None, (POINTER, POINTER)),
     "init_transactions": (POINTER, (POINTER, _INT)),
     "begin_transaction": (POINTER, (POINTER,)),
     "commit_transaction": (POINTER, (POINTER, _INT)),

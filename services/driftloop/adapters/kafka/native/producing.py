@@ -39,6 +39,11 @@ class TransactionalProducer:
         """Fence a predecessor of the same transactional id and abort what it left open."""
         self._library.check(self._library.init_transactions(self._client, _ms(timeout_s)))
 
+    def flush(self, timeout_s: float) -> int:
+        """Wait until all is acknowledged, or the time is over; how many records are not."""
+        self._library.flush(self._client, _ms(timeout_s))
+        return int(self._library.outq_len(self._client))
+
     def begin(self) -> None:
         self._library.check(self._library.begin_transaction(self._client))
 

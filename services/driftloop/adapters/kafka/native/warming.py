@@ -8,7 +8,7 @@ from driftloop.adapters.kafka.native import kernels
 
 
 def warm() -> None:
-    """Run every compiled loop once, on no messages (from numba's cache on disk where it is warm)."""
+    """Run every compiled loop once, on no messages; from the cache on disk where it is warm."""
     none, small = np.zeros(0, np.int64), np.zeros(0, np.int32)
     data = np.zeros(0, np.uint8)
     fixed = data.view()
