@@ -248,6 +248,9 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
                   Query(f"sum by (instance) ({metrics.LOAD_SECONDS.name}_sum) / "
                         f"sum by (instance) ({metrics.LOAD_SECONDS.name}_count)",
                         "{{instance}}")),
+            panel("Models that left memory", "none", "Of those that share topics, for ones used "
+                  "more recently; many of them mean that DRIFTLOOP_MODEL_BYTES is too small.",
+                  rare(metrics.EVICTED, "instance")),
         ),
     ),
     (

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from driftloop.adapters.clock import ManualClock
-from driftloop.adapters.http import StatusServer
+from driftloop.adapters.http import ApplicationServer, StatusPages
 from driftloop.inference.protocol import encode_answer, parse_request
 from driftloop.inference.rows import RowReader, join_features
 from driftloop.inference.tensors import NAMES, ProtocolError
@@ -115,12 +115,10 @@ def test_a_right_request_with_bytes_changed_is_read_or_refused(data: st.DataObje
 
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
-    server = StatusServer(
+    server = ApplicationServer(
         "127.0.0.1",
         0,
-        metrics=lambda: b"",
-        status=lambda: None,
-        clock=ManualClock(),
+        StatusPages(metrics=lambda: b"", status=lambda: None, clock=ManualClock()),
         body_bytes=5_000,
     )
     server.start()

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from driftloop.adapters.clock import SystemClock
-from driftloop.adapters.http import StatusServer
+from driftloop.adapters.http import ApplicationServer, StatusPages
 from driftloop.kernel import metrics
 from http_builders import MODEL, GatewayBench, endpoint, infer_body, tensor
 
@@ -23,12 +23,10 @@ class Served:
         self.bench = GatewayBench()
         clock = SystemClock()
         # Waiting is not what is looked at here; the gateway's own clock stands still.
-        self.server = StatusServer(
+        self.server = ApplicationServer(
             "127.0.0.1",
             0,
-            metrics=lambda: b"",
-            status=lambda: None,
-            clock=clock,
+            StatusPages(metrics=lambda: b"", status=lambda: None, clock=clock),
             body_bytes=100_000,
         )
         self.server.start()

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from driftloop.adapters.clock import ManualClock
-from driftloop.adapters.http import Exchange, StatusServer
+from driftloop.adapters.http import ApplicationServer, Exchange, StatusPages
 
 BODY_BYTES = 1000
 
@@ -75,12 +75,10 @@ class Client:
 class Served:
     def __init__(self, read_s: float = 30.0) -> None:
         self.application = Held()
-        self.server = StatusServer(
+        self.server = ApplicationServer(
             "127.0.0.1",
             0,
-            metrics=lambda: b"",
-            status=lambda: None,
-            clock=ManualClock(),
+            StatusPages(metrics=lambda: b"", status=lambda: None, clock=ManualClock()),
             body_bytes=BODY_BYTES,
             read_s=read_s,
         )
@@ -297,12 +295,10 @@ def test_stopping_answers_what_was_asked_and_closes_the_rest() -> None:
 
 
 def test_before_the_application_is_there_its_paths_are_503() -> None:
-    server = StatusServer(
+    server = ApplicationServer(
         "127.0.0.1",
         0,
-        metrics=lambda: b"",
-        status=lambda: None,
-        clock=ManualClock(),
+        StatusPages(metrics=lambda: b"", status=lambda: None, clock=ManualClock()),
         application_follows=True,
     )
     server.start()

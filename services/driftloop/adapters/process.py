@@ -16,7 +16,7 @@ from typing import TypeVar
 import orjson
 
 from driftloop.adapters.clock import SystemClock
-from driftloop.adapters.http import Application, StatusServer
+from driftloop.adapters.http import Application, ApplicationServer, StatusPages, StatusServer
 from driftloop.adapters.kafka import KafkaLog
 from driftloop.adapters.prometheus import PrometheusMeter
 from driftloop.kernel import metrics
@@ -95,16 +95,19 @@ def _serve(
     clock = SystemClock()
     meter = PrometheusMeter(name)
     latest: list[Status | None] = [None]
-    server = StatusServer(
-        settings.http_host,
-        settings.http_port,
-        metrics=meter.exposition,
-        status=lambda: latest[0],
-        clock=clock,
-        body_bytes=settings.http_body_bytes,
-        read_s=settings.http_timeout_ms / 1000,
-        application_follows=serve is not None,
-    )
+    pages = StatusPages(metrics=meter.exposition, status=lambda: latest[0], clock=clock)
+    host, port = settings.http_host, settings.http_port
+    mounted: ApplicationServer | None = None
+    server: ApplicationServer | StatusServer = StatusServer(host, port, pages)
+    if serve is not None:
+        server = mounted = ApplicationServer(
+            host,
+            port,
+            pages,
+            body_bytes=settings.http_body_bytes,
+            read_s=settings.http_timeout_ms / 1000,
+            application_follows=True,
+        )
     server.start()
     announcement = announce(settings, name, server.host, server.port)
     executor = ThreadPoolExecutor(2, thread_name_prefix="load")
@@ -127,13 +130,13 @@ def _serve(
         # process: looked through by the garbage collector they are pauses of 100 ms and more.
         gc.collect()
         gc.freeze()
-        if serve is not None:
-            server.mount(serve(service))
+        if serve is not None and mounted is not None:
+            mounted.mount(serve(service))
         try:
             tell_at = 0.0
             while not stop.is_set():
                 worked = service.step(_STEP_S)
-                server.beat()
+                pages.beat()
                 now = clock.monotonic()
                 # With many models a status takes a while; a busy service needs none at every step.
                 if not worked or now >= tell_at:

@@ -26,6 +26,8 @@ from .traffic import EARLY_MS, LabelQueue, Message, Traffic
 _TURN_S = 0.02
 _TELL_EVERY_S = 0.2
 _FLUSH_S = 300.0
+_PAUSE = threading.Event()
+"""Never set: waiting for it is the pace of the load."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +114,7 @@ def _produce(order: Order) -> None:
         now = time.monotonic()
         due = min(scale.events, int((now - began) * scale.rate))
         if due == sent:
-            time.sleep(_TURN_S)
+            _PAUSE.wait(_TURN_S)
             continue
         position = model.BEGIN_MS + due * scale.step_ms
         while generated < traffic.chunks and (
@@ -130,7 +132,7 @@ def _produce(order: Order) -> None:
         if now - told > _TELL_EVERY_S:
             told = now
             tell()
-        time.sleep(max(0.0, _TURN_S - (time.monotonic() - now)))
+        _PAUSE.wait(max(0.0, _TURN_S - (time.monotonic() - now)))
     sender.send(order.labels, labels.until(float("inf")))
     _close(order, sender, 0)
     tell(done=True)

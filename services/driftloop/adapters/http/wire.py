@@ -51,6 +51,14 @@ class Site:
     connections: set[Connection] = field(default_factory=set)
     stopping: bool = False
     date: bytes = b""
+    empty: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the last connection goes."""
+
+    def left(self, connection: Connection) -> None:
+        """A connection is gone."""
+        self.connections.discard(connection)
+        if not self.connections:
+            self.empty.set()
 
     def sweep(self, now: float) -> None:
         """Once a second: the date of answers, and connections that have been silent too long."""
@@ -100,7 +108,7 @@ class Connection(asyncio.Protocol):
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
-        self._site.connections.discard(self)
+        self._site.left(self)
         self._closing = True
         self._transport = None
         for exchange in self._waiting:
