@@ -94,7 +94,8 @@ PREDICTIONS = Metric("driftloop_predictions_total", _C, "Predictions made", ("mo
 LATENCY = Metric(
     "driftloop_prediction_latency_seconds",
     _H,
-    "From the event's Kafka timestamp to its committed prediction",
+    "From the event's Kafka timestamp to its committed prediction; of models that share topics "
+    "under their events' topic",
     ("model",),
     _SECONDS,
 )
