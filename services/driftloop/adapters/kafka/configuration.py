@@ -33,6 +33,10 @@ class Configuration:
             "log_level": 4,
             "socket.keepalive.enable": True,
             "topic.metadata.refresh.interval.ms": 10_000,
+            # When no broker can be reached librdkafka (2.16) begins anew from the bootstrap servers
+            # and forgets the brokers it knew. A transaction's offsets that wait for one of these
+            # then wait for ever, whatever their timeout.
+            "metadata.recovery.strategy": "none",
             **(common or {}),
         }
 
