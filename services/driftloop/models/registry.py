@@ -145,6 +145,7 @@ def warm_up() -> None:
         "mean": none,
         "scale": none,
         "slope": none,
+        "bias": none,
     }
     load(hoeffding_regressor.FAMILY, {**forest, **values}, {**named, "median": True}).score(
         features
