@@ -4,9 +4,10 @@
 #   make setup                 the environment and the local Kafka
 #   make demo ARGS=--json      the whole loop on a year of flights
 #   make test K=codec ARGS=-x  everything that is not slow
-#   make test-slow             what takes long: the dashboards on a real Prometheus
+#   make test-slow             what takes long: a hundred kills, faults, a soak, the dashboards
 #   make lint                  style, types, import contracts, schemas
 #   make bench NAME=codec      one of loadtest's measurements
+#   make bench NAME=chaos ARGS="--seed 1 --kills 100"   kills and restarts; is the log exact?
 #   make clean                 removes the environment, caches and the loop's local files
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)

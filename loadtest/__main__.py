@@ -1,4 +1,7 @@
-"""``python -m loadtest [NAME]``: one benchmark, or all; the last line of stdout is JSON."""
+"""``python -m loadtest [NAME]``: one benchmark, or all; the last line of stdout is JSON.
+
+``chaos`` is not among all of them, and takes options: ``python -m loadtest chaos --help``.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +11,27 @@ from typing import Any
 
 import orjson
 
-from loadtest import codec, loop
+from loadtest import chaos, codec, http, loop, many, models, swap, train
 
-BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {"codec": codec.run, "loop": loop.run}
+BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {
+    "codec": codec.run,
+    "http": http.run,
+    "loop": loop.run,
+    "many": many.run,
+    "models": models.run,
+    "swap": swap.run,
+    "train": train.run,
+}
 
 
 def main(words: list[str]) -> int:
+    if words[:1] == ["chaos"]:
+        return chaos.main(words[1:])
     wanted = words or sorted(BENCHMARKS)
     unknown = [name for name in wanted if name not in BENCHMARKS]
     if unknown:
         sys.stderr.write(
-            f"no benchmark {unknown[0]!r}; there are: {', '.join(sorted(BENCHMARKS))}\n"
+            f"no benchmark {unknown[0]!r}; there are: chaos, {', '.join(sorted(BENCHMARKS))}\n"
         )
         return 2
     results = {name: BENCHMARKS[name]() for name in wanted}

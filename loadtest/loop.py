@@ -36,6 +36,8 @@ from loadtest.stream import declared
 _FEATURES = 20
 _WARM_EVENTS = 60_000
 _SETTLED_S = 180.0
+JAVA_OPTIONS = ("-XX:TieredStopAtLevel=4",)
+"""The project's broker starts fast and compiles little; one that serves for long compiles all."""
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -58,9 +60,7 @@ class Stage:
 @contextmanager
 def stage(model: DeclaredModel, directory: Path) -> Iterator[Stage]:
     """Everything started and ready; stopped at the end."""
-    # The project's broker starts fast and compiles little; one that serves for long compiles all.
-    options = ["-XX:TieredStopAtLevel=4"]
-    with LocalBroker(directory / "kafka", heap_mb=1024, java_options=options) as broker:
+    with LocalBroker(directory / "kafka", heap_mb=1024, java_options=JAVA_OPTIONS) as broker:
         settings = Settings(bootstrap=broker.bootstrap, directory=directory / "loop")
         fleet = Fleet(settings, SERVICES, progress=say)
         loop = KafkaLoop(fleet)
@@ -76,23 +76,25 @@ def stage(model: DeclaredModel, directory: Path) -> Iterator[Stage]:
 def run() -> dict[str, Any]:
     """Sustained throughput first, then the latency at half of it."""
     model = declared(features=_FEATURES)
-    with tempfile.TemporaryDirectory(prefix="driftloop-load-") as directory:
-        with stage(model, Path(directory)) as on:
-            _warm(on, model)
-            events = int(os.environ.get("EVENTS", "1000000"))
-            before = on.cpu()
-            started = time.monotonic()
-            load = Load(on.settings.bootstrap, "stream", _FEATURES, events, first=10_000_000)
-            generated = _generate(load)
-            _settle(on)
-            seconds = time.monotonic() - started
-            after = on.cpu()
-            rate = events / seconds
-            spent = {name: after[name] - before[name] for name in after}
-            spent["generator"] = generated["cpu"]
-            total = sum(spent.values())
-            say(f"{rate:.0f} events/s sustained")
-            latency = _latency(on, rate / 2, 15.0)
+    with (
+        tempfile.TemporaryDirectory(prefix="driftloop-load-") as directory,
+        stage(model, Path(directory)) as on,
+    ):
+        _warm(on)
+        events = int(os.environ.get("EVENTS", "1000000"))
+        before = on.cpu()
+        started = time.monotonic()
+        load = Load(on.settings.bootstrap, "stream", _FEATURES, events, first=10_000_000)
+        generated = _generate(load)
+        _settle(on)
+        seconds = time.monotonic() - started
+        after = on.cpu()
+        rate = events / seconds
+        spent = {name: after[name] - before[name] for name in after}
+        spent["generator"] = generated["cpu"]
+        total = sum(spent.values())
+        say(f"{rate:.0f} events/s sustained")
+        latency = _latency(on, rate / 2, 15.0)
     return {
         "name": "loop",
         "events_per_s": rate,
@@ -106,7 +108,7 @@ def run() -> dict[str, Any]:
     }
 
 
-def _warm(on: Stage, model: DeclaredModel) -> None:
+def _warm(on: Stage) -> None:
     """Until a trained version serves: scoring, bins and bets cost what they cost in service."""
     first = 0
     while True:

@@ -44,6 +44,7 @@ def declared(
     partitions: int = 4,
     window: str = "10s",
     minimum_labels: int = 20_000,
+    shared: str = "",
 ) -> DeclaredModel:
     """A binary model of such events; it trains once, and then no more."""
     schema = event_schema(features, payload)
@@ -71,6 +72,8 @@ def declared(
         "error_rate = 0.1",
         "maximum_rows = 20000",
     ]
+    if shared:
+        lines += ["[topics]", f'shared = "{shared}"']
     for k in range(features):
         lines += ["[[features]]", f'name = "x{k}"', 'kind = "numeric"', "limits = [-100, 100]"]
     text = "\n".join(lines)

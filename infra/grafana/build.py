@@ -162,6 +162,26 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
         ),
     ),
     (
+        "Predictions over HTTP",
+        (
+            panel("Requests by code", "reqps", "Answered a second.",
+                  per_second(metrics.HTTP_REQUESTS, "model", "code")),
+            panel("Latency of a request", "s", "From its first byte to its answer.",
+                  *quantiles(metrics.HTTP_SECONDS, "model")),
+            panel("Rows", "cps", "Scored a second.", per_second(metrics.HTTP_ROWS, "model")),
+            panel("Rows scored together", "none", "Of requests that waited at the same time.",
+                  *quantiles(metrics.HTTP_BATCH_ROWS, "model")),
+            panel("Waiting", "none", "Rows to be scored or acknowledged, and predictions that "
+                  "Kafka has not taken yet.",
+                  Query(level(metrics.HTTP_QUEUE_ROWS, "instance", how="sum").expression,
+                        "{{instance}} rows"),
+                  Query(level(metrics.HTTP_UNACKNOWLEDGED, "instance", how="sum").expression,
+                        "{{instance}} records")),
+            panel("Not logged", "none", "Predictions answered, so far, that Kafka did not take.",
+                  rare(metrics.HTTP_NOT_LOGGED, "model")),
+        ),
+    ),
+    (
         "Windows and labels",
         (
             panel("Windows", "none", "Written so far, anew and revised.",
@@ -228,6 +248,9 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
                   Query(f"sum by (instance) ({metrics.LOAD_SECONDS.name}_sum) / "
                         f"sum by (instance) ({metrics.LOAD_SECONDS.name}_count)",
                         "{{instance}}")),
+            panel("Models that left memory", "none", "Of those that share topics, for ones used "
+                  "more recently; many of them mean that DRIFTLOOP_MODEL_BYTES is too small.",
+                  rare(metrics.EVICTED, "instance")),
         ),
     ),
     (

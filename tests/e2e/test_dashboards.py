@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 import yaml
 
+from driftloop.cli.announcements import announced
 from running_loop import RunningLoop
 
 INFRA = Path(__file__).resolve().parents[2] / "infra"
@@ -147,6 +148,35 @@ def queries() -> dict[str, str]:
     }
 
 
+FLIGHT = {
+    "hour": 9, "minute": 30, "weekday": 2, "duration": 150, "distance": 1000, "temperature": 50,
+    "dew_point": 40, "humidity": 60, "wind_direction": 180, "wind_speed": 10, "precipitation": 0,
+    "pressure": 1010, "visibility": 10, "carrier": "UA", "origin": "EWR", "dest": "ORD",
+}  # fmt: skip
+
+
+def ask(loop: RunningLoop) -> None:
+    """One prediction over HTTP, at the replay's time."""
+    inference = next(a for a in announced(loop.directory) if a.service == "inference")
+    inputs = [
+        {
+            "name": name,
+            "shape": [1],
+            "datatype": "BYTES" if isinstance(value, str) else "FP64",
+            "data": [value],
+        }
+        for name, value in FLIGHT.items()
+    ]
+    body = json.dumps({"inputs": inputs, "parameters": {"event_time": loop.flights.now}})
+    connection = http.client.HTTPConnection("127.0.0.1", inference.port, timeout=30)
+    try:
+        connection.request("POST", "/v2/models/flights/infer", body)
+        answer = connection.getresponse()
+        assert answer.status == 200, answer.read()
+    finally:
+        connection.close()
+
+
 def test_every_panels_query_gives_data(running_loop: RunningLoop, prometheus: Prometheus) -> None:
     empty = queries()
     deadline = time.monotonic() + REPLAY_WITHIN_S
@@ -155,6 +185,7 @@ def test_every_panels_query_gives_data(running_loop: RunningLoop, prometheus: Pr
     # have had something to show.
     while empty and not running_loop.flights.finished:
         running_loop.replay(DAYS_AT_ONCE)
+        ask(running_loop)
         empty = {name: query for name, query in empty.items() if not prometheus.has_data(query)}
         if time.monotonic() > deadline:
             break

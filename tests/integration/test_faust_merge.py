@@ -16,7 +16,7 @@ from driftloop.adapters.kafka import KafkaLog
 from driftloop.featurestats.stage import MergeStage, merge_group
 from driftloop.kernel.catalog import Catalog
 from driftloop.kernel.codec.records import codec
-from driftloop.kernel.errors import DriftloopError
+from driftloop.kernel.errors import DriftloopError, LogUnavailableError
 from driftloop.kernel.ports import Send, TopicPartition, TopicSpec
 from driftloop.kernel.records import DeadLetter, Partial, Window
 from driftloop.kernel.topics import ControlTopics
@@ -227,3 +227,22 @@ def test_failing_work_stops_the_app_uncommitted(loop: Loop) -> None:
         wait_for(lambda: table.check() is not None)  # type: ignore[func-returns-value]
     table.stop()
     assert loop.log.committed(group, [loop.topics.partials]) == {}
+
+
+def test_partitions_that_kafka_did_not_know_stop_the_app(loop: Loop) -> None:
+    """As after a broker's restart, when the leader's metadata lacks some or all of them."""
+    group = merge_group(loop.topics)
+    name = FaustTable.changelog(group, "t")
+    loop.log.ensure_topics([TopicSpec(name, 2, {"cleanup.policy": "compact"})])
+    table = FaustTable(
+        FailingWork(),
+        bootstrap=loop.bootstrap,
+        group=group,
+        topic=loop.topics.partials,
+        table="t",
+        partitions=3,
+    )
+    table.start()
+    with pytest.raises(LogUnavailableError, match=r"1 of 3 partitions .* assigned to nobody"):
+        wait_for(lambda: table.check() is not None)  # type: ignore[func-returns-value]
+    table.stop()

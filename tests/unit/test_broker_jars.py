@@ -253,6 +253,8 @@ def test_the_shipped_settings_keep_old_records_and_make_no_topics() -> None:
     assert settings["listeners"] == "CLIENT://127.0.0.1:1,CONTROLLER://127.0.0.1:2"
     assert settings["log.retention.ms"] == "-1"
     assert settings["auto.create.topics.enable"] == "false"
+    # With it the only broker calls transactions complete whose markers it never wrote.
+    assert settings["controlled.shutdown.enable"] == "false"
     assert settings["log.message.timestamp.before.max.ms"] == str(2**63 - 1)
     factors = [value for name, value in settings.items() if name.endswith("replication.factor")]
     assert factors == ["1"] * 4

@@ -14,6 +14,7 @@ from driftloop.kernel.codec.blocks import Categories, Features
 from driftloop.kernel.errors import ArtifactError
 from driftloop.models import registry
 from driftloop.models.ports import TrainedModel
+from model_cases import case, make_rows
 
 ROWS = Features(
     np.array([[0.5, np.nan], [np.inf, -np.inf], [1e308, 5e-324], [-0.0, 2.0]]),
@@ -41,10 +42,16 @@ TREES = TrainedModel(
         "missing_type": u8(2, 0, 1),
         "bitset": i32(-1, 0, -1),
         "bitset_bounds": i32(0, 1),
-        "bitset_words": np.array([2], dtype=np.uint32),
+        "bitset_words": np.array([8], dtype=np.uint32),
         "leaf": np.array([0.1, -0.2, 0.3, -0.4]),
     },
-    {"vocabularies": [["a", "b"]], "numeric": 2, "sigmoid": 1.0},
+    {
+        "vocabularies": [["a", "b"]],
+        "numeric": 2,
+        "link": "logistic",
+        "classes": 1,
+        "sigmoid": 1.0,
+    },
 )
 LINEAR = TrainedModel(
     "linear",
@@ -55,9 +62,46 @@ LINEAR = TrainedModel(
         "level_weights": np.array([0.1, -0.1]),
         "bias": np.array([0.2]),
     },
-    {"vocabularies": [["a", "b"]]},
+    {"vocabularies": [["a", "b"]], "link": "logistic", "classes": 1},
 )
 CONSTANT = TrainedModel("constant", {"prior": np.array([0.2])}, {})
+SOFTMAX = TrainedModel(
+    "linear",
+    {
+        "mean": np.array([0.0, 1.0]),
+        "scale": np.array([1.0, 2.0]),
+        "weights": np.array([0.5, 2.0, -0.5, 1.0, 0.0, 3.0]),
+        "level_weights": np.array([0.1, -0.1, 0.0, 0.3, 0.2, 0.1]),
+        "bias": np.array([0.2, 0.0, -0.2]),
+    },
+    {"vocabularies": [["a", "b"]], "link": "softmax", "classes": 3},
+)
+LEARNT = (
+    "tree nba",
+    "tree three classes",
+    "adaptive with alternates",
+    "forest",
+    "regressor adaptive",
+    "adaptive regressor with alternate trees",
+    "forest regressor mean",
+    "boosted multiclass",
+    "linear regression",
+)
+"""Cases of ``model_cases`` whose arrays are mutated."""
+LEARNT_ROWS, _ = make_rows(12, seed=99, levels=20)
+LEARNT_ROWS.numeric[::3] = np.random.default_rng(0).choice(
+    [np.inf, -np.inf, 1e308, -1e300, 0.0, 5e-324], size=LEARNT_ROWS.numeric[::3].shape
+)
+
+
+def in_range(model: TrainedModel, scores: Any) -> bool:
+    """Finite; and probabilities, unless the model is of a regression."""
+    regression = model.family == "hoeffding_regressor" or "identity" in (
+        model.attributes.get("link"),
+    )
+    return bool(np.isfinite(scores).all()) and (
+        regression or bool(((scores >= 0) & (scores <= 1)).all())
+    )
 
 
 def load(model: TrainedModel, arrays: Mapping[str, Any], attributes: Mapping[str, Any]) -> Any:
@@ -66,11 +110,11 @@ def load(model: TrainedModel, arrays: Mapping[str, Any], attributes: Mapping[str
     )
 
 
-@pytest.mark.parametrize("model", [TREES, LINEAR, CONSTANT], ids=lambda m: m.family)
+@pytest.mark.parametrize("model", [TREES, LINEAR, SOFTMAX, CONSTANT], ids=lambda m: m.family)
 def test_the_models_mutated_here_score_when_whole(model: TrainedModel) -> None:
     scores = registry.freeze(model).score(ROWS)
-    assert scores.shape == (4, 1)
-    assert ((scores >= 0) & (scores <= 1)).all()
+    assert scores.shape == (4, 3 if model is SOFTMAX else 1)
+    assert in_range(model, scores)
 
 
 def test_trees_follow_their_rules() -> None:
@@ -104,7 +148,7 @@ MUTATIONS: list[tuple[TrainedModel, dict[str, Any], dict[str, Any]]] = [
     (TREES, {"threshold": np.array([np.nan, 0.0, 1.0])}, {}),
     (TREES, {"threshold": np.array([0.5, 0.0])}, {}),
     (TREES, {"default_left": u8(2, 0, 0)}, {}),
-    (TREES, {"missing_type": u8(3, 0, 1)}, {}),
+    (TREES, {"missing_type": u8(5, 0, 1)}, {}),
     (TREES, {"bitset": i32(-1, 1, -1)}, {}),
     (TREES, {"bitset": i32(-2, 0, -1)}, {}),
     (TREES, {"bitset_bounds": i32(0, 2)}, {}),
@@ -129,6 +173,19 @@ MUTATIONS: list[tuple[TrainedModel, dict[str, Any], dict[str, Any]]] = [
     (TREES, {}, {"sigmoid": None}),
     (TREES, {}, {"vocabularies": []}),
     (TREES, {}, {"more": 1}),
+    (TREES, {"right": i32(2, 2, -4)}, {}),  # two parents
+    (TREES, {"roots": i32(0, 0)}, {}),
+    (TREES, {"missing_type": u8(2, 0, 3)}, {}),  # the code of a second category
+    (TREES, {}, {"link": "softmax"}),
+    (TREES, {}, {"link": ["logistic"]}),
+    (TREES, {}, {"classes": 2}),
+    (TREES, {}, {"classes": 10**9, "link": "softmax"}),
+    (SOFTMAX, {"bias": np.zeros(2)}, {}),
+    (SOFTMAX, {}, {"classes": 2}),
+    (SOFTMAX, {}, {"link": "identity"}),
+    (CONSTANT, {}, {"task": "ranking"}),
+    (CONSTANT, {"prior": np.zeros(1001)}, {"task": "multiclass"}),
+    (CONSTANT, {"prior": np.zeros(0)}, {"task": "multiclass"}),
     (LINEAR, {"mean": np.zeros(3)}, {}),
     (LINEAR, {"mean": np.array([np.nan, 0.0])}, {}),
     (LINEAR, {"scale": np.array([-1.0, 1.0])}, {}),
@@ -154,6 +211,102 @@ MUTATIONS: list[tuple[TrainedModel, dict[str, Any], dict[str, Any]]] = [
 ]
 
 
+def learnt_mutations() -> list[tuple[str, str, Any]]:
+    """Of learnt trees: case, array, and what is written to its first element (or all of it)."""
+    tree, forest = "tree nba", "forest"
+    alternates, regressor = "adaptive with alternates", "regressor adaptive"
+    return [
+        (tree, "weights", np.zeros(0)),
+        (tree, "weights", np.array([0.5])),  # not normalised
+        (forest, "weights", -1.0),
+        (forest, "weights", np.nan),
+        (forest, "weights", 1e300),
+        (forest, "weights", np.ones(50)),
+        (tree, "base", 2.0),
+        (tree, "base", np.nan),
+        (tree, "base", np.zeros(3)),
+        (tree, "bayes", 2),
+        (alternates, "error", 1.5),
+        (alternates, "error", 1e-200),
+        (tree, "error", 0.5),  # not normalised
+        (tree, "observers", 1),
+        (tree, "observers", i32(0)),
+        (tree, "observed", 5),
+        (tree, "observed", -1),
+        (tree, "nominal", 2),
+        (tree, "mean", np.inf),
+        (tree, "spread", 0.0),
+        (tree, "spread", 1.0),
+        (tree, "spread", -np.inf),
+        (tree, "offset", -np.inf),
+        (tree, "offset", np.nan),
+        (tree, "level_bounds", 1),
+        (tree, "levels", -1),
+        (tree, "levels", 5000),
+        (tree, "level_logs", 0.5),
+        (alternates, "also", 0),  # a member
+        (alternates, "also", 5000),
+        (alternates, "also", -1),
+        (alternates, "also_bounds", 1),
+        (regressor, "model", 10**6),
+        (regressor, "model", -2),
+        (regressor, "scale", -1.0),
+        (regressor, "slope", np.nan),
+        (regressor, "slope", 1e301),
+        (regressor, "bias", np.zeros(0)),
+        (regressor, "value", np.inf),
+        (regressor, "value", np.zeros(1)),
+        ("forest regressor mean", "weights", 2.0),
+    ]
+
+
+@pytest.mark.parametrize(("name", "array", "value"), learnt_mutations())
+def test_a_mutation_of_a_learnt_tree_is_an_artifact_error(
+    name: str, array: str, value: Any
+) -> None:
+    model = case(name).trained
+    changed = model.arrays[array].copy()
+    if isinstance(value, np.ndarray):
+        changed = value
+    else:
+        changed[0] = value
+    with pytest.raises(ArtifactError):
+        registry.load(model.family, {**model.arrays, array: changed}, model.attributes)
+
+
+def test_alternates_that_ask_too_many_others_are_an_artifact_error() -> None:
+    """Each of 12 alternates asks the next twice: a row would end in thousands of leaves."""
+    count = 12
+    arrays = {
+        **case("tree of one leaf").trained.arrays,
+        "roots": np.full(count, -1, dtype=np.int32) - np.arange(count, dtype=np.int32),
+        "base": np.full(count * 3, 0.3),
+        "bayes": np.zeros(count, dtype=np.int32),
+        "error": np.zeros(count),
+        "observers": np.zeros(count + 1, dtype=np.int32),
+        "observed": i32(),
+        "nominal": i32(),
+        "mean": np.zeros(0),
+        "spread": np.zeros(0),
+        "offset": np.zeros(0),
+        "level_bounds": i32(0),
+        "levels": i32(),
+        "level_logs": np.zeros(0),
+        "also": np.repeat(np.arange(1, count, dtype=np.int32), 2),
+        "also_bounds": np.append(np.arange(count) * 2, 2 * count - 2).astype(np.int32),
+    }
+    attributes = {**case("tree of one leaf").trained.attributes, "normalise": True}
+    with pytest.raises(ArtifactError, match="more than 1000 leaves"):
+        registry.load("hoeffding_classifier", arrays, attributes)
+    few = {
+        **arrays,
+        "also": arrays["also"][:6],
+        "also_bounds": np.minimum(arrays["also_bounds"], 6),
+    }
+    model = registry.load("hoeffding_classifier", few, attributes)
+    np.testing.assert_allclose(model.score(LEARNT_ROWS), 1 / 3)
+
+
 @pytest.mark.parametrize(("model", "arrays", "attributes"), MUTATIONS)
 def test_a_mutation_is_an_artifact_error(
     model: TrainedModel, arrays: dict[str, Any], attributes: dict[str, Any]
@@ -162,7 +315,7 @@ def test_a_mutation_is_an_artifact_error(
         load(model, arrays, attributes)
 
 
-@pytest.mark.parametrize("model", [TREES, LINEAR, CONSTANT], ids=lambda m: m.family)
+@pytest.mark.parametrize("model", [TREES, LINEAR, SOFTMAX, CONSTANT], ids=lambda m: m.family)
 def test_an_absent_array_is_an_artifact_error(model: TrainedModel) -> None:
     for name in model.arrays:
         rest = {key: value for key, value in model.arrays.items() if key != name}
@@ -171,11 +324,13 @@ def test_an_absent_array_is_an_artifact_error(model: TrainedModel) -> None:
 
 
 def test_an_unknown_family_names_the_known_ones() -> None:
-    with pytest.raises(ArtifactError, match="constant, linear, trees"):
+    with pytest.raises(
+        ArtifactError, match="constant, hoeffding_classifier, hoeffding_regressor, linear, trees"
+    ):
         registry.load("os.system", {}, {})
 
 
-def test_a_chain_of_shared_nodes_is_too_deep() -> None:
+def test_a_chain_of_nodes_is_too_deep() -> None:
     count = 5000
     chain = np.arange(1, count + 1, dtype=np.int32)
     chain[-1] = -1
@@ -183,13 +338,15 @@ def test_a_chain_of_shared_nodes_is_too_deep() -> None:
         "feature": np.zeros(count, dtype=np.int32),
         "threshold": np.zeros(count),
         "left": chain,
-        "right": chain,
+        "right": np.full(count, -1, dtype=np.int32),
         "default_left": np.zeros(count, dtype=np.uint8),
         "missing_type": np.zeros(count, dtype=np.uint8),
         "bitset": np.full(count, -1, dtype=np.int32),
     }
     with pytest.raises(ArtifactError, match="5000 deep"):
-        load(TREES, node, {})
+        load(TREES, {**node, "roots": i32(0)}, {})
+    with pytest.raises(ArtifactError, match="two parents"):
+        load(TREES, {**node, "right": chain, "roots": i32(0)}, {})
 
 
 def test_rows_of_another_declaration_are_refused() -> None:
@@ -208,10 +365,17 @@ def test_arrays_changed_after_loading_do_not_change_the_model() -> None:
     np.testing.assert_array_equal(model.score(ROWS), before)
 
 
-@settings(max_examples=250, deadline=None)
+@pytest.mark.parametrize("name", ["written", *LEARNT])
+@settings(max_examples=60, deadline=None)
 @given(data=st.data())
-def test_any_bytes_in_any_array_load_as_an_error_or_score(data: st.DataObject) -> None:
-    model = data.draw(st.sampled_from([TREES, LINEAR, CONSTANT]))
+def test_any_bytes_in_any_array_load_as_an_error_or_score(name: str, data: st.DataObject) -> None:
+    written = name == "written"
+    rows = ROWS if written else LEARNT_ROWS
+    model = (
+        data.draw(st.sampled_from([TREES, LINEAR, SOFTMAX, CONSTANT]))
+        if written
+        else case(name).trained
+    )
     arrays = {name: value.copy() for name, value in model.arrays.items()}
     for _ in range(data.draw(st.integers(1, 3))):
         name = data.draw(st.sampled_from(sorted(arrays)))
@@ -228,6 +392,25 @@ def test_any_bytes_in_any_array_load_as_an_error_or_score(data: st.DataObject) -
         frozen = registry.load(model.family, arrays, model.attributes)
     except ArtifactError:
         return
-    scores = frozen.score(ROWS)
-    assert scores.shape == (4, 1)
-    assert ((scores >= 0) & (scores <= 1)).all()
+    scores = frozen.score(rows)
+    assert len(scores) == len(rows.numeric)
+    assert in_range(model, scores)
+    # One row by itself takes another way through the kernels.
+    alone = Features(
+        rows.numeric[:1], Categories(rows.categories.codes[:1], rows.categories.levels)
+    )
+    assert frozen.score(alone).tobytes() == scores[:1].tobytes()
+
+
+@pytest.mark.parametrize("name", LEARNT)
+def test_arrays_cut_short_or_made_longer_load_as_an_error_or_score(name: str) -> None:
+    model = case(name).trained
+    for array, value in model.arrays.items():
+        for changed in (value[:-1], value[:0], np.append(value, value[-1:])):
+            try:
+                frozen = registry.load(
+                    model.family, {**model.arrays, array: changed}, model.attributes
+                )
+            except ArtifactError:
+                continue
+            assert in_range(model, frozen.score(LEARNT_ROWS))

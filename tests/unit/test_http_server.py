@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 
 from driftloop.adapters.clock import ManualClock
-from driftloop.adapters.http import StatusServer
+from driftloop.adapters.http import ApplicationServer, StatusPages, StatusServer
 from driftloop.kernel.ports import TopicPartition
 from driftloop.kernel.service import Status
 
@@ -29,30 +29,35 @@ READY = Status(
 class Served:
     """A server, and what it is asked about."""
 
-    def __init__(self, host: str = "127.0.0.1", port: int = 0) -> None:
+    def __init__(
+        self, make: type[StatusServer | ApplicationServer], host: str = "127.0.0.1", port: int = 0
+    ) -> None:
         self.clock = ManualClock()
         self.status: Status | None = None
-        self.server = StatusServer(
-            host,
-            port,
-            metrics=lambda: b"driftloop_ready 1\n",
-            status=lambda: self.status,
-            clock=self.clock,
+        self.pages = StatusPages(
+            metrics=lambda: b"driftloop_ready 1\n", status=lambda: self.status, clock=self.clock
         )
+        self.server = make(host, port, self.pages)
 
-    def get(self, path: str) -> tuple[int, bytes, str]:
+    def get(self, path: str, method: str = "GET") -> tuple[int, bytes, str]:
         connection = http.client.HTTPConnection(self.server.host, self.server.port, timeout=30)
         try:
-            connection.request("GET", path)
+            connection.request(method, path)
             answer = connection.getresponse()
             return answer.status, answer.read(), answer.getheader("Content-Type", "")
         finally:
             connection.close()
 
 
+@pytest.fixture(params=[StatusServer, ApplicationServer])
+def kind(request: pytest.FixtureRequest) -> type[StatusServer | ApplicationServer]:
+    found: type[StatusServer | ApplicationServer] = request.param
+    return found
+
+
 @pytest.fixture
-def served() -> Iterator[Served]:
-    made = Served()
+def served(kind: type[StatusServer | ApplicationServer]) -> Iterator[Served]:
+    made = Served(kind)
     made.server.start()
     yield made
     made.server.stop()
@@ -75,7 +80,7 @@ def test_alive_while_steps_are_finished(served: Served) -> None:
     served.clock.advance(121_000)
     code, body, _ = served.get("/healthz")
     assert (code, body) == (503, b"no step finished for 121 s\n")
-    served.server.beat()
+    served.pages.beat()
     assert served.get("/healthz")[0] == 200
 
 
@@ -109,15 +114,21 @@ def test_port_0_takes_a_free_one_and_says_which(served: Served) -> None:
     assert served.server.port > 0
 
 
-def test_a_port_in_use_is_an_error(served: Served) -> None:
-    other = Served(port=served.server.port)
+def test_only_get_is_answered(served: Served) -> None:
+    assert served.get("/healthz", method="POST")[0] == 405
+
+
+def test_a_port_in_use_is_an_error(
+    served: Served, kind: type[StatusServer | ApplicationServer]
+) -> None:
+    other = Served(kind, port=served.server.port)
     with pytest.raises(OSError, match="in use"):
         other.server.start()
     other.server.stop()
 
 
-def test_nothing_listens_after_the_stop() -> None:
-    made = Served()
+def test_nothing_listens_after_the_stop(kind: type[StatusServer | ApplicationServer]) -> None:
+    made = Served(kind)
     made.server.start()
     made.server.stop()
     with socket.socket() as probe:

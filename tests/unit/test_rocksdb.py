@@ -59,3 +59,24 @@ def test_what_is_found_corrupt_while_in_use_is_put_aside_at_the_next_start(tmp_p
     again = RocksStore(tmp_path / "state")
     assert again.get_many([b"a"]) == [None]
     again.close()
+
+
+def test_a_full_disk_spoils_nothing(tmp_path: Path) -> None:
+    class Full:
+        def write(self, *arguments: object) -> None:
+            raise OSError("IO error: No space left on device: While appending to file")
+
+        def close(self) -> None:
+            raise OSError("IO error: No space left on device")
+
+    _filled(tmp_path / "state")
+    store = RocksStore(tmp_path / "state")
+    real, store._db = store._db, Full()
+    with pytest.raises(LogUnavailableError, match="make room"):
+        store.write({b"c": b"3"})
+    store.close()
+    real.close()
+    again = RocksStore(tmp_path / "state")
+    assert again.get_many([b"a"]) == [b"1"]
+    assert not (tmp_path / "state.corrupt").exists()
+    again.close()

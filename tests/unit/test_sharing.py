@@ -63,7 +63,7 @@ class Bench:
                 self.core,
                 NoState(),
                 lambda c: (SHARED.events,),
-                process_parts=self.core.process_parts,
+                process_shared=self.core.process_shared,
             ),
             self.log,
             catalog,

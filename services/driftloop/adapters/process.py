@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -10,11 +11,12 @@ import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import orjson
 
 from driftloop.adapters.clock import SystemClock
-from driftloop.adapters.http import StatusServer
+from driftloop.adapters.http import Application, ApplicationServer, StatusPages, StatusServer
 from driftloop.adapters.kafka import KafkaLog
 from driftloop.adapters.prometheus import PrometheusMeter
 from driftloop.kernel import metrics
@@ -33,14 +35,24 @@ from driftloop.kernel.settings import Settings
 _log = logging.getLogger("driftloop")
 _STEP_S = 0.1
 _TELL_EVERY_S = 0.02
+_TELL_SHARE = 20.0
+
+S = TypeVar("S", bound=Service)
 
 GIVE_UP_CODE = 2
 """Exit code of a service that another start would not help: its settings are wrong, or it rejected
 more than it was allowed to. Other failures end with 1."""
 
 
-def run(name: str, build: Callable[[Context, Catalog], Service]) -> int:
-    """Run one service until SIGTERM or SIGINT; the process's exit code."""
+def run(
+    name: str,
+    build: Callable[[Context, Catalog], S],
+    serve: Callable[[S], Application] | None = None,
+) -> int:
+    """Run one service until SIGTERM or SIGINT; the process's exit code.
+
+    ``serve``: what it serves over HTTP besides health and metrics.
+    """
     try:
         settings = Settings.read(os.environ)
         if not settings.bootstrap:
@@ -60,7 +72,7 @@ def run(name: str, build: Callable[[Context, Catalog], Service]) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     try:
-        _serve(name, build, settings, stop)
+        _serve(name, build, serve, settings, stop)
     except (ConfigurationError, DeadLetterLimitError) as error:
         _log.error("%s stops: %s", name, error)
         return GIVE_UP_CODE
@@ -75,20 +87,27 @@ def run(name: str, build: Callable[[Context, Catalog], Service]) -> int:
 
 def _serve(
     name: str,
-    build: Callable[[Context, Catalog], Service],
+    build: Callable[[Context, Catalog], S],
+    serve: Callable[[S], Application] | None,
     settings: Settings,
     stop: threading.Event,
 ) -> None:
     clock = SystemClock()
     meter = PrometheusMeter(name)
     latest: list[Status | None] = [None]
-    server = StatusServer(
-        settings.http_host,
-        settings.http_port,
-        metrics=meter.exposition,
-        status=lambda: latest[0],
-        clock=clock,
-    )
+    pages = StatusPages(metrics=meter.exposition, status=lambda: latest[0], clock=clock)
+    host, port = settings.http_host, settings.http_port
+    mounted: ApplicationServer | None = None
+    server: ApplicationServer | StatusServer = StatusServer(host, port, pages)
+    if serve is not None:
+        server = mounted = ApplicationServer(
+            host,
+            port,
+            pages,
+            body_bytes=settings.http_body_bytes,
+            read_s=settings.http_timeout_ms / 1000,
+            application_follows=True,
+        )
     server.start()
     announcement = announce(settings, name, server.host, server.port)
     executor = ThreadPoolExecutor(2, thread_name_prefix="load")
@@ -107,18 +126,25 @@ def _serve(
         log.ensure_topics(settings.topics.specs())
         catalog = Catalog(settings.topics, declaration_of, bad_record)
         service = build(Context(log, clock, meter, settings, executor, committer), catalog)
+        # The compiler leaves hundreds of thousands of objects behind that live as long as the
+        # process: looked through by the garbage collector they are pauses of 100 ms and more.
+        gc.collect()
+        gc.freeze()
+        if serve is not None and mounted is not None:
+            mounted.mount(serve(service))
         try:
-            told_at = 0.0
+            tell_at = 0.0
             while not stop.is_set():
                 worked = service.step(_STEP_S)
-                server.beat()
+                pages.beat()
                 now = clock.monotonic()
                 # With many models a status takes a while; a busy service needs none at every step.
-                if not worked or now - told_at >= _TELL_EVERY_S:
-                    told_at = now
+                if not worked or now >= tell_at:
                     status = service.status()
                     latest[0] = status
                     meter.set(metrics.READY, float(status.ready))
+                    told = clock.monotonic()
+                    tell_at = told + max(_TELL_EVERY_S, _TELL_SHARE * (told - now))
         finally:
             service.close()
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 import shutil
@@ -17,6 +18,8 @@ _log = logging.getLogger(__name__)
 
 _HELD = re.compile(r"lock hold by current process|/LOCK: Resource temporarily unavailable")
 """What RocksDB says when another process, or this one, has the directory open."""
+_FULL = re.compile(r"No space left on device|Disk quota exceeded|File too large|Space limit")
+"""What it says when it cannot write, though nothing is wrong with what is there."""
 _SPOILT = "SPOILT"
 """A file that marks a directory found corrupt while it was in use."""
 
@@ -51,6 +54,8 @@ class RocksStore:
                 raise LogError(
                     f"{directory} is in use by another process: give each its own state directory"
                 ) from error
+            if _FULL.search(str(error)):
+                raise _full(directory, error) from error
             _log.warning(
                 "%s cannot be opened (%s): state is rebuilt from the log", directory, error
             )
@@ -58,7 +63,12 @@ class RocksStore:
             shutil.rmtree(aside, ignore_errors=True)
             if directory.exists():
                 directory.rename(aside)
+        try:
             return Rdict(str(directory), options)
+        except Exception as error:
+            raise LogUnavailableError(
+                f"{directory} cannot be made ({error}): check that it may be written and has room"
+            ) from error
 
     def get_many(self, keys: Sequence[bytes]) -> Sequence[bytes | None]:
         try:
@@ -89,11 +99,26 @@ class RocksStore:
             raise self._spoilt(error) from error
 
     def _spoilt(self, error: Exception) -> LogError:
-        """Mark the directory, so that the next start builds it anew."""
-        (self._directory / _SPOILT).touch()
+        """Mark the directory, so that the next start builds it anew; but not for a full disk, which
+        spoils nothing."""
+        if _FULL.search(str(error)):
+            return _full(self._directory, error)
+        with contextlib.suppress(OSError):
+            (self._directory / _SPOILT).touch()
         return LogUnavailableError(
             f"{self._directory} cannot be used ({error}): the next start rebuilds it from the log"
         )
 
     def close(self) -> None:
-        self._db.close()
+        try:
+            self._db.close()
+        except Exception as error:
+            # What it could not write lies in the log.
+            _log.warning("closing %s: %s", self._directory, error)
+
+
+def _full(directory: Path, error: Exception) -> LogUnavailableError:
+    return LogUnavailableError(
+        f"{directory} cannot be written ({error}): make room; what the state lacks is read from "
+        "the log when the service is started again"
+    )

@@ -150,7 +150,7 @@ def _check_others(log: Log, topics: ControlTopics, declaration: Declaration) -> 
 
 
 def _names(topics: ModelTopics) -> set[str]:
-    return {topics.events, topics.labels, topics.predictions, topics.outcomes}
+    return set(topics.names())
 
 
 def _read(path: Path, what: str) -> str:

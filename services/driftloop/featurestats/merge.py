@@ -16,6 +16,7 @@ from driftloop.kernel.ports import RecordBatch, Send, TopicPartition
 from driftloop.kernel.processor import ControlBehindError, Outputs
 from driftloop.kernel.reasons import Reason
 from driftloop.kernel.records import DeadLetter, Partial, Stream, Window
+from driftloop.kernel.statistics.checks import check_statistics
 
 
 class MergeCore:
@@ -39,7 +40,11 @@ class MergeCore:
 
     def merge(self, partial: Partial, now: int) -> list[Window]:
         """Take in a partial. Returns the windows that its watermark closes, in order; what it
-        changes in windows closed before comes with the next :meth:`on_time`."""
+        changes in windows closed before comes with the next :meth:`on_time`.
+
+        Raises :class:`DecodeError`, and changes nothing, for one that does not fit the others of
+        its window.
+        """
         stream = self._stream(partial.model, partial.stream)
         lost = stream.add(partial, now)
         if lost:
@@ -111,24 +116,28 @@ class MergeProcessor:
     def __init__(self, core: MergeCore, catalog: Catalog) -> None:
         self._core = core
         self._catalog = catalog
-        self._waiting: list[Partial] = []
+        self._waiting: list[tuple[RecordBatch, int, Partial]] = []
 
     def process(self, batch: RecordBatch) -> Outputs:
         partials, letters = decode_partials(batch)
-        for partial in partials:
+        for _, partial in partials:
             if not self._core.knows(partial):
                 raise ControlBehindError(f"model {partial.model!r} is not declared yet")
-        self._waiting += partials
+        self._waiting += [(batch, row, partial) for row, partial in partials]
         return Outputs(dead_letters=letters)
 
     def on_time(self, now: int) -> Outputs:
         """Merges what was processed: idleness needs the time."""
         windows: list[Window] = []
-        for partial in self._waiting:
-            windows += self._core.merge(partial, now)
+        letters: list[DeadLetter] = []
+        for batch, row, partial in self._waiting:
+            try:
+                windows += self._core.merge(partial, now)
+            except DecodeError as error:
+                letters.append(dead_letter(SERVICE, batch, row, error))
         self._waiting.clear()
         windows += self._core.on_time(now)
-        return Outputs(window_sends(self._catalog, windows))
+        return Outputs(window_sends(self._catalog, windows), letters)
 
     def commit_due(self, now: int) -> bool:
         return True
@@ -146,9 +155,9 @@ class MergeProcessor:
     def drop(self, source: TopicPartition) -> None:
         topics = self._catalog.topics
         self._waiting = [
-            partial
-            for partial in self._waiting
-            if topics.partition(partial.model) != source.partition
+            waiting
+            for waiting in self._waiting
+            if topics.partition(waiting[2].model) != source.partition
         ]
         self._core.drop(source.partition)
 
@@ -157,16 +166,21 @@ class MergeProcessor:
         return [(source.partition, "")]
 
 
-def decode_partials(batch: RecordBatch) -> tuple[Sequence[Partial], Sequence[DeadLetter]]:
-    """The partials of a batch of the partials topic, and what is none."""
-    partials: list[Partial] = []
+def decode_partials(
+    batch: RecordBatch,
+) -> tuple[Sequence[tuple[int, Partial]], Sequence[DeadLetter]]:
+    """The partials of a batch of the partials topic with their rows, and what is none."""
+    partials: list[tuple[int, Partial]] = []
     letters: list[DeadLetter] = []
     decode = codec(Partial).decode
     for row, value in enumerate(batch.values):
         try:
-            partials.append(decode(value))
+            partial = decode(value)
+            check_statistics(partial.statistics)
         except DecodeError as error:
             letters.append(dead_letter(SERVICE, batch, row, error))
+        else:
+            partials.append((row, partial))
     return partials, letters
 
 

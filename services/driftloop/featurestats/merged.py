@@ -12,6 +12,7 @@ from driftloop.kernel.errors import DecodeError
 from driftloop.kernel.reasons import Reason
 from driftloop.kernel.records import OffsetRange, Partial, Stream, Window
 from driftloop.kernel.records.windows import window_id
+from driftloop.kernel.statistics.checks import check_same_shape
 from driftloop.kernel.statistics.merge import merge_all, statistics_digest
 from driftloop.kernel.windows import Watermarks, WindowKey, closes_at, expires_at
 
@@ -73,11 +74,17 @@ class MergedStream:
         self._changed: dict[bytes, bytes | None] = {}
 
     def add(self, partial: Partial, now: int) -> int:
-        """Take in a partial. Returns how many of its rows are lost because the window expired."""
+        """Take in a partial. Returns how many of its rows are lost because the window expired.
+
+        Raises :class:`DecodeError` before any change where it cannot be of the same window as its
+        others.
+        """
         partition = partial.source.partition
+        key = WindowKey(partial.start, partial.version, partial.shadow)
+        for other in self._parts.get(key, {}).values():
+            check_same_shape(other.statistics, partial.statistics)
         self._watermarks.hear(partition, now)
         self._watermarks.report(partition, partial.watermark, partial.source_partitions)
-        key = WindowKey(partial.start, partial.version, partial.shadow)
         if self._passed(expires_at(key.start, self.policy)):
             known = self._published.get(key)
             return 0 if known and known.covers(partial.source) else partial.statistics.rows

@@ -13,6 +13,7 @@ from driftloop.featurestats.sketch import SERVICE
 from driftloop.kernel import metrics
 from driftloop.kernel.catalog import Catalog
 from driftloop.kernel.codec.records import codec
+from driftloop.kernel.deadletters import dead_letter
 from driftloop.kernel.errors import DecodeError, LogUnavailableError
 from driftloop.kernel.metrics import Meter, NullMeter
 from driftloop.kernel.ports import Clock, Log, RecordBatch, Send, TopicPartition, TopicSpec
@@ -95,14 +96,17 @@ class MergeWork:
         for batch in self._batches(records):
             partials, letters = decode_partials(batch)
             sends += map(self._letter, letters)
-            for partial in partials:
+            for row, partial in partials:
 
                 def known(model: str = partial.model) -> None:
                     if model not in self._catalog.models:
                         raise ControlBehindError(f"model {model!r} is not declared yet")
 
                 self._when_catalog_is_there(known)
-                windows += self._core.merge(partial, self._clock.now())
+                try:
+                    windows += self._core.merge(partial, self._clock.now())
+                except DecodeError as error:
+                    sends.append(self._letter(dead_letter(SERVICE, batch, row, error)))
         self._meter.add(metrics.CONSUMED, len(records), self._topics.partials)
         return self._work(sends, windows)
 

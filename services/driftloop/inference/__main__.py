@@ -6,4 +6,4 @@ from driftloop.adapters.process import run
 from driftloop.inference.service import InferenceService
 
 if __name__ == "__main__":
-    sys.exit(run("inference", InferenceService))
+    sys.exit(run("inference", InferenceService, InferenceService.endpoint))

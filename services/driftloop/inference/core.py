@@ -11,7 +11,14 @@ import numpy as np
 
 from driftloop.kernel import metrics, sharing
 from driftloop.kernel.catalog import Catalog
-from driftloop.kernel.codec.blocks import I64, Categories, EventBlock, Features, PredictionBlock
+from driftloop.kernel.codec.blocks import (
+    I32,
+    I64,
+    Categories,
+    EventBlock,
+    Features,
+    PredictionBlock,
+)
 from driftloop.kernel.codec.events import EventDecoder
 from driftloop.kernel.codec.rows import encode_predictions
 from driftloop.kernel.deadletters import dead_letter
@@ -19,6 +26,8 @@ from driftloop.kernel.declaration import Declaration
 from driftloop.kernel.metrics import Meter
 from driftloop.kernel.ports import RecordBatch, Send, TopicPartition
 from driftloop.kernel.processor import Outputs
+from driftloop.kernel.sharing import Shared
+from driftloop.kernel.slices import Slices
 from driftloop.kernel.slices import concat as concat_slices
 from driftloop.models.constant import ConstantModel
 from driftloop.models.ports import FrozenModel
@@ -50,6 +59,8 @@ class InferenceCore:
         self.find: Callable[[Declaration], Serving | None] = lambda model: None
         """What should serve a model that nothing was installed for; None: nothing yet."""
         self._decoders: dict[Hashable, EventDecoder] = {}
+        self._shapes: dict[str, tuple[Declaration, Hashable]] = {}
+        self._same: dict[Hashable, Hashable] = {}
         self._newest: dict[str, int] = {}
         """Highest event time seen, per model."""
 
@@ -82,16 +93,23 @@ class InferenceCore:
         self._serving.pop(model, None)
 
     def process(self, batch: RecordBatch) -> Outputs:
-        return self.process_parts([batch])
+        model = self._catalog.model_of(batch)
+        whole = np.arange(len(batch), dtype=np.int64)
+        return self._process_alike(self._shape_of(model), [(model, batch, whole)])
 
-    def process_parts(self, parts: Sequence[RecordBatch]) -> Outputs:
-        """Batches of one topic partition, one per model. Models whose events look alike are decoded
-        and encoded together, and scored one after the other."""
-        alike: dict[Hashable, list[tuple[Declaration, RecordBatch]]] = {}
-        for part in parts:
-            model = self._catalog.model_of(part)
-            alike.setdefault(_shape(model), []).append((model, part))
-        made = [self._process_alike(shape, group) for shape, group in alike.items()]
+    def process_shared(self, batches: Sequence[Shared]) -> Outputs:
+        """Batches that several models share. Models whose events look alike are decoded and encoded
+        together, and scored one after the other."""
+        alike: dict[Hashable, dict[str, list[tuple[Declaration, RecordBatch, I64]]]] = {}
+        for shared in batches:
+            for name, rows in shared.parts.items():
+                model = self._catalog.models[name]
+                of_shape = alike.setdefault(self._shape_of(model), {})
+                of_shape.setdefault(name, []).append((model, shared.batch, rows))
+        made = [
+            self._process_alike(shape, [part for name in sorted(parts) for part in parts[name]])
+            for shape, parts in alike.items()
+        ]
         if len(made) == 1:
             return made[0]
 
@@ -107,47 +125,56 @@ class InferenceCore:
         )
 
     def _process_alike(
-        self, shape: Hashable, group: Sequence[tuple[Declaration, RecordBatch]]
+        self, shape: Hashable, parts: Sequence[tuple[Declaration, RecordBatch, I64]]
     ) -> Outputs:
-        model, batch = group[0]
-        starts = np.cumsum([0, *(len(part) for _, part in group)])
-        block, rejected = self._decoder(shape, model).decode(
-            batch.values if len(group) == 1 else concat_slices([part.values for _, part in group])
-        )
+        """Rows of batches, model after model."""
+        model = parts[0][0]
+        block, rejected = self._decoder(shape, model).decode(_values(parts))
+        starts = np.cumsum([0, *(len(rows) for _, _, rows in parts)])
         letters = []
         for bad in rejected:
             which = int(np.searchsorted(starts, bad.row, side="right")) - 1
-            part = group[which][1]
-            letters.append(dead_letter(SERVICE, part, bad.row - int(starts[which]), bad.error))
+            _, batch, rows = parts[which]
+            row = int(rows[bad.row - int(starts[which])])
+            letters.append(dead_letter(SERVICE, batch, row, bad.error))
         if len(block.rows) == 0:
             return Outputs(dead_letters=letters)
-        cuts = np.searchsorted(block.rows, starts).tolist()
-        runs = [
-            (one, low, high)
-            for (one, _), (low, high) in zip(group, pairwise(cuts), strict=True)
-            if low < high
-        ]
-        offsets: I64 = _joined([part.offsets for _, part in group])[block.rows]
-        asked = _joined([part.timestamps for _, part in group])[block.rows]
-        values = encode_predictions(self._predict(block, runs, batch.partition, offsets))
+        kept = block.rows
+        offsets = _column(parts, lambda batch: batch.offsets)[kept]
+        asked = _column(parts, lambda batch: batch.timestamps)[kept]
+        partition = np.repeat(
+            np.array([batch.partition for _, batch, _ in parts], np.int32), np.diff(starts)
+        )[kept]
+        runs = _runs(parts, starts, kept)
+        predictions = self._predict(block, runs, partition, offsets)
         headers = None
         if model.topics.shared:
             whose = np.repeat(np.arange(len(runs)), [high - low for _, low, high in runs])
             headers = sharing.table_of([one.name for one, _, _ in runs], whose)
+        # A histogram has many series: those of a thousand small models would drown Prometheus.
+        whose_latency = model.topics.events if model.topics.shared else model.name
 
         def answered(now: int) -> None:
-            seconds = (now - asked) / 1000.0
-            for one, low, high in runs:
-                self._meter.observe(metrics.LATENCY, seconds[low:high], one.name)
+            self._meter.observe(metrics.LATENCY, (now - asked) / 1000.0, whose_latency)
 
-        send = Send(model.topics.predictions, block.ids, values, headers=headers)
+        send = Send(
+            model.topics.predictions, block.ids, encode_predictions(predictions), headers=headers
+        )
         return Outputs([send], letters, answered)
+
+    def _shape_of(self, model: Declaration) -> Hashable:
+        known = self._shapes.get(model.name)
+        if known is None or known[0] is not model:
+            # One object per shape: comparing these by what they are takes far longer.
+            shape = _shape(model)
+            known = self._shapes[model.name] = (model, self._same.setdefault(shape, object()))
+        return known[1]
 
     def _predict(
         self,
         block: EventBlock,
         runs: Sequence[tuple[Declaration, int, int]],
-        partition: int,
+        partition: I32,
         offsets: I64,
     ) -> PredictionBlock:
         n = len(block.rows)
@@ -155,7 +182,8 @@ class InferenceCore:
         scores = np.empty((n, runs[0][0].scores))
         shadow_scores = np.full_like(scores, np.nan)
         categories = block.features.categories
-        for model, low, high in runs:
+        newest = np.maximum.reduceat(block.times, [low for _, low, _ in runs]).tolist()
+        for (model, low, high), last in zip(runs, newest, strict=True):
             serving = self.serving(model)
             features = Features(
                 block.features.numeric[low:high],
@@ -166,9 +194,9 @@ class InferenceCore:
             if serving.shadow_model is not None:
                 shadow_scores[low:high] = serving.shadow_model.score(features)
             self._meter.add(metrics.PREDICTIONS, high - low, model.name, str(serving.champion))
-            newest = max(self._newest.get(model.name, 0), int(block.times[low:high].max()))
-            self._newest[model.name] = newest
-            self._meter.set(metrics.EVENT_TIME, newest / 1000, model.name, "predictions")
+            if last > self._newest.get(model.name, 0):
+                self._newest[model.name] = last
+                self._meter.set(metrics.EVENT_TIME, last / 1000, model.name, "predictions")
         return PredictionBlock(
             ids=block.ids,
             event_time=block.times,
@@ -177,7 +205,7 @@ class InferenceCore:
             features=block.features,
             shadow_version=shadow,
             shadow_scores=shadow_scores,
-            source_partition=np.full(n, partition, dtype=np.int32),
+            source_partition=partition,
             source_offset=offsets,
         )
 
@@ -223,7 +251,48 @@ def _shape(model: Declaration) -> Hashable:
     )
 
 
-def _joined(columns: Sequence[Sequence[int]]) -> I64:
-    if len(columns) == 1:
-        return np.asarray(columns[0], np.int64)
-    return np.concatenate([np.asarray(column, np.int64) for column in columns])
+def _values(parts: Sequence[tuple[Declaration, RecordBatch, I64]]) -> Sequence[bytes | None]:
+    _, batch, rows = parts[0]
+    if len(parts) == 1 and len(rows) == len(batch):
+        return batch.values
+    # Of one poll the batches mostly lie in one buffer, which then need not be copied.
+    columns = [Slices.of(batch.values) for _, batch, _ in parts]
+    if any(column.data is not columns[0].data for column in columns):
+        return concat_slices(
+            [column.take(rows) for column, (_, _, rows) in zip(columns, parts, strict=True)]
+        )
+    rows_of = [rows for _, _, rows in parts]
+    return Slices(
+        columns[0].data,
+        np.concatenate([c.at[rows] for c, rows in zip(columns, rows_of, strict=True)]),
+        np.concatenate([c.length[rows] for c, rows in zip(columns, rows_of, strict=True)]),
+    )
+
+
+def _column(
+    parts: Sequence[tuple[Declaration, RecordBatch, I64]],
+    column: Callable[[RecordBatch], Sequence[int]],
+) -> I64:
+    """A column of the batches, at the parts' rows."""
+    known: dict[int, I64] = {}
+    chosen = []
+    for _, batch, rows in parts:
+        whole = known.get(id(batch))
+        if whole is None:
+            whole = known[id(batch)] = np.asarray(column(batch), np.int64)
+        chosen.append(whole[rows])
+    return np.concatenate(chosen)
+
+
+def _runs(
+    parts: Sequence[tuple[Declaration, RecordBatch, I64]], starts: I64, kept: I64
+) -> list[tuple[Declaration, int, int]]:
+    """Each model's rows of the block: the model, the first and the one after the last."""
+    cuts = np.searchsorted(kept, starts).tolist()
+    runs: list[tuple[Declaration, int, int]] = []
+    for (model, _, _), (low, high) in zip(parts, pairwise(cuts), strict=True):
+        if runs and runs[-1][0] is model:
+            runs[-1] = (model, runs[-1][1], high)
+        elif low < high:
+            runs.append((model, low, high))
+    return runs

@@ -59,8 +59,7 @@ class Catalog:
         if self._by_topic is None:
             self._by_topic = {}
             for model in self.models.values():
-                t = model.topics
-                for name in (t.events, t.labels, t.predictions, t.outcomes):
+                for name in model.topics.names():
                     self._by_topic.setdefault(name, []).append(model)
         return self._by_topic.get(topic, ())
 

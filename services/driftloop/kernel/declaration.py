@@ -132,6 +132,14 @@ class PromotionPolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class HttpPolicy:
+    """How the model is served over HTTP."""
+
+    strict: bool = False
+    """Answer only when the prediction is on its topic."""
+
+
+@dataclass(frozen=True, slots=True)
 class Declaration:
     """One declared model."""
 
@@ -150,6 +158,7 @@ class Declaration:
     alerts: AlertPolicy
     training: TrainingPolicy
     promotion: PromotionPolicy
+    http: HttpPolicy = HttpPolicy()
 
     @property
     def scores(self) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 from driftloop.kernel.declaration import (
     AlertPolicy,
     CandidatePolicy,
+    HttpPolicy,
     PromotionPolicy,
     TrainingPolicy,
     WindowPolicy,
@@ -128,3 +129,8 @@ class PolicyParser:
         )
         section.finish()
         return promotion
+
+    def http(self, section: Section) -> HttpPolicy:
+        policy = HttpPolicy(strict=section.flag("strict", False))
+        section.finish()
+        return policy

@@ -127,6 +127,14 @@ class Section:
 
         return self._read(key, tuple(default), (), read)
 
+    def flag(self, key: str, default: bool | _Required = REQUIRED) -> bool:
+        def read(value: Any) -> bool:
+            if not isinstance(value, bool):
+                raise ValueError(f"{shown(value)} is neither true nor false")
+            return value
+
+        return self._read(key, default, False, read)
+
     def number(
         self,
         key: str,

@@ -104,6 +104,7 @@ class _Parser:
         alerts = policies.alerts(self._section("alerts"))
         training = policies.training(self._section("training"))
         promotion = policies.promotion(self._section("promotion"))
+        http = policies.http(self._section("http"))
         if self._problems or events is None:
             raise DeclarationError(self._source, self._problems.sorted())
         return Declaration(
@@ -120,6 +121,7 @@ class _Parser:
             alerts=alerts,
             training=training,
             promotion=promotion,
+            http=http,
         )
 
     def _section(self, key: str) -> Section:

@@ -34,6 +34,7 @@ KEYS: Mapping[str, tuple[str, ...]] = {
         "candidates",
     ),
     "[promotion]": ("error_rate", "maximum_rows", "guard_rows"),
+    "[http]": ("strict",),
 }
 """Tables and their keys, to say where a misplaced one belongs. Names such as ``format`` that
 several tables have are no use for that, and do no harm."""

@@ -58,6 +58,10 @@ class HeaderTable(Sequence[Headers]):
         length = np.append(self.values.length, -1)[found]
         return Slices(self.values.data, at, length)
 
+    def take(self, rows: I64) -> Sequence[Headers]:
+        """The headers of these records, looked up when they are asked for."""
+        return _Taken(self, rows)
+
     @override
     def __len__(self) -> int:
         return len(self.starts) - 1
@@ -78,3 +82,27 @@ class HeaderTable(Sequence[Headers]):
         row = range(len(self))[index]
         found = range(int(self.starts[row]), int(self.starts[row + 1]))
         return tuple((self.names[k].decode(errors="replace"), self.values[k]) for k in found)
+
+
+class _Taken(Sequence[Headers]):
+    """Some records of a table."""
+
+    def __init__(self, table: HeaderTable, rows: I64) -> None:
+        self._table = table
+        self._rows = rows
+
+    @override
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, index: int) -> Headers: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> _Taken: ...
+
+    @override
+    def __getitem__(self, index: int | slice) -> Headers | _Taken:
+        if isinstance(index, slice):
+            return _Taken(self._table, self._rows[index])
+        return self._table[int(self._rows[index])]

@@ -17,7 +17,7 @@ class MetricKind(enum.Enum):
     HISTOGRAM = "histogram"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Metric:
     """One metric: its name, kind, help text and labels."""
 
@@ -94,7 +94,8 @@ PREDICTIONS = Metric("driftloop_predictions_total", _C, "Predictions made", ("mo
 LATENCY = Metric(
     "driftloop_prediction_latency_seconds",
     _H,
-    "From the event's Kafka timestamp to its committed prediction",
+    "From the event's Kafka timestamp to its committed prediction; of models that share topics "
+    "under their events' topic",
     ("model",),
     _SECONDS,
 )
@@ -107,6 +108,35 @@ EVICTED = Metric(
 )
 LOAD_FAILURES = Metric(
     "driftloop_model_load_failures_total", _C, "Versions that could not be loaded", ("model",)
+)
+HTTP_REQUESTS = Metric(
+    "driftloop_http_requests_total",
+    _C,
+    "Requests for predictions over HTTP, answered",
+    ("model", "code"),
+)
+HTTP_SECONDS = Metric(
+    "driftloop_http_request_seconds",
+    _H,
+    "From a request's first byte to its answer",
+    ("model",),
+    (0.0005, *_SECONDS),
+)
+HTTP_ROWS = Metric("driftloop_http_rows_total", _C, "Rows scored over HTTP", ("model",))
+HTTP_BATCH_ROWS = Metric(
+    "driftloop_http_batch_rows", _H, "Rows of requests scored together", ("model",), _ROWS
+)
+HTTP_QUEUE_ROWS = Metric(
+    "driftloop_http_queue_rows", _G, "Rows over HTTP that wait to be scored or acknowledged"
+)
+HTTP_UNACKNOWLEDGED = Metric(
+    "driftloop_http_unacknowledged_records", _G, "Predictions over HTTP not yet taken by Kafka"
+)
+HTTP_NOT_LOGGED = Metric(
+    "driftloop_http_not_logged_total",
+    _C,
+    "Predictions over HTTP that Kafka did not take",
+    ("model",),
 )
 
 # featurestats

@@ -19,6 +19,11 @@ from driftloop.kernel import metrics
 from driftloop.kernel.metrics import Meter
 from driftloop.kernel.ports import Clock, Send, Session, TopicPartition
 
+GAP_S = 0.05
+"""Between the end of one transaction and the beginning of the next, unless much waits: each costs
+the broker about a millisecond, however small it is. The first after a pause begins at once."""
+_MANY_ROWS = 16_384
+_LOOK_S = 0.005
 _MOST_ROWS = 100_000
 """Of one transaction: a broker that aborts it must not have to forget too much."""
 
@@ -46,7 +51,18 @@ class Pipeline:
     """One session's transactions, in the order of the jobs. All methods are for one thread, which
     polls the session; ``executor`` has one thread of its own, or runs everything at once."""
 
-    def __init__(self, session: Session, executor: Executor, clock: Clock, meter: Meter) -> None:
+    def __init__(
+        self,
+        session: Session,
+        executor: Executor,
+        clock: Clock,
+        meter: Meter,
+        *,
+        gap_s: float = 0.0,
+    ) -> None:
+        self._gap_s = gap_s
+        self._hurry = False
+        self._next_at = clock.monotonic()
         self._session = session
         self._executor = executor
         self._clock = clock
@@ -98,19 +114,30 @@ class Pipeline:
 
     def drain(self) -> None:
         """Wait until everything is through. Raises as :meth:`reap`."""
+        self._hurry = True
         wait(self._futures)
+        self._hurry = False
         self.reap()
 
     def reset(self) -> None:
         """Forget what is not through, and why."""
         self._waiting.clear()
+        self._hurry = True
         wait(self._futures)
+        self._hurry = False
         self._futures.clear()
         self._through.clear()
         self._failure = None
         self.rows = 0
 
     def _work(self) -> None:
+        while (
+            self._waiting
+            and not self._hurry
+            and self._clock.monotonic() < self._next_at
+            and self.rows < _MANY_ROWS
+        ):
+            self._clock.pause(_LOOK_S)
         jobs: list[Job] = []
         rows = 0
         while rows < _MOST_ROWS and self._failure is None:
@@ -134,6 +161,7 @@ class Pipeline:
             self._failure = error
         else:
             took = self._clock.monotonic() - started
+            self._next_at = started + took + self._gap_s
             self._through.append(_Through(jobs, self._clock.now(), took))
 
 

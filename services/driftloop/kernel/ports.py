@@ -201,6 +201,36 @@ class Producer(Protocol):
     def close(self) -> None: ...
 
 
+class Outbox(Protocol):
+    """Writes outside a transaction, idempotently, and never waits: for who must answer at once.
+
+    Not for several threads. What it may hold is bounded; what finds no room is lost, and said so.
+    """
+
+    @property
+    def unacknowledged(self) -> int:
+        """Records neither acknowledged nor given up; never fewer than there are."""
+        ...
+
+    def post(self, send: Send, lost: Callable[[int], None]) -> None:
+        """Queue records. ``lost`` is told how many were given up, whenever some were: from here,
+        from :meth:`serve` or from :meth:`close`."""
+        ...
+
+    def confirm(self, send: Send, settled: Callable[[int], None]) -> None:
+        """Queue records. ``settled`` is called once, as ``lost`` is, when each has been
+        acknowledged or given up, with how many were given up. Costs more than :meth:`post`."""
+        ...
+
+    def serve(self) -> None:
+        """Call who is to be told something."""
+        ...
+
+    def close(self, timeout_s: float) -> None:
+        """Wait for so long, give up the rest, and tell who is to be told."""
+        ...
+
+
 class Log(Protocol):
     """The log: Kafka, or a list in memory."""
 
@@ -224,6 +254,10 @@ class Log(Protocol):
     def follow(self, topics: Sequence[str]) -> Follower: ...
 
     def producer(self, name: str) -> Producer: ...
+
+    def outbox(self, limit: int) -> Outbox:
+        """``limit``: records held at most."""
+        ...
 
     def read(
         self, source: TopicPartition, start: int, end: int, *, limit: int = 4096

@@ -23,7 +23,7 @@ from driftloop.kernel.errors import (
     LogUnavailableError,
 )
 from driftloop.kernel.metrics import Meter
-from driftloop.kernel.pipeline import Inline, Job, Pipeline
+from driftloop.kernel.pipeline import GAP_S, Inline, Job, Pipeline
 from driftloop.kernel.ports import Clock, Log, RecordBatch, Send, TopicPartition
 from driftloop.kernel.processor import ControlBehindError, Core, Outputs, Recovery
 from driftloop.kernel.reasons import Reason
@@ -61,9 +61,9 @@ class Wiring:
     """Topics the group shares out, given what is declared."""
     companions: Callable[[str], Sequence[str]] = _no_companions
     batch_rows: int = 4096
-    process_parts: Callable[[Sequence[RecordBatch]], Outputs] | None = None
-    """Takes the parts of a batch that several models share, where that is cheaper than one by one;
-    ``core.process`` takes each otherwise."""
+    process_shared: Callable[[Sequence[sharing.Shared]], Outputs] | None = None
+    """Takes all batches of a poll that several models share, where that is cheaper than one by one;
+    ``core.process`` takes each model's part otherwise."""
     dead_letter_limit: int = 100_000
     """Dead letters this process may write before it stops."""
 
@@ -109,7 +109,13 @@ class Runner:
             listener=self,
             companions=wiring.companions,
         )
-        self._pipeline = Pipeline(self._session, committer or Inline(), clock, meter)
+        self._pipeline = Pipeline(
+            self._session,
+            committer or Inline(),
+            clock,
+            meter,
+            gap_s=0.0 if committer is None or isinstance(committer, Inline) else GAP_S,
+        )
         self._status: Mapping[TopicPartition, int] = {}
         self._newest: dict[str, int] = {}
         """Highest Kafka timestamp read, per topic."""
@@ -143,8 +149,7 @@ class Runner:
                 # What was aborted while partitions left is read again, kept partitions included.
                 self._rewind()
                 batches, rewound = (), True
-            for batch in batches:
-                self._take(batch)
+            self._take(batches)
             self._emit(self._core.on_time(self._clock.now()))
             if self._staged() and self._core.commit_due(self._clock.now()):
                 self._hand_over()
@@ -225,19 +230,28 @@ class Runner:
         self._rewind_due = True
         self._drop(partitions)
 
-    def _take(self, batch: RecordBatch) -> None:
-        if self.catalog.shared(batch.topic):
-            self._take_shared(batch)
-        else:
-            self._process(batch, lambda: self._core.process(batch))
-        self._pending[batch.source] = batch.next_offset
-        self._rows += len(batch)
-        self._newest[batch.topic] = max(self._newest.get(batch.topic, 0), batch.timestamps[-1])
-        self._meter.add(metrics.CONSUMED, len(batch), batch.topic)
-        self._meter.observe(metrics.BATCH_ROWS, [len(batch)])
+    def _take(self, batches: Sequence[RecordBatch]) -> None:
+        together = self.wiring.process_shared
+        shared: list[sharing.Shared] = []
+        for batch in batches:
+            if self.catalog.shared(batch.topic):
+                shared.append(self._part(batch))
+                if together is None:
+                    self._process_parts(shared.pop())
+            else:
+                self._process(batch, partial(self._core.process, batch))
+        if together is not None and shared:
+            self._process(shared[0].batch, partial(together, shared))
+        for batch in batches:
+            self._pending[batch.source] = batch.next_offset
+            self._rows += len(batch)
+            newest = max(self._newest.get(batch.topic, 0), batch.timestamps[-1])
+            self._newest[batch.topic] = newest
+            self._meter.add(metrics.CONSUMED, len(batch), batch.topic)
+            self._meter.observe(metrics.BATCH_ROWS, [len(batch)])
 
-    def _take_shared(self, batch: RecordBatch) -> None:
-        """The records of several models, each model's by itself."""
+    def _part(self, batch: RecordBatch) -> sharing.Shared:
+        """A shared topic's batch by models; what belongs to none becomes dead letters."""
         parted = sharing.part(batch)
         if not parted.parts.keys() <= self.catalog.models.keys():
             # A record stands in the log behind the declaration it belongs to: once all that is
@@ -247,22 +261,21 @@ class Runner:
         strangers = dict.fromkeys(parted.nameless.tolist(), "")
         for name in parted.parts.keys() - known.keys():
             strangers |= dict.fromkeys(parted.parts[name].tolist(), name)
-        parts = [sharing.take(batch, rows, name) for name, rows in sorted(known.items())]
-        together = self.wiring.process_parts
-        if together is not None and parts:
-            self._process(batch, lambda: together(parts))
-        else:
-            for part in parts:
-                self._process(part, partial(self._core.process, part))
         letters = [
             dead_letter(self.wiring.name, batch, row, _stranger(name, batch.topic))
             for row, name in sorted(strangers.items())
         ]
         self._emit(Outputs(dead_letters=letters))
+        return sharing.Shared(batch, known)
+
+    def _process_parts(self, shared: sharing.Shared) -> None:
+        for name, rows in sorted(shared.parts.items()):
+            part = sharing.take(shared.batch, rows, name)
+            self._process(part, partial(self._core.process, part))
 
     def _shares(self, name: str, topic: str) -> bool:
         model = self.catalog.models.get(name)
-        return model is not None and model in self.catalog.models_of(topic)
+        return model is not None and topic in model.topics.names()
 
     def _process(self, batch: RecordBatch, process: Callable[[], Outputs]) -> None:
         deadline = self._clock.monotonic() + _CONTROL_DEADLINE_S

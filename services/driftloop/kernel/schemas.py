@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 from typing import Any
 
@@ -28,12 +28,13 @@ class Schema:
     encoding)."""
 
 
+@lru_cache(maxsize=256)
 def parse_schema(text: str, *, source: str = "schema") -> Schema:
     """Parse Avro JSON text. Raises :class:`SchemaError` naming ``source``."""
     try:
         raw = json.loads(text)
         plain = _without_logical_types(raw)
-        parsed = fastavro.schema.parse_schema(plain, _force=True)
+        parsed = fastavro.schema.parse_schema(plain)
         canonical = fastavro.schema.to_parsing_canonical_form(plain)
         digest = fastavro.schema.fingerprint(canonical, "CRC-64-AVRO")
     except (ValueError, KeyError, TypeError, fastavro.schema.SchemaParseException) as error:

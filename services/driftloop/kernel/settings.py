@@ -70,9 +70,43 @@ class Settings:
     instance: str = _setting(
         "DRIFTLOOP_INSTANCE", "0", "Name of this process among those of its service; survives it"
     )
-    http_host: str = _setting("DRIFTLOOP_HTTP_HOST", "127.0.0.1", "Address for /metrics, /healthz")
+    http_host: str = _setting(
+        "DRIFTLOOP_HTTP_HOST", "127.0.0.1", "Address for /metrics, /healthz and, of inference, /v2"
+    )
     http_port: int = _setting(
-        "DRIFTLOOP_HTTP_PORT", 0, "Port for /metrics, /healthz; 0: a free one", _whole(0)
+        "DRIFTLOOP_HTTP_PORT", 0, "Port for the same; 0: a free one", _whole(0)
+    )
+    http_body_bytes: int = _setting(
+        "DRIFTLOOP_HTTP_BODY_BYTES",
+        8 << 20,
+        "Largest body of a request for predictions; a larger one is answered 413",
+        _whole(1),
+    )
+    http_rows: int = _setting(
+        "DRIFTLOOP_HTTP_ROWS",
+        4096,
+        "Most rows of one request for predictions, and of one batch of such requests",
+        _whole(1),
+    )
+    http_queue_rows: int = _setting(
+        "DRIFTLOOP_HTTP_QUEUE_ROWS",
+        65_536,
+        "Rows that may wait to be scored or, where a model is strict, to be acknowledged; "
+        "further requests are answered 429",
+        _whole(1),
+    )
+    http_log_records: int = _setting(
+        "DRIFTLOOP_HTTP_LOG_RECORDS",
+        100_000,
+        "Predictions over HTTP kept while Kafka takes none; further ones are counted, not kept",
+        _whole(1),
+    )
+    http_timeout_ms: int = _setting(
+        "DRIFTLOOP_HTTP_TIMEOUT_MS",
+        5_000,
+        "Longest a request may take to be sent, to wait and, where its model is strict, to be "
+        "acknowledged",
+        _whole(1),
     )
     batch_rows: int = _setting(
         "DRIFTLOOP_BATCH_ROWS", 4096, "Most records a service takes at once", _whole(1)

@@ -17,6 +17,14 @@ MODEL_HEADER = "driftloop-model"
 
 
 @dataclass(frozen=True, slots=True)
+class Shared:
+    """A batch of a topic that models share, and the rows of each."""
+
+    batch: RecordBatch
+    parts: Mapping[str, I64]
+
+
+@dataclass(frozen=True, slots=True)
 class Parted:
     """A batch by models."""
 
@@ -71,7 +79,7 @@ def take(batch: RecordBatch, rows: I64, model: str | None) -> RecordBatch:
         timestamps=_chosen(batch.timestamps, rows),
         keys=Slices.of(batch.keys).take(rows),
         values=Slices.of(batch.values).take(rows),
-        headers=None if batch.headers is None else [batch.headers[row] for row in rows.tolist()],
+        headers=None if batch.headers is None else HeaderTable.of(batch.headers).take(rows),
         model=model,
     )
 

@@ -21,15 +21,19 @@ class TomlText:
     def __init__(self, text: str) -> None:
         """Raises ``tomllib.TOMLDecodeError``."""
         self.values: Mapping[str, Any] = tomllib.loads(text)
-        scan = _Scan(text.replace("\r\n", "\n"))
-        scan.document()
-        self._lines = scan.lines
+        self._text = text
+        self._found: dict[Path, int] | None = None
 
     def line(self, path: Path) -> int:
         """1-based line of a path, or of the nearest thing around it; 0 where there is nothing."""
-        while path and path not in self._lines:
+        if self._found is None:
+            # Only a problem asks where something is, and most documents have none.
+            scan = _Scan(self._text.replace("\r\n", "\n"))
+            scan.document()
+            self._found = scan.lines
+        while path and path not in self._found:
             path = path[:-1]
-        return self._lines.get(path, 0)
+        return self._found.get(path, 0)
 
 
 class _Scan:

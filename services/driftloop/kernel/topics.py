@@ -115,7 +115,10 @@ class ModelTopics:
             shared,
         )
 
+    def names(self) -> tuple[str, str, str, str]:
+        """All four."""
+        return self.events, self.labels, self.predictions, self.outcomes
+
     def specs(self, partitions: int) -> tuple[TopicSpec, ...]:
         config = {"cleanup.policy": "delete", "retention.ms": "-1"}
-        names = (self.events, self.labels, self.predictions, self.outcomes)
-        return tuple(TopicSpec(name, partitions, config) for name in names)
+        return tuple(TopicSpec(name, partitions, config) for name in self.names())

@@ -5,6 +5,7 @@ One thread, fixed seeds and LightGBM's deterministic mode: the same rows give th
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,30 +13,42 @@ import numpy as np
 import numpy.typing as npt
 
 from driftloop.kernel.codec.blocks import F64, Features
+from driftloop.kernel.declaration import Task
 from driftloop.kernel.errors import TrainingError
-from driftloop.models import trees
+from driftloop.models import trees, walk
 from driftloop.models.encoding import Encoding
 from driftloop.models.parameters import resolve
-from driftloop.models.ports import TrainedModel
+from driftloop.models.ports import BINARY, Target, TrainedModel
 
 NAME = "lightgbm"
 _CATEGORICAL, _DEFAULT_LEFT = 1, 2
 """Bits of LightGBM's decision_type; the missing type is in the two bits above."""
+_OBJECTIVES = {Task.BINARY: "binary", Task.MULTICLASS: "multiclass", Task.REGRESSION: "regression"}
+_LINKS = {"binary": "logistic", "multiclass": "softmax", "regression": "identity"}
 
 
 class LightGbm:
     """See the module."""
 
     def train(
-        self, features: Features, labels: F64, parameters: Mapping[str, float], seed: int
+        self,
+        features: Features,
+        labels: F64,
+        parameters: Mapping[str, float],
+        seed: int,
+        target: Target = BINARY,
     ) -> TrainedModel:
         """Raises ``TrainingError``."""
-        text, encoding = fit(features, labels, parameters, seed)
+        text, encoding = fit(features, labels, parameters, seed, target)
         return frozen(text, features.numeric.shape[1], encoding)
 
 
 def fit(
-    features: Features, labels: F64, parameters: Mapping[str, float], seed: int
+    features: Features,
+    labels: F64,
+    parameters: Mapping[str, float],
+    seed: int,
+    target: Target = BINARY,
 ) -> tuple[str, Encoding]:
     """LightGBM's own text of the booster, and the encoding of its categories."""
     # Here, not above: a process that only scores does not pay for loading it.
@@ -46,7 +59,8 @@ def fit(
     numeric = features.numeric.shape[1]
     columns = matrix(features, encoding)
     settings = {
-        "objective": "binary",
+        "objective": _OBJECTIVES[target.task],
+        "num_class": target.scores,
         "num_leaves": int(chosen["leaves"]),
         "learning_rate": chosen["learning_rate"],
         "min_data_in_leaf": int(chosen["min_leaf"]),
@@ -87,10 +101,14 @@ def matrix(features: Features, encoding: Encoding) -> F64:
 def frozen(text: str, numeric: int, encoding: Encoding) -> TrainedModel:
     """The arrays of ``models.trees`` from LightGBM's text, which has all digits of its numbers."""
     head, *blocks = text.split("\nTree=")
-    objective = _fields(head)["objective"].split()
-    if objective[0] != "binary":
-        raise TrainingError(f"{NAME}: objective {objective[0]!r} cannot be frozen, only 'binary'")
-    sigmoid = float(dict(part.split(":") for part in objective[1:])["sigmoid"])
+    fields = _fields(head)
+    objective, *settings = fields["objective"].split()
+    if objective not in _LINKS or "sqrt" in settings:
+        raise TrainingError(
+            f"{NAME}: objective {fields['objective']!r} cannot be frozen; known are "
+            f"{', '.join(sorted(_LINKS))}"
+        )
+    given = dict(part.split(":") for part in settings if ":" in part)
     parts = [_tree(_fields(block.split("\n\n")[0]), numeric) for block in blocks]
 
     nodes = np.cumsum([0, *(len(part["left"]) for part in parts)])
@@ -104,7 +122,7 @@ def frozen(text: str, numeric: int, encoding: Encoding) -> TrainedModel:
         part["bitset"] = np.where(part["bitset"] >= 0, part["bitset"] + groups[i], -1)
         part["bitset_bounds"] = part["bitset_bounds"][1:] + words[i]
     kinds: dict[str, type[np.generic]] = {
-        **trees.NODE_ARRAYS,
+        **walk.NODE_ARRAYS,
         "roots": np.int32,
         "bitset_bounds": np.int32,
         "bitset_words": np.uint32,
@@ -121,7 +139,9 @@ def frozen(text: str, numeric: int, encoding: Encoding) -> TrainedModel:
         {
             "vocabularies": [list(vocabulary) for vocabulary in encoding.vocabularies],
             "numeric": numeric,
-            "sigmoid": sigmoid,
+            "link": _LINKS[objective],
+            "classes": int(given.get("num_class", 1)),
+            "sigmoid": float(given.get("sigmoid", 1.0)),
         },
     )
 
@@ -149,7 +169,7 @@ def _tree(fields: Mapping[str, str], numeric: int) -> dict[str, npt.NDArray[Any]
     categorical = (decision & _CATEGORICAL) != 0
     threshold = floats("threshold")[:splits]
     feature = integers("split_feature")[:splits]
-    bounds = integers("cat_boundaries")
+    sets = _sets(integers("cat_boundaries"), integers("cat_threshold"))
     return {
         "roots": np.array([0 if splits else -1]),
         "feature": np.where(categorical, feature - numeric, feature),
@@ -159,7 +179,17 @@ def _tree(fields: Mapping[str, str], numeric: int) -> dict[str, npt.NDArray[Any]
         "default_left": ((decision & _DEFAULT_LEFT) != 0) & ~categorical,
         "missing_type": np.where(categorical, 0, (decision >> 2) & 3),
         "bitset": np.where(categorical, threshold, -1.0).astype(np.int64),
-        "bitset_bounds": bounds if len(bounds) else np.zeros(1, dtype=np.int64),
-        "bitset_words": integers("cat_threshold"),
+        "bitset_bounds": np.cumsum([0, *(len(words) for words in sets)]),
+        "bitset_words": np.array([word for words in sets for word in words], dtype=np.int64),
         "leaf": leaf,
     }
+
+
+def _sets(bounds: npt.NDArray[np.int64], words: npt.NDArray[np.int64]) -> list[list[int]]:
+    """LightGBM's sets of codes in words of 32 bits, moved up by the two bits of ``models.walk``."""
+    moved = []
+    for start, stop in itertools.pairwise(bounds.tolist()):
+        bits = sum(word << 32 * i for i, word in enumerate(words[start:stop].tolist())) << 2
+        size = (bits.bit_length() + 31) // 32
+        moved.append([bits >> 32 * i & 0xFFFFFFFF for i in range(size)])
+    return moved

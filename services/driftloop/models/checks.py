@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from driftloop.kernel.codec.blocks import Features
+from driftloop.kernel.codec.blocks import I32
 from driftloop.kernel.errors import ArtifactError
 
 MAX_COLUMNS = 100_000
 MAX_LEVEL_LENGTH = 10_000
+MAX_CLASSES = 1000
 
 
 def names(what: str, given: Mapping[str, object], expected: Iterable[str]) -> None:
@@ -61,6 +62,36 @@ def within(name: str, values: npt.NDArray[Any], lowest: int, highest: int) -> No
         )
 
 
+def bounds(arrays: Mapping[str, npt.NDArray[Any]], name: str, end: int, parts: int = -1) -> I32:
+    """The limits of parts that lie end to end: int32, ascending from 0 to ``end``."""
+    value = array(arrays, name, np.int32, parts + 1 if parts >= 0 else -1)
+    if not len(value) or value[0] != 0 or value[-1] != end or (np.diff(value) < 0).any():
+        raise ArtifactError(f"array {name!r} must ascend from 0 to {end}")
+    return value
+
+
+def choice(attributes: Mapping[str, Any], name: str, known: Iterable[str]) -> str:
+    value = attributes[name]
+    if not isinstance(value, str) or value not in set(known):
+        raise ArtifactError(
+            f"attribute {name!r} must be one of {sorted(known)}, found {value!r:.100}"
+        )
+    return value
+
+
+def flag(attributes: Mapping[str, Any], name: str) -> bool:
+    value = attributes[name]
+    if not isinstance(value, bool):
+        raise ArtifactError(f"attribute {name!r} must be true or false, found {value!r:.100}")
+    return value
+
+
+def largest(name: str, values: npt.NDArray[Any], limit: float) -> None:
+    """No number of an array is larger than this, either way."""
+    if float(np.abs(values).max(initial=0.0)) > limit:
+        raise ArtifactError(f"array {name!r} holds values larger than {limit:g}")
+
+
 def integer(attributes: Mapping[str, Any], name: str, lowest: int, highest: int) -> int:
     value = attributes[name]
     if not isinstance(value, int) or isinstance(value, bool) or not lowest <= value <= highest:
@@ -98,13 +129,3 @@ def vocabularies(attributes: Mapping[str, Any], max_levels: int) -> tuple[tuple[
         if any(a >= b for a, b in itertools.pairwise(levels)):
             raise ArtifactError(f"vocabulary {column} must ascend without repetition")
     return tuple(tuple(levels) for levels in value)
-
-
-def shape(features: Features, numeric: int, categorical: int) -> None:
-    """The rows have the columns the model was trained on."""
-    found = (features.numeric.shape[1], features.categories.codes.shape[1])
-    if found != (numeric, categorical):
-        raise ArtifactError(
-            f"the model takes {numeric} numeric and {categorical} categorical features, the rows "
-            f"have {found[0]} and {found[1]}: it was trained under another declaration; retrain it"
-        )

@@ -11,11 +11,13 @@ from driftloop.kernel.codec.blocks import I32, Categories
 
 MAX_LEVELS = 4096
 """Levels kept per column; rarer ones are encoded as unseen."""
+MISSING, UNSEEN = -1, -2
+_FEW_ROWS = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """Model codes of strings: the index in the column's vocabulary; -1 for missing and unseen."""
+    """Model codes of strings: the index in the column's vocabulary, MISSING or UNSEEN."""
 
     vocabularies: tuple[tuple[str, ...], ...]
     """Per column, ascending."""
@@ -40,14 +42,30 @@ class Encoding:
         return cls(tuple(kept))
 
     def encode(self, categories: Categories) -> I32:
-        """Shape (n, K). One lookup per level of the block, then one gather per column."""
-        codes = np.empty(categories.codes.shape, dtype=np.int32)
-        for column, (lookup, levels) in enumerate(
-            zip(self._lookups, categories.levels, strict=True)
-        ):
+        """Shape (n, K). One lookup per level of the block, then one gather per column; of few rows,
+        one lookup per value."""
+        given = categories.codes
+        codes = np.empty(given.shape, dtype=np.int32)
+        rows, columns = given.shape
+        if rows * columns == 0:
+            return codes
+        levels = categories.levels
+        if len(levels) != columns or len(self._lookups) != columns:
+            raise ValueError(f"{columns} columns of codes, {len(levels)} of levels")
+        if rows <= _FEW_ROWS:
+            for row, values in enumerate(given.tolist()):
+                for column, code in enumerate(values):
+                    codes[row, column] = (
+                        self._lookups[column].get(levels[column][code], UNSEEN)
+                        if code >= 0
+                        else MISSING
+                    )
+            return codes
+        for column, lookup in enumerate(self._lookups):
             # The last element answers index -1, which is missing.
-            mapping = np.array([*(lookup.get(level, -1) for level in levels), -1], dtype=np.int32)
-            codes[:, column] = mapping[categories.codes[:, column]]
+            mapping = [lookup.get(level, UNSEEN) for level in levels[column]]
+            mapping.append(MISSING)
+            codes[:, column] = np.array(mapping, dtype=np.int32)[given[:, column]]
         return codes
 
     def sizes(self) -> Sequence[int]:

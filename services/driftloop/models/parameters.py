@@ -42,12 +42,48 @@ _LIGHTGBM = (
     Parameter("min_level_rows", 100, 1, 1_000_000, True, "least rows of a group of levels"),
     Parameter("level_smoothing", 10.0, 0.0, 1e6, False, "pulls rare levels towards the mean"),
 )
+_LEAF = Parameter(
+    "leaf", 2, 0, 2, True, "what a leaf answers; 0: majority or mean, 1: a model, 2: the better"
+)
+_DEPTH = Parameter("depth", 0, 0, 100, True, "largest depth of a tree; 0: 60")
+_BINARY_SPLIT = Parameter("binary_split", 0, 0, 1, True, "1: no branches of more than two ways")
+_TAU = Parameter("tau", 0.05, 0.0, 1.0, False, "bound below which equal splits are decided")
+_HOEFFDING_TREE = (
+    Parameter("grace_period", 200, 1, 1_000_000, True, "rows of a leaf between tries to split it"),
+    Parameter("delta", 1e-7, 1e-15, 0.5, False, "chance that a split is not the best"),
+    _TAU,
+    _LEAF,
+    _DEPTH,
+    _BINARY_SPLIT,
+)
+_ADAPTIVE_TREE = (
+    *_HOEFFDING_TREE,
+    Parameter("drift_window", 300, 1, 1_000_000, True, "rows before an alternate can take over"),
+)
+_ADAPTIVE_FOREST = (
+    Parameter("trees", 10, 1, 200, True, "members"),
+    Parameter("features", 0, 0, 1000, True, "features tried at a split; 0: the square root of all"),
+    Parameter("resampling", 6, 1, 20, True, "mean number of times a member learns a row"),
+    Parameter("grace_period", 50, 1, 1_000_000, True, "rows of a leaf between tries to split it"),
+    Parameter("delta", 0.01, 1e-15, 0.5, False, "chance that a split is not the best"),
+    _TAU,
+    _LEAF,
+    _DEPTH,
+    _BINARY_SPLIT,
+)
 _CONSTANT = (
-    Parameter("prior", -1.0, -1.0, 1.0, False, "what to answer; -1: the mean label of the rows"),
+    Parameter("prior", -1.0, -1.0, 1.0, False, "what to answer (binary); -1: the mean label"),
 )
 
 TRAINER_PARAMETERS: Mapping[str, tuple[Parameter, ...]] = MappingProxyType(
-    {"constant": _CONSTANT, "lightgbm": _LIGHTGBM, "river_logistic": _RIVER_LOGISTIC}
+    {
+        "adaptive_forest": _ADAPTIVE_FOREST,
+        "adaptive_tree": _ADAPTIVE_TREE,
+        "constant": _CONSTANT,
+        "hoeffding_tree": _HOEFFDING_TREE,
+        "lightgbm": _LIGHTGBM,
+        "river_logistic": _RIVER_LOGISTIC,
+    }
 )
 """The closed list of trainers. ``models.registry.TRAINERS`` has the same names."""
 

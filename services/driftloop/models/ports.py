@@ -9,7 +9,9 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from driftloop.kernel.codec.blocks import F64, Features
+from driftloop.kernel.codec.blocks import F64, I64, Features
+from driftloop.kernel.declaration import Task
+from driftloop.kernel.errors import TrainingError
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 Attributes = Mapping[str, Any]
@@ -20,7 +22,9 @@ class FrozenModel(Protocol):
     """Arrays and a pure function of them; never code from an artifact."""
 
     def score(self, features: Features) -> F64:
-        """Scores, shape (n, C): binary, C = 1, the probability of class 1."""
+        """Scores, shape (n, C): binary, C = 1, the probability of class 1; multiclass, the
+        probabilities of C classes; regression, C = 1, the value. A row's scores do not depend on
+        the rows it comes with. Raises ``ArtifactError`` for rows of other columns."""
         ...
 
 
@@ -33,11 +37,42 @@ class TrainedModel:
     attributes: Mapping[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What is learnt: labels are 0 or 1 (binary), 0 to classes - 1, or any number (regression)."""
+
+    task: Task
+    classes: int = 2
+    """Of a multiclass task; binary has 2, and a regression none."""
+
+    @property
+    def scores(self) -> int:
+        """Length of a score vector."""
+        return self.classes if self.task is Task.MULTICLASS else 1
+
+    def class_of(self, labels: F64) -> I64:
+        """The class of each label. Raises ``TrainingError`` for labels of no class."""
+        if len(labels) and not (np.isin(labels, np.arange(self.classes))).all():
+            raise TrainingError(
+                f"labels of a {self.task} task are 0 to {self.classes - 1}; these rows have others"
+            )
+        return labels.astype(np.int64)
+
+
+BINARY = Target(Task.BINARY)
+REGRESSION = Target(Task.REGRESSION, 0)
+
+
 class Trainer(Protocol):
     """Makes a model from rows. Deterministic: the same arguments give the same bytes."""
 
     def train(
-        self, features: Features, labels: F64, parameters: Mapping[str, float], seed: int
+        self,
+        features: Features,
+        labels: F64,
+        parameters: Mapping[str, float],
+        seed: int,
+        target: Target = BINARY,
     ) -> TrainedModel:
         """``labels`` has shape (n,); rows are in order of outcome time. Parameters that are absent
         take their defaults. Raises ``TrainingError``."""
@@ -68,4 +103,6 @@ class ArtifactStore(Protocol):
 
 def native(values: npt.ArrayLike, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
     """A writable C-contiguous array: kernels are compiled once, for this layout only."""
+    if isinstance(values, np.ndarray) and values.flags.carray and values.dtype == dtype:
+        return values
     return np.require(values, dtype, ["C_CONTIGUOUS", "ALIGNED", "WRITEABLE"])

@@ -11,7 +11,16 @@ import numpy.typing as npt
 
 from driftloop.kernel.codec.blocks import Categories, Features
 from driftloop.kernel.errors import ArtifactError, TrainingError
-from driftloop.models import boosting, constant, linear, sgd, trees
+from driftloop.models import (
+    boosting,
+    constant,
+    hoeffding_classifier,
+    hoeffding_regressor,
+    linear,
+    river_trees,
+    sgd,
+    trees,
+)
 from driftloop.models.parameters import (
     TRAINER_PARAMETERS,
     Parameter,
@@ -40,10 +49,17 @@ TRAINERS: Mapping[str, Trainer] = MappingProxyType(
         constant.NAME: constant.ConstantTrainer(),
         boosting.NAME: boosting.LightGbm(),
         sgd.NAME: sgd.RiverLogistic(),
+        **{trainer.name: trainer for trainer in river_trees.TRAINERS},
     }
 )
 FAMILIES: Mapping[str, Loader] = MappingProxyType(
-    {constant.FAMILY: constant.load, linear.FAMILY: linear.load, trees.FAMILY: trees.load}
+    {
+        constant.FAMILY: constant.load,
+        hoeffding_classifier.FAMILY: hoeffding_classifier.load,
+        hoeffding_regressor.FAMILY: hoeffding_regressor.load,
+        linear.FAMILY: linear.load,
+        trees.FAMILY: trees.load,
+    }
 )
 
 
@@ -79,10 +95,13 @@ def warm_up() -> None:
     features = Features(
         np.zeros((1, 1)), Categories(np.zeros((1, 1), dtype=np.int32), (("warm",),))
     )
-    vocabularies = {"vocabularies": [["warm"]]}
-    one = np.ones(1)
+    named: dict[str, Any] = {"vocabularies": [["warm"]], "numeric": 1}
+    one, none = np.ones(1), np.zeros(0)
     weights = ("mean", "scale", "weights", "level_weights", "bias")
-    load(linear.FAMILY, dict.fromkeys(weights, one), vocabularies).score(features)
+    linked: dict[str, Any] = {"link": "logistic", "classes": 1}
+    linear_attributes: dict[str, Any] = {"vocabularies": [["warm"]], **linked}
+    load(linear.FAMILY, dict.fromkeys(weights, one), linear_attributes).score(features)
+
     integer = np.zeros(1, dtype=np.int32)
     byte = np.zeros(1, dtype=np.uint8)
     tree: dict[str, npt.NDArray[Any]] = {
@@ -96,6 +115,37 @@ def warm_up() -> None:
         "bitset": integer - 1,
         "bitset_bounds": integer,
         "bitset_words": np.zeros(0, dtype=np.uint32),
-        "leaf": one,
     }
-    load(trees.FAMILY, tree, {**vocabularies, "numeric": 1, "sigmoid": 1.0}).score(features)
+    load(trees.FAMILY, {**tree, "leaf": one}, {**named, **linked, "sigmoid": 1.0}).score(features)
+    forest: dict[str, npt.NDArray[Any]] = {
+        **tree,
+        "weights": one,
+        "also": np.zeros(0, dtype=np.int32),
+        "also_bounds": np.zeros(2, dtype=np.int32),
+    }
+    leaves: dict[str, npt.NDArray[Any]] = {
+        "base": np.array([0.5, 0.5]),
+        "bayes": integer,
+        "error": np.zeros(1),
+        "observers": np.zeros(2, dtype=np.int32),
+        "observed": np.zeros(0, dtype=np.int32),
+        "nominal": np.zeros(0, dtype=np.int32),
+        "mean": none,
+        "spread": none,
+        "offset": none,
+        "level_bounds": integer,
+        "levels": np.zeros(0, dtype=np.int32),
+        "level_logs": none,
+    }
+    settings = {"classes": 2, "binary": True, "normalise": False}
+    load(hoeffding_classifier.FAMILY, {**forest, **leaves}, {**named, **settings}).score(features)
+    values: dict[str, npt.NDArray[Any]] = {
+        "value": one,
+        "model": integer - 1,
+        "mean": none,
+        "scale": none,
+        "slope": none,
+    }
+    load(hoeffding_regressor.FAMILY, {**forest, **values}, {**named, "median": True}).score(
+        features
+    )

@@ -13,6 +13,9 @@ changelog, producing. What it is not trusted with (faust-streaming 0.15.3):
   Entries are sent to the changelog, awaited, and then put into the table's store.
 - Restarting failed agents. A failure stops the app, uncommitted, and is raised by
   :meth:`FaustTable.check`.
+- Assigning. The leader shares out the partitions its metadata has at that moment. Just after a
+  broker's restart that may be none, and the group would rest so for ever: an assignment that leaves
+  partitions out stops the app.
 
 Reads are uncommitted: records of aborted transactions are seen too.
 """
@@ -90,6 +93,8 @@ class FaustTable:
         self._gained: set[int] = set()
         self._positions: dict[int, int] = {}
         self._ready = False
+        self._left_out = 0
+        """Partitions that the newest assignment by this member forgot."""
 
     def start(self) -> None:
         """Raises what the app failed of, if it cannot be built."""
@@ -163,6 +168,8 @@ class FaustTable:
         )
         self._app.agent(topic, name=f"{self._group}-{self._table_name}")(self._take)
         self._app.on_partitions_revoked.connect(self._on_revoked, weak=False)
+        assign = self._app.assignor.assign
+        self._app.assignor.assign = lambda *arguments: self._checked(assign(*arguments))
         tasks = [
             asyncio.create_task(coroutine)
             for coroutine in (self._app_until_it_ends(), self._work_on(), self._stopping.wait())
@@ -180,6 +187,18 @@ class FaustTable:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _checked(self, shares: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What this member, as the group's leader, gives to each member."""
+        shared = {
+            partition
+            for share in shares.values()
+            for topic, partitions in share.assignment
+            if topic == self._topic
+            for partition in partitions
+        }
+        self._left_out = self._partitions - len(shared)
+        return shares
 
     async def _app_until_it_ends(self) -> None:
         await self._app.start()
@@ -223,6 +242,11 @@ class FaustTable:
         while not self._stopping.is_set():
             await _first(self._arrived.wait(), self._stopping.wait(), timeout=self._tick_s)
             self._arrived.clear()
+            if self._left_out:
+                raise LogUnavailableError(
+                    f"{self._left_out} of {self._partitions} partitions of {self._topic} were "
+                    "assigned to nobody: Kafka did not know them just then"
+                )
             async with self._working:
                 if self._app.tables.actives_ready and not self._app.rebalancing:
                     await self._step()

@@ -1,43 +1,64 @@
-"""``/healthz``, ``/readyz``, ``/metrics`` and ``/status`` of one service, on a thread of their own:
-a busy service answers all the same."""
+"""The server of a service that answers requests by the thousand, besides saying how it is: on a
+thread of its own, without a framework between the socket and the answer."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
-from typing import Any
+from contextlib import suppress
+from typing import Protocol
 
-import orjson
-from aiohttp import web
+import uvloop
 
-from driftloop.adapters.prometheus import CONTENT_TYPE
-from driftloop.kernel.ports import Clock
-from driftloop.kernel.service import Status
+from driftloop.adapters.http.exchange import JSON, Exchange
+from driftloop.adapters.http.pages import StatusPages
+from driftloop.adapters.http.wire import Connection, Site
 
-_STEP_LIMIT_S = 120.0
-"""A service that has not finished a step for so long is not healthy."""
+_DRAIN_S = 10.0
+"""A stopping server waits this long for answers that are due."""
+_STARTING = b'{"error":"the service is starting"}'
+BODY_BYTES = 1 << 16
+READ_S = 30.0
 
 
-class StatusServer:
+class Application(Protocol):
+    """What a server serves besides health and metrics. Called on the server's thread only."""
+
+    def attach(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Before the first request."""
+        ...
+
+    def handle(self, exchange: Exchange) -> None:
+        """Answer, now or later. Must not block."""
+        ...
+
+    async def close(self) -> None:
+        """All is answered and nothing more comes: finish what was begun, within seconds."""
+        ...
+
+
+class ApplicationServer:
     """Serves until :meth:`stop`. ``port`` 0 takes a free one; see :attr:`port` after start."""
 
     def __init__(
         self,
         host: str,
         port: int,
+        pages: StatusPages,
         *,
-        metrics: Callable[[], bytes],
-        status: Callable[[], Status | None],
-        clock: Clock,
+        body_bytes: int = BODY_BYTES,
+        read_s: float = READ_S,
+        application_follows: bool = False,
     ) -> None:
         self.host = host
         self.port = port
-        self._metrics = metrics
-        self._status = status
-        self._clock = clock
-        self._beat = clock.monotonic()
-        self._loop = asyncio.new_event_loop()
+        self._pages = pages
+        # A quarter less per request than asyncio's own; see docs/decisions/http.md.
+        self._loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+        self._site = Site(self._handle, self._loop, body_bytes, read_s)
+        self._application: Application | None = None
+        self._application_follows = application_follows
+        """Until it is mounted, requests for it are told to come again."""
         self._started = threading.Event()
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="http", daemon=True)
@@ -49,78 +70,68 @@ class StatusServer:
         if self._failure is not None:
             raise self._failure
 
-    def beat(self) -> None:
-        """The service has finished a step."""
-        self._beat = self._clock.monotonic()
+    def mount(self, application: Application) -> None:
+        """Hand paths that begin with ``/v2`` to ``application`` from now on."""
+
+        def put() -> None:
+            application.attach(self._loop)
+            self._application = application
+            self._application_follows = True
+
+        self._loop.call_soon_threadsafe(put)
 
     def stop(self) -> None:
-        """Stop serving; returns when the thread has ended."""
+        """Answer what was asked, then stop serving; returns when the thread has ended."""
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
-        app = web.Application()
-        app.add_routes(
-            [
-                web.get("/healthz", self._healthz),
-                web.get("/readyz", self._readyz),
-                web.get("/metrics", self._scrape),
-                web.get("/status", self._show),
-            ]
-        )
-        runner = web.AppRunner(app, access_log=None)
+        loop = self._loop
         try:
-            self._loop.run_until_complete(runner.setup())
-            site = web.TCPSite(runner, self.host, self.port)
-            self._loop.run_until_complete(site.start())
-            server: Any = site._server
-            self.port = server.sockets[0].getsockname()[1]
+            listener = loop.run_until_complete(
+                loop.create_server(lambda: Connection(self._site), self.host, self.port)
+            )
+            self.port = listener.sockets[0].getsockname()[1]
         except BaseException as error:
             self._failure = error
+            loop.close()
             self._started.set()
             return
+        self._site.start()
         self._started.set()
         try:
-            self._loop.run_forever()
+            loop.run_forever()
         finally:
-            self._loop.run_until_complete(runner.cleanup())
-            self._loop.close()
+            listener.close()
+            loop.run_until_complete(self._drain())
+            loop.close()
 
-    async def _healthz(self, request: web.Request) -> web.Response:
-        silent = self._clock.monotonic() - self._beat
-        if silent > _STEP_LIMIT_S:
-            return web.Response(status=503, text=f"no step finished for {silent:.0f} s\n")
-        return web.Response(text="ok\n")
+    async def _drain(self) -> None:
+        self._site.stopping = True
+        connections = self._site.connections
+        for connection in list(connections):
+            connection.finish()
+        if connections:
+            self._site.empty.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._site.empty.wait(), _DRAIN_S)
+        for connection in list(connections):
+            connection.abort()
+        if self._application is not None:
+            await self._application.close()
 
-    async def _readyz(self, request: web.Request) -> web.Response:
-        status = self._status()
-        if status is None or not status.ready:
-            return web.Response(status=503, text="not ready\n")
-        return web.Response(text="ready\n")
-
-    async def _scrape(self, request: web.Request) -> web.Response:
-        return web.Response(body=self._metrics(), headers={"Content-Type": CONTENT_TYPE})
-
-    async def _show(self, request: web.Request) -> web.Response:
-        status = self._status()
-        if status is None:
-            return web.Response(status=503, text="starting\n")
-        return web.Response(body=status_document(status), content_type="application/json")
-
-
-def status_document(status: Status) -> bytes:
-    """The status as JSON; positions as ``topic/partition``."""
-    return orjson.dumps(
-        {
-            "service": status.service,
-            "instance": status.instance,
-            "ready": status.ready,
-            "busy": status.busy,
-            "lag": status.lag,
-            "positions": {f"{s.topic}/{s.partition}": p for s, p in status.positions.items()},
-            "details": status.details,
-        },
-        option=orjson.OPT_NON_STR_KEYS,
-    )
+    def _handle(self, exchange: Exchange) -> None:
+        application = self._application
+        # The path of a request for a prediction is not looked for among the others.
+        if exchange.target.startswith(b"/v2") and self._application_follows:
+            if application is None:
+                exchange.answer(503, _STARTING, JSON, ((b"Retry-After", b"1"),))
+            else:
+                application.handle(exchange)
+            return
+        path = exchange.target.partition(b"?")[0].decode(errors="replace")
+        page = self._pages.page(exchange.method.decode(errors="replace"), path)
+        headers = ((b"Allow", b"GET, HEAD"),) if page.status == 405 else ()
+        exchange.answer(page.status, page.body, page.content_type.encode(), headers)

@@ -97,5 +97,7 @@ class Configuration:
             # The commit tells whether all records were taken; a report of each would be read by
             # nobody.
             "delivery.report.only.error": True,
+            # The commit sends what waits: until then batches may fill.
+            "linger.ms": 100,
             **self._common,
         }

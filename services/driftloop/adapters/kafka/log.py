@@ -12,6 +12,7 @@ from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 from driftloop.adapters.clock import SystemClock
 from driftloop.adapters.kafka.configuration import Configuration
 from driftloop.adapters.kafka.failures import passing, unavailable
+from driftloop.adapters.kafka.outbox import KafkaOutbox
 from driftloop.adapters.kafka.producer import KafkaProducer
 from driftloop.adapters.kafka.reading import KafkaFollower, read_range
 from driftloop.adapters.kafka.session import KafkaSession
@@ -67,6 +68,9 @@ class KafkaLog:
 
     def producer(self, name: str) -> KafkaProducer:
         return KafkaProducer(self._configuration)
+
+    def outbox(self, limit: int) -> KafkaOutbox:
+        return KafkaOutbox(self._configuration, limit)
 
     def read(
         self, source: TopicPartition, start: int, end: int, *, limit: int = 4096

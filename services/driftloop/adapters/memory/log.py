@@ -40,6 +40,9 @@ class MemoryLog:
     def producer(self, name: str) -> MemoryProducer:
         return MemoryProducer(self._storage)
 
+    def outbox(self, limit: int) -> MemoryOutbox:
+        return MemoryOutbox(self._storage)
+
     def read(
         self, source: TopicPartition, start: int, end: int, *, limit: int = 4096
     ) -> Iterator[RecordBatch]:
@@ -120,3 +123,30 @@ class MemoryProducer:
 
     def close(self) -> None:
         """Nothing to let go of."""
+
+
+class MemoryOutbox:
+    """See :class:`driftloop.kernel.ports.Outbox`. Like Kafka's, it settles later."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self._settled: list[tuple[int, Callable[[int], None]]] = []
+
+    @property
+    def unacknowledged(self) -> int:
+        return sum(count for count, _ in self._settled)
+
+    def post(self, send: Send, lost: Callable[[int], None]) -> None:
+        self._storage.append(send)
+
+    def confirm(self, send: Send, settled: Callable[[int], None]) -> None:
+        self._storage.append(send)
+        self._settled.append((len(send), settled))
+
+    def serve(self) -> None:
+        done, self._settled = self._settled, []
+        for _, settled in done:
+            settled(0)
+
+    def close(self, timeout_s: float) -> None:
+        self.serve()

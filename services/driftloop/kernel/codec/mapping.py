@@ -13,18 +13,23 @@ from typing import Any
 T = typing.TypeVar("T")
 
 _ATOMS = (int, float, str, bytes)
+_SIMPLE = frozenset({*_ATOMS, bool, type(None)})
 
 
 def to_plain(value: Any) -> Any:
     """Dataclasses become dicts, tuples lists, enums their values; the rest stays."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if isinstance(value, enum.Enum):
-        return value.value
-    if isinstance(value, tuple):
+    kind: Any = type(value)
+    if kind in _SIMPLE:
+        return value
+    if kind is tuple:
         if value and type(value[0]) in _ATOMS:  # so are the others; windows hold thousands
             return list(value)
         return [to_plain(item) for item in value]
+    names = _names(kind)
+    if names is not None:
+        return {name: to_plain(getattr(value, name)) for name in names}
+    if isinstance(value, enum.Enum):
+        return value.value
     if isinstance(value, collections.abc.Mapping):
         return {key: to_plain(item) for key, item in value.items()}
     return value
@@ -62,3 +67,11 @@ def _convert(kind: Any, value: Any) -> Any:
 def _fields(kind: type) -> tuple[tuple[str, Any], ...]:
     hints = typing.get_type_hints(kind)
     return tuple((f.name, hints[f.name]) for f in dataclasses.fields(kind))
+
+
+@cache
+def _names(kind: type) -> tuple[str, ...] | None:
+    """The fields of a dataclass; None for any other type."""
+    if not dataclasses.is_dataclass(kind):
+        return None
+    return tuple(field.name for field in dataclasses.fields(kind))

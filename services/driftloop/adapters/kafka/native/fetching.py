@@ -128,6 +128,8 @@ class Fetcher:
             *columns,
             order,
         )
+        # Read-only, so that all batches of this poll share one buffer as it is.
+        data.flags.writeable = False
         headers: HeaderTable | None = None
         if totals[1]:
             headers = self._headers(order, header_list, header_counts, totals)

@@ -1,0 +1,145 @@
+"""A thousand models on shared topics against one model: CPU of the inference service per event."""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from driftloop.adapters.broker import LocalBroker
+from driftloop.adapters.kafka import KafkaLog
+from driftloop.adapters.kafka.configuration import Configuration
+from driftloop.adapters.kafka.native.producing import TransactionalProducer
+from driftloop.cli.supervision import Fleet
+from driftloop.kernel import sharing
+from driftloop.kernel.ports import Log, Send
+from driftloop.kernel.settings import Settings
+from loadtest.loop import JAVA_OPTIONS, cpu_of, say
+from loadtest.measure import setting
+from loadtest.served import Shelf, trained
+from loadtest.stream import Encoder, Stream, declared
+
+_MODELS = 1_000
+_FEATURES = 20
+_EVENTS = 200_000
+_ROUNDS = 5
+_CHUNK = 20_000
+_PATIENCE_S = 300.0
+_ZIPF = 1.1
+"""Exponent: the busiest model gets about a tenth of the events."""
+
+
+class Side:
+    """An inference service of its own, with its models, on topics of its own."""
+
+    def __init__(self, log: Log, settings: Settings, group: str, models: int) -> None:
+        self.log = log
+        self.fleet = Fleet(settings, ["inference"], progress=say)
+        self.events, self.predictions = f"{group}.events", f"{group}.predictions"
+        self._names = [f"{group}-{k}" if models > 1 else group for k in range(models)]
+        self._stream, self._encoder = Stream(_FEATURES), Encoder(_FEATURES)
+        self._draw = np.random.default_rng(7)
+        weights = 1.0 / np.arange(1, models + 1) ** _ZIPF
+        self._weights = weights / weights.sum()
+        shelf = Shelf(log, settings)
+        shelf.declare(
+            [
+                declared(name, features=_FEATURES, shared=group if models > 1 else "")
+                for name in self._names
+            ]
+        )
+        # A few recipes are enough; every model has its own artifact all the same.
+        made = [trained(_FEATURES, seed=seed) for seed in range(min(models, 8))]
+        for index, name in enumerate(self._names):
+            shelf.put(name, 1, made[index % len(made)])
+            shelf.deploy(name, 1, 1)
+        shelf.close()
+
+    def round(self, first: int) -> float:
+        """CPU seconds of the service for one round of events, until all are answered."""
+        pid = self.fleet.members()[0].pid
+        before, done = cpu_of(pid), self._answered()
+        self._produce(first)
+        deadline = time.monotonic() + _PATIENCE_S
+        while self._answered() - done < _EVENTS:
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"{_EVENTS - (self._answered() - done)} events not answered")
+            time.sleep(0.05)
+        return cpu_of(pid) - before
+
+    def _answered(self) -> int:
+        return sum(self.log.end_offsets([self.predictions]).values())
+
+    def _produce(self, first: int) -> None:
+        options = {**Configuration(self.fleet.settings.bootstrap).producer(), "linger.ms": 20}
+        producer = TransactionalProducer({**options, "delivery.report.only.error": True})
+        for start in range(0, _EVENTS, _CHUNK):
+            rows = self._stream.rows(first + start, _CHUNK)
+            at = np.full(_CHUNK, time.time_ns() // 1_000_000, np.int64)
+            headers = None
+            if len(self._names) > 1:
+                whose = self._draw.choice(len(self._names), _CHUNK, p=self._weights)
+                headers = sharing.table_of(self._names, whose)
+            values = self._encoder.events(rows, at)
+            producer.send(Send(self.events, rows.ids, values, headers=headers))
+        left = producer.flush(60.0)
+        producer.close()
+        if left:
+            raise RuntimeError(f"{left} events were not acknowledged")
+
+
+def run() -> dict[str, Any]:
+    """One model first, then a thousand, in turns; each side's service has the machine to itself."""
+    with (
+        tempfile.TemporaryDirectory(prefix="driftloop-load-") as directory,
+        LocalBroker(Path(directory) / "kafka", heap_mb=1024, java_options=JAVA_OPTIONS) as broker,
+    ):
+        log = KafkaLog(broker.bootstrap)
+        sides = {}
+        for name, models in (("one", 1), ("many", _MODELS)):
+            settings = Settings(
+                bootstrap=broker.bootstrap,
+                directory=Path(directory) / name,
+                prefix=f"{name}.driftloop.",
+                batch_rows=16_384,
+            )
+            log.ensure_topics(settings.topics.specs())
+            say(f"declaring {models} models")
+            sides[name] = Side(log, settings, name, models)
+        seconds: dict[str, list[float]] = {name: [] for name in sides}
+        with sides["one"].fleet, sides["many"].fleet:
+            for side in sides.values():
+                side.fleet.wait_ready()
+            for turn in range(_ROUNDS + 1):
+                for name, side in sides.items():
+                    used = side.round(turn * _EVENTS)
+                    if turn:  # the first round loads the models
+                        seconds[name].append(used)
+                    say(f"round {turn}, {name}: {used / _EVENTS * 1e6:.2f} us per event")
+            memory = {name: _resident(side) for name, side in sides.items()}
+        log.close()
+    ratios = [many / one for many, one in zip(seconds["many"], seconds["one"], strict=True)]
+    return {
+        "name": "many",
+        "cost_ratio": statistics.median(ratios),
+        "spread": {"cost_ratio": [min(ratios), max(ratios)]},
+        "us_per_event": {
+            name: statistics.median(used) / _EVENTS * 1e6 for name, used in seconds.items()
+        },
+        "models": _MODELS,
+        "events_per_round": _EVENTS,
+        "rounds": _ROUNDS,
+        "resident_mb": memory,
+        "service": "inference",
+        "setting": setting("confluent-kafka", "numba"),
+    }
+
+
+def _resident(side: Side) -> float:
+    pid = side.fleet.members()[0].pid
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * 4096 / 2**20

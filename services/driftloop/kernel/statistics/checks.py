@@ -1,0 +1,77 @@
+"""Whether statistics that were read can be used: each alone, and two of them together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+
+from driftloop.kernel.errors import DecodeError
+from driftloop.kernel.reasons import Reason
+from driftloop.kernel.records import LossStatistics, NumericStatistics, WindowStatistics
+from driftloop.kernel.statistics.exact import exact_sum
+
+_MOST = 1 << 53
+"""No window has more rows; so counts of many windows add up within 64 bits."""
+
+
+def check_statistics(statistics: WindowStatistics) -> None:
+    """Raises :class:`DecodeError` for counts and sums that no rows could give."""
+    _counts("rows", [statistics.rows])
+    for column in statistics.numeric:
+        _check_numeric(column)
+    for levels in statistics.categorical:
+        _counts(levels.name, [levels.count, levels.missing, levels.unseen, *levels.levels])
+    if statistics.loss is not None:
+        _check_loss(statistics.loss)
+
+
+def check_same_shape(a: WindowStatistics, b: WindowStatistics) -> None:
+    """Raises :class:`DecodeError` where the two cannot be of one window."""
+    if _shape(a) != _shape(b):
+        raise DecodeError(
+            Reason.MALFORMED, "the columns, bins or levels are not those of the window's others"
+        )
+
+
+def _check_numeric(column: NumericStatistics) -> None:
+    counts = [column.count, column.missing, *column.bins, *column.bucket_counts]
+    _counts(column.name, counts)
+    _sums(column.name, [column.sum, column.squares])
+    if len(column.buckets) != len(column.bucket_counts):
+        raise DecodeError(Reason.MALFORMED, f"{column.name}: buckets and counts differ in number")
+    if any(low >= high for low, high in pairwise(column.buckets)):
+        raise DecodeError(Reason.MALFORMED, f"{column.name}: buckets do not ascend")
+
+
+def _check_loss(loss: LossStatistics) -> None:
+    _counts("loss", [loss.rows, loss.errors, *loss.labels, *loss.histogram])
+    _sums("loss", [loss.loss, loss.loss_squares, *loss.bets])
+    paired = loss.paired
+    if paired is not None:
+        _counts("pairs", [paired.rows, paired.wins, paired.losses, paired.ties])
+        _sums("pairs", [paired.shadow_loss, *paired.better, *paired.worse])
+
+
+def _counts(what: str, counts: Iterable[int]) -> None:
+    for count in counts:
+        if not 0 <= count <= _MOST:
+            raise DecodeError(Reason.MALFORMED, f"{what}: a count of {count}")
+
+
+def _sums(what: str, sums: Sequence[bytes]) -> None:
+    for data in sums:
+        try:
+            exact_sum(data)
+        except DecodeError as error:
+            raise DecodeError(error.reason, f"{what}: {error.detail}") from error
+
+
+def _shape(statistics: WindowStatistics) -> object:
+    loss = statistics.loss
+    paired = None if loss is None else loss.paired
+    return (
+        [(column.name, len(column.bins)) for column in statistics.numeric],
+        [(column.name, len(column.levels)) for column in statistics.categorical],
+        None if loss is None else (len(loss.labels), len(loss.histogram), len(loss.bets)),
+        None if paired is None else (len(paired.better), len(paired.worse)),
+    )

@@ -1,0 +1,105 @@
+"""Whether the log is exact, from what is in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from driftloop.adapters.artifacts.directory import DirectoryStore
+from driftloop.cli.applying import DeclaredModel
+from driftloop.cli.control import read_catalog
+from driftloop.kernel.codec.records import codec
+from driftloop.kernel.ports import Log
+from driftloop.kernel.records import Alert, Deployment, Run, Stream, Version, Window
+from driftloop.kernel.settings import Settings
+
+from . import decisions, rows, windows
+from .findings import Findings
+from .reading import Record, read
+from .traffic import Traffic
+from .truth import read_truth
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    findings: Findings
+    facts: dict[str, Any]
+    """What there is in the log."""
+
+
+def judge(
+    log: Log,
+    settings: Settings,
+    declared: DeclaredModel,
+    traffic: Traffic,
+    tell: Callable[[str], None],
+) -> Verdict:
+    """Reads every topic, committed records only. Raises :class:`ProducerFaultError` when the source
+    topics are not what was to be sent."""
+    bootstrap, topics = settings.bootstrap, settings.topics
+    own = declared.declaration.topics
+    found = Findings()
+
+    def records(kind: type[T], topic: str) -> tuple[list[Record], list[T]]:
+        raw = [r for r in read(bootstrap, topic) if r.value is not None]
+        return raw, [codec(kind).decode(r.value) for r in raw]
+
+    tell("reading what was sent")
+    truth = read_truth(bootstrap, own, traffic)
+    raw_windows, every_window = records(Window, topics.windows)
+    _, alerts = records(Alert, topics.alerts)
+    _, versions = records(Version, topics.versions)
+    _, runs = records(Run, topics.runs)
+    _, deployments = records(Deployment, topics.deployments)
+    changelog = list(read(bootstrap, topics.changelogs))
+    store = DirectoryStore(settings.artifacts)
+    scorers = rows.Scorers(store, versions, declared.declaration.prior)
+    tell("predictions")
+    predictions = rows.read_rows(bootstrap, own.predictions, truth, scorers, found)
+    rows.check_predictions(predictions, truth, found)
+    swaps = rows.check_version_order(predictions, deployments, found)
+    tell("outcomes")
+    outcomes = rows.read_rows(bootstrap, own.outcomes, truth, scorers, found)
+    labels = rows.check_outcomes(predictions, outcomes, truth, found)
+    letters = rows.check_dead_letters(
+        bootstrap, topics.dead_letters, (own.events, own.labels), truth, found
+    )
+    tell("windows")
+    catalog = read_catalog(log, topics)
+    streams = {Stream.PREDICTIONS: predictions, Stream.OUTCOMES: outcomes}
+    count = windows.check_windows(log, catalog, every_window, streams, truth.slots.x0, found)
+    tell("decisions and state")
+    decisions.check_alerts(alerts, found)
+    decisions.replay_drift(catalog, raw_windows, alerts, changelog, found)
+    decisions.check_versions(versions, runs, store, found)
+    promotions = decisions.check_deployments(catalog, deployments, versions, changelog, found)
+    decisions.check_sketch_state(
+        changelog, {str(stream): found_rows for stream, found_rows in streams.items()}, found
+    )
+    return Verdict(
+        found,
+        {
+            "events": truth.every_event,
+            "labels": truth.every_label,
+            "predictions": len(predictions),
+            "outcomes": len(outcomes),
+            "labels_joined": labels["joined"],
+            "labels_too_late": labels["too_late"],
+            "labels_repeated": labels["repeated"],
+            "labels_without_event": labels["without_event"],
+            "dead_letters": letters,
+            "poison": len(truth.broken),
+            "windows": count,
+            "revisions": len(every_window) - count,
+            "late_rows": sum(w.late for w in every_window if w.revision == 0),
+            "alerts": len({alert.id for alert in alerts}),
+            "runs": len({run.id for run in runs}),
+            "versions": len(versions),
+            "deployments": len(deployments),
+            "swaps": swaps,
+            "promotions": promotions,
+        },
+    )

@@ -1,0 +1,245 @@
+"""Faults of one service: what it says, what it counts, and that nothing is lost or doubled."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    ResourceType,
+)
+from harness.published import deploy, publish_version
+from harness.small import SmallLoop, eventually, small_loop
+from harness.traffic import Message
+
+from driftloop.adapters.artifacts.directory import ARRAYS, DirectoryStore
+from driftloop.cli.supervision import Fleet
+from driftloop.kernel.errors import ArtifactError
+
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(400)]
+
+FAILURES = "driftloop_model_load_failures_total"
+
+
+@pytest.fixture(scope="module")
+def inference(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallLoop]:
+    """The inference service, for the quick ones."""
+    with small_loop(kafka, tmp_path_factory.mktemp("inference"), ["inference"]) as loop:
+        yield loop
+
+
+@pytest.mark.slow
+def test_a_fenced_producer_stops_and_nothing_is_doubled(kafka: str, tmp_path: Path) -> None:
+    """A second process of the same name takes over; the first one is told, and says so."""
+    with small_loop(kafka, tmp_path / "a", ["inference"]) as loop:
+        loop.send(labels=False)
+        loop.all_predicted()
+        other = replace(loop.settings, directory=tmp_path / "b")
+        with Fleet(other, ["inference"]) as usurper:
+            usurper.wait_ready()
+            loop.send(labels=False)
+            loop.all_predicted()
+            eventually(lambda: loop.restarts("inference") > 0, "the first one stopped")
+            assert "another process took over" in loop.log_of("inference")
+        loop.send(labels=False)
+        loop.all_predicted()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spoilt", ["CURRENT", "data"])
+def test_a_corrupt_store_of_outcomes_is_rebuilt_from_the_log(
+    kafka: str, tmp_path: Path, spoilt: str
+) -> None:
+    with small_loop(kafka, tmp_path, ["inference", "outcomes"]) as loop:
+        loop.send(labels=False)
+        loop.send()
+        loop.all_joined()
+        loop.fleet.scale("outcomes", 0)
+        spoil(loop.settings.state / "outcomes-0", spoilt)
+        loop.send()
+        loop.fleet.scale("outcomes", 1)
+        # Of the first chunk's predictions only the store knew, and the log.
+        loop.send_labels(0)
+        loop.all_joined()
+        said = loop.log_of("outcomes")
+        assert "rebuilt from the log" in said or "again" in said
+
+
+def spoil(directory: Path, what: str) -> None:
+    """Garbage in place of a part of RocksDB's files."""
+    if what == "CURRENT":
+        (directory / what).write_bytes(b"\0garbage" * 20)
+        return
+    # What was not flushed to tables yet lies in the write-ahead log.
+    files = [*directory.glob("*.sst"), *directory.glob("*.log")]
+    assert files
+    for file in files:
+        data = bytearray(file.read_bytes())
+        data[len(data) // 4 : len(data) * 3 // 4] = os.urandom(len(data) * 3 // 4 - len(data) // 4)
+        file.write_bytes(data)
+
+
+def test_an_artifact_that_cannot_be_loaded_leaves_the_old_version_serving(
+    inference: SmallLoop,
+) -> None:
+    loop = inference
+    publish_version(loop, 1, 0.25)
+    deploy(loop, 1, 1)
+    loop.serves(1)
+    before: Counter[int] = Counter()
+    for number, fault in ((2, "corrupt"), (3, "missing")):
+        failed = loop.metric("inference", FAILURES)
+        version = publish_version(loop, number, number / 10)
+        arrays = loop.settings.artifacts / version.artifact / ARRAYS
+        whole = arrays.read_bytes()
+        if fault == "missing":
+            arrays.unlink()
+        else:
+            arrays.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+        deploy(loop, number, number)
+        counted = partial(lambda least: loop.metric("inference", FAILURES) > least, failed)
+        eventually(counted, "the failure is counted")
+        assert loop.log_of("inference").count("the version before serves on") >= number - 1
+        loop.send(labels=False)
+        loop.all_predicted()
+        now = Counter(p.version for p in loop.predictions())
+        assert (now - before).keys() == {number - 1}
+        # Mended, it is taken without anybody's doing.
+        arrays.write_bytes(whole)
+        loop.serves(number)
+        before = now
+    assert loop.restarts("inference") == 0
+
+
+def test_dead_letters_that_cannot_be_written_hold_the_service_uncommitted(
+    inference: SmallLoop,
+) -> None:
+    loop = inference
+    bootstrap, dead_letters = loop.settings.bootstrap, loop.settings.topics.dead_letters
+    aborts = "driftloop_aborted_transactions_total"
+    aborted = loop.metric("inference", aborts)
+    known = len(loop.letters())
+    # Room for the markers that end a transaction, and for nothing else.
+    configure(bootstrap, dead_letters, "max.message.bytes", "100")
+    big = Message(b"big", b"no event at all " * 100)
+    loop.sender.send(loop.declared.declaration.topics.events, [big])
+    loop.send(labels=False)
+    eventually(
+        lambda: "message size too large" in loop.log_of("inference").lower(),
+        "the service says what is wrong",
+    )
+    eventually(lambda: loop.metric("inference", aborts) > aborted, "and counts it")
+    assert len(loop.letters()) == known
+    configure(bootstrap, dead_letters, "max.message.bytes", str(16 << 20))
+    loop.all_predicted()
+    eventually(lambda: len(loop.letters()) > loop.poison(), "the dead letters come")
+    letters = loop.letters()
+    assert [x.value for x in letters if x.key == b"big"] == [big.value]
+    assert len(letters) == loop.poison() + 1
+
+
+def configure(bootstrap: str, topic: str, name: str, value: str) -> None:
+    """Set one of a topic's settings."""
+    entry = ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
+    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
+    client = AdminClient({"bootstrap.servers": bootstrap})
+    for future in client.incremental_alter_configs([resource]).values():
+        future.result(30)
+
+
+@contextmanager
+def tiny_disk(directory: Path, megabytes: int) -> Iterator[Path]:
+    """A file system of its own; only root can make one."""
+    directory.mkdir(parents=True)
+    command = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(directory)]
+    if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("only root can mount a small file system")
+    try:
+        yield directory
+    finally:
+        subprocess.run(["umount", "--lazy", str(directory)], check=True)
+
+
+@pytest.mark.slow
+def test_a_full_disk_under_the_join_holds_it_until_there_is_room(
+    kafka: str, tmp_path: Path
+) -> None:
+    with tiny_disk(tmp_path / "loop" / "state", 4) as disk:
+        filler = disk / "filler"
+        with small_loop(kafka, tmp_path / "loop", ["inference", "outcomes"]) as loop:
+            loop.send()
+            loop.all_joined()
+            fill(filler)
+            loop.send(labels=False)
+            loop.send()
+            eventually(
+                lambda: "No space left" in loop.log_of("outcomes"), "the service says what is wrong"
+            )
+            filler.unlink()
+            loop.send_labels(1)
+            loop.all_joined(120.0)
+            assert "Traceback" not in loop.log_of("outcomes")
+
+
+def fill(filler: Path) -> None:
+    """Take all the room there is."""
+    with filler.open("wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(b"\0" * 4096)
+        except OSError:
+            return
+
+
+def test_a_full_disk_under_the_artifacts_is_an_error_that_leaves_nothing(tmp_path: Path) -> None:
+    with tiny_disk(tmp_path / "artifacts", 1) as disk:
+        store = DirectoryStore(disk)
+        with pytest.raises(ArtifactError, match="has room"):
+            store.put("m", "1", "constant", {"prior": np.zeros(1 << 18)}, {})
+        assert [path for path in disk.rglob("*") if path.is_file()] == []
+        path, digest = store.put("m", "1", "constant", {"prior": np.zeros(1)}, {})
+        assert store.get(path, digest)[0] == "constant"
+
+
+@pytest.mark.slow
+def test_a_transaction_that_times_out_is_made_again(kafka: str, tmp_path: Path) -> None:
+    """The service stands still in the middle of a transaction for longer than one may last."""
+    with small_loop(kafka, tmp_path, ["inference"]) as loop:
+        loop.send(labels=False)
+        loop.all_predicted()
+        pid = freeze_in_transaction(loop)
+        try:
+            eventually(lambda: not loop.open_transaction(), "the broker aborts it", 80.0)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        loop.all_predicted()
+        assert loop.metric("inference", "driftloop_aborted_transactions_total") or loop.restarts(
+            "inference"
+        )
+        assert "inference" in loop.log_of("inference")
+
+
+def freeze_in_transaction(loop: SmallLoop) -> int:
+    """SIGSTOP to inference such that a transaction is open; its process id."""
+    pid = loop.pid("inference")
+    for _ in range(60):
+        loop.send(labels=False)
+        for _ in range(20):
+            os.kill(pid, signal.SIGSTOP)
+            if loop.open_transaction():
+                return pid
+            os.kill(pid, signal.SIGCONT)
+    pytest.fail("no transaction was open at any time")

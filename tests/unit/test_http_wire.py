@@ -1,0 +1,314 @@
+"""HTTP/1.1 itself: connections kept open, pipelining, limits, and what is no HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from driftloop.adapters.clock import ManualClock
+from driftloop.adapters.http import ApplicationServer, Exchange, StatusPages
+
+BODY_BYTES = 1000
+
+
+class Held:
+    """An application that answers with what it was sent; what goes to /v2/later waits."""
+
+    def __init__(self) -> None:
+        self.later: list[Exchange] = []
+        self.came = threading.Semaphore(0)
+        self.closed = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def attach(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+
+    def handle(self, exchange: Exchange) -> None:
+        if exchange.target == b"/v2/broken":
+            raise ZeroDivisionError
+        if exchange.target == b"/v2/later":
+            self.later.append(exchange)
+            self.came.release()
+        else:
+            exchange.answer(200, exchange.target + b":" + exchange.body)
+
+    def release(self) -> None:
+        """Answer what waits."""
+        assert self._loop is not None
+        waiting, self.later = self.later, []
+        for exchange in waiting:
+            self._loop.call_soon_threadsafe(exchange.answer, 200, b"late")
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+class Client:
+    def __init__(self, port: int) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=20)
+        self.file = self.socket.makefile("rb")
+
+    def send(self, data: bytes) -> None:
+        self.socket.sendall(data)
+
+    def answer(self, *, body: bool = True) -> tuple[int, dict[str, str], bytes]:
+        status = int(self.file.readline().split()[1])
+        headers = {}
+        while (line := self.file.readline().strip()) != b"":
+            name, _, value = line.decode().partition(":")
+            headers[name.lower()] = value.strip()
+        length = int(headers.get("content-length", 0)) if body else 0
+        return status, headers, self.file.read(length)
+
+    def is_closed(self) -> bool:
+        try:
+            return self.file.read(1) == b""
+        except ConnectionError:
+            return True
+
+
+class Served:
+    def __init__(self, read_s: float = 30.0) -> None:
+        self.application = Held()
+        self.server = ApplicationServer(
+            "127.0.0.1",
+            0,
+            StatusPages(metrics=lambda: b"", status=lambda: None, clock=ManualClock()),
+            body_bytes=BODY_BYTES,
+            read_s=read_s,
+        )
+        self.server.start()
+        self.server.mount(self.application)
+        self.clients: list[Client] = []
+
+    def connect(self) -> Client:
+        client = Client(self.server.port)
+        self.clients.append(client)
+        return client
+
+    def close(self) -> None:
+        self.server.stop()
+        for client in self.clients:
+            client.file.close()
+            client.socket.close()
+
+
+@pytest.fixture
+def served() -> Iterator[Served]:
+    made = Served()
+    yield made
+    made.close()
+
+
+def post(path: str, body: bytes, *headers: str) -> bytes:
+    lines = [f"POST {path} HTTP/1.1", "Host: h", f"Content-Length: {len(body)}", *headers]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+GET = b"GET /v2/a HTTP/1.1\r\nHost: h\r\n\r\n"
+
+
+def test_a_connection_serves_one_request_after_the_other(served: Served) -> None:
+    client = served.connect()
+    for body in (b"one", b"two", b""):
+        client.send(post("/v2/x", body))
+        status, headers, found = client.answer()
+        assert (status, found) == (200, b"/v2/x:" + body)
+        assert "date" in headers
+
+
+def test_pipelined_requests_are_answered_in_their_order(served: Served) -> None:
+    client = served.connect()
+    client.send(post("/v2/later", b"") + post("/v2/x", b"1") + post("/v2/x", b"2"))
+    assert served.application.came.acquire(timeout=20)
+    served.application.release()
+    assert [client.answer()[2] for _ in range(3)] == [b"late", b"/v2/x:1", b"/v2/x:2"]
+
+
+def test_many_pipelined_requests_all_find_their_answer(served: Served) -> None:
+    client = served.connect()
+    client.send(b"".join(post("/v2/x", b"%d" % i) for i in range(500)))
+    assert [client.answer()[2] for _ in range(500)] == [b"/v2/x:%d" % i for i in range(500)]
+
+
+def test_a_request_may_come_byte_by_byte(served: Served) -> None:
+    client = served.connect()
+    for byte in post("/v2/x", b"slow"):
+        client.send(bytes([byte]))
+    assert client.answer()[2] == b"/v2/x:slow"
+
+
+def test_a_chunked_body_is_read(served: Served) -> None:
+    client = served.connect()
+    client.send(b"POST /v2/x HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n")
+    client.send(b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n")
+    assert client.answer()[2] == b"/v2/x:abcde"
+
+
+def test_a_body_beyond_the_limit_is_413_before_it_is_sent(served: Served) -> None:
+    client = served.connect()
+    client.send(b"POST /v2/x HTTP/1.1\r\nHost: h\r\nContent-Length: 1001\r\n\r\n")
+    status, headers, body = client.answer()
+    assert status == 413
+    assert headers["connection"] == "close"
+    assert json.loads(body) == {"error": "a body has at most 1000 bytes; send fewer rows at once"}
+    assert client.is_closed()
+
+
+def test_a_chunked_body_beyond_the_limit_is_413(served: Served) -> None:
+    client = served.connect()
+    client.send(b"POST /v2/x HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n")
+    client.send(b"400\r\n" + b"x" * 0x400 + b"\r\n")
+    assert client.answer()[0] == 413
+
+
+def test_the_answer_before_a_refusal_still_comes_first(served: Served) -> None:
+    client = served.connect()
+    client.send(post("/v2/later", b""))
+    assert served.application.came.acquire(timeout=20)
+    client.send(b"POST /v2/x HTTP/1.1\r\nHost: h\r\nContent-Length: 5000\r\n\r\n")
+    served.application.release()
+    assert [client.answer()[0] for _ in range(2)] == [200, 413]
+
+
+def test_headers_without_end_are_431(served: Served) -> None:
+    client = served.connect()
+    client.send(b"GET /v2/a HTTP/1.1\r\nHost: h\r\nX: " + b"x" * 40_000)
+    assert client.answer()[0] == 431
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [b"nonsense\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00", b"GET / HTTP/9.9\r\n\r\n",
+     b"POST /v2/x HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
+     b"POST /v2/x HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+     b"POST /v2/x HTTP/1.1\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\nabc"],
+)  # fmt: skip
+def test_what_is_no_http_is_400_and_ends_the_connection(served: Served, nonsense: bytes) -> None:
+    client = served.connect()
+    client.send(nonsense)
+    assert client.answer()[0] == 400
+    assert client.is_closed()
+
+
+def test_a_handler_that_fails_is_500_and_the_connection_goes_on(served: Served) -> None:
+    client = served.connect()
+    client.send(post("/v2/broken", b"") + GET)
+    assert [client.answer()[0] for _ in range(2)] == [500, 200]
+
+
+def test_expect_100_continue_is_told_to_go_on(served: Served) -> None:
+    client = served.connect()
+    client.send(
+        b"POST /v2/x HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n"
+    )
+    assert client.file.readline() == b"HTTP/1.1 100 Continue\r\n"
+    assert client.file.readline() == b"\r\n"
+    client.send(b"ok")
+    assert client.answer()[2] == b"/v2/x:ok"
+
+
+def test_connection_close_and_http_1_0_end_the_connection(served: Served) -> None:
+    for request in (
+        b"GET /v2/a HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n",
+        b"GET /v2/a HTTP/1.0\r\n\r\n",
+    ):
+        client = served.connect()
+        client.send(request)
+        assert client.answer()[0] == 200
+        assert client.is_closed()
+
+
+def test_a_client_that_has_no_more_to_send_still_gets_its_answer(served: Served) -> None:
+    client = served.connect()
+    client.send(post("/v2/later", b""))
+    client.socket.shutdown(socket.SHUT_WR)
+    assert served.application.came.acquire(timeout=20)
+    served.application.release()
+    assert client.answer()[2] == b"late"
+    assert client.is_closed()
+
+
+def test_head_has_the_length_and_no_body(served: Served) -> None:
+    client = served.connect()
+    client.send(b"HEAD /healthz HTTP/1.1\r\nHost: h\r\n\r\n" + GET)
+    status, headers, _ = client.answer(body=False)
+    assert (status, headers["content-length"]) == (200, "3")
+    assert client.answer()[0] == 200
+
+
+def test_an_upgrade_is_answered_and_not_followed(served: Served) -> None:
+    client = served.connect()
+    client.send(b"GET /v2/a HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\njunk")
+    assert client.answer()[0] == 200
+    assert client.is_closed()
+
+
+def test_a_client_that_leaves_is_marked_gone(served: Served) -> None:
+    client = served.connect()
+    client.send(post("/v2/later", b""))
+    assert served.application.came.acquire(timeout=20)
+    (exchange,) = served.application.later
+    client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    client.file.close()
+    client.socket.close()
+    probe = served.connect()
+    while not exchange.gone:
+        probe.send(GET)
+        probe.answer()
+    served.application.release()
+
+
+def test_a_request_that_is_never_finished_is_408() -> None:
+    served = Served(read_s=0.1)
+    try:
+        client = served.connect()
+        client.send(b"POST /v2/x HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nab")
+        assert client.answer()[0] == 408
+    finally:
+        served.close()
+
+
+def test_stopping_answers_what_was_asked_and_closes_the_rest() -> None:
+    served = Served()
+    idle, waiting = served.connect(), served.connect()
+    idle.send(GET)
+    assert idle.answer()[0] == 200
+    waiting.send(post("/v2/later", b""))
+    assert served.application.came.acquire(timeout=20)
+    stopping = threading.Thread(target=served.server.stop)
+    stopping.start()
+    assert idle.is_closed()
+    served.application.release()
+    status, headers, body = waiting.answer()
+    assert (status, headers["connection"], body) == (200, "close", b"late")
+    assert waiting.is_closed()
+    stopping.join(20)
+    assert not stopping.is_alive()
+    assert served.application.closed
+    served.close()
+
+
+def test_before_the_application_is_there_its_paths_are_503() -> None:
+    server = ApplicationServer(
+        "127.0.0.1",
+        0,
+        StatusPages(metrics=lambda: b"", status=lambda: None, clock=ManualClock()),
+        application_follows=True,
+    )
+    server.start()
+    try:
+        client = Client(server.port)
+        client.send(GET)
+        status, headers, body = client.answer()
+        assert (status, headers["retry-after"]) == (503, "1")
+        assert json.loads(body) == {"error": "the service is starting"}
+        client.file.close()
+        client.socket.close()
+    finally:
+        server.stop()
