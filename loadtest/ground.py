@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +26,6 @@ from driftloop.kernel.settings import Settings
 from driftloop.models.ports import TrainedModel
 from driftloop.models.profile import make_profile
 from loadtest.stream import Encoder, Rows, Stream
-
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +119,16 @@ def _profile(model: DeclaredModel, width: int) -> Profile:
     return make_profile(names, [], _features(rows.numbers), _scores(rows.numbers), rows.labels)
 
 
-def fill_events(on: Ground, model: str, width: int, payload: int, first: int, count: int) -> None:
-    """Rows ``first``... of the stream as events."""
+def fill_events(
+    on: Ground,
+    model: str,
+    width: int,
+    payload: int,
+    first: int,
+    count: int,
+    committing: Callable[[], None],
+) -> None:
+    """Rows ``first``... of the stream as events; ``committing`` is called before they are seen."""
     stream, encoder, clock = Stream(width), Encoder(width, payload), Times()
 
     def chunks() -> Iterator[Send]:
@@ -129,11 +136,17 @@ def fill_events(on: Ground, model: str, width: int, payload: int, first: int, co
             values = encoder.events(rows, clock.of(number))
             yield Send(f"{model}.events", rows.ids, values)
 
-    _fill(on, chunks())
+    _fill(on, chunks(), committing)
 
 
 def fill_predictions(
-    on: Ground, model: str, width: int, first: int, count: int, times: Times | None = None
+    on: Ground,
+    model: str,
+    width: int,
+    first: int,
+    count: int,
+    committing: Callable[[], None],
+    times: Times | None = None,
 ) -> None:
     """Rows ``first``... of the stream as predictions of version 1."""
     stream, clock = Stream(width), times or Times()
@@ -154,7 +167,7 @@ def fill_predictions(
             )
             yield Send(f"{model}.predictions", rows.ids, encode_predictions(block))
 
-    _fill(on, chunks())
+    _fill(on, chunks(), committing)
 
 
 def _numbered(stream: Stream, first: int, count: int) -> Iterator[tuple[Rows, I64]]:
@@ -163,7 +176,7 @@ def _numbered(stream: Stream, first: int, count: int) -> Iterator[tuple[Rows, I6
         yield stream.rows(low, n), np.arange(low, low + n, dtype=np.int64)
 
 
-def _fill(on: Ground, sends: Iterator[Send]) -> None:
+def _fill(on: Ground, sends: Iterator[Send], committing: Callable[[], None]) -> None:
     """In one transaction: whoever waits for them sees them all at once, as a backlog."""
     options = Configuration(on.bootstrap).transactional("load.fill")
     # Full batches: what the broker stores is what a busy cluster stores.
@@ -172,6 +185,8 @@ def _fill(on: Ground, sends: Iterator[Send]) -> None:
     producer.begin()
     for send in sends:
         producer.send(send)
+    producer.flush(_FLUSH_S)
+    committing()
     producer.commit(_FLUSH_S)
     producer.close()
 
@@ -183,4 +198,3 @@ def _features(numbers: F64) -> Features:
 def _scores(numbers: F64) -> F64:
     scores: F64 = 1.0 / (1.0 + np.exp(0.5 - 1.5 * numbers[:, 0]))
     return scores
-

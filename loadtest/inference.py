@@ -14,8 +14,8 @@ import os
 import statistics
 import sys
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from loadtest.members import Spent, run_members
 from loadtest.peers.asked import Asked
 from loadtest.river_tree import frozen
 from loadtest.stream import declared
-from loadtest.turns import cost, in_turns, peer
+from loadtest.turns import by_thread, cost, in_turns, peer
 
 NAME = "stream"
 WIDTH = 20
@@ -50,24 +50,24 @@ def run() -> dict[str, Any]:
     rows = int(os.environ.get("EVENTS", "500000"))
     rounds = int(os.environ.get("ROUNDS", str(ROUNDS)))
     model = declared(NAME, features=WIDTH)
-    with tempfile.TemporaryDirectory(prefix="driftloop-load-") as directory:
-        with ground(Path(directory)) as on:
-            put_in_service(on, model, frozen(WIDTH))
-            on.log.ensure_topics([TopicSpec(_OUT, model.declaration.partitions)])
-            ways = _Ways(on, rows)
-            _compare(ways)
-            sys.stderr.write("equal outputs; timing\n")
-            seconds = in_turns(
-                {
-                    "driftloop": lambda: ways.ours(rows).cpu / rows * 1e6,
-                    "confluent": lambda: cost(ways.theirs("confluent_river", min(rows, 30_000))),
-                    "faust": lambda: cost(ways.theirs("faust_river", min(rows, 10_000))),
-                    "faust_take": lambda: cost(
-                        ways.theirs("faust_river", min(rows, 10_000), _TAKE)
-                    ),
-                },
-                rounds,
-            )
+    with (
+        tempfile.TemporaryDirectory(prefix="driftloop-load-") as directory,
+        ground(Path(directory)) as on,
+    ):
+        put_in_service(on, model, frozen(WIDTH))
+        on.log.ensure_topics([TopicSpec(_OUT, model.declaration.partitions)])
+        ways = _Ways(on)
+        _compare(ways)
+        sys.stderr.write("equal outputs; timing\n")
+        seconds = in_turns(
+            {
+                "driftloop": lambda: ways.timed(rows),
+                "confluent": lambda: cost(ways.theirs("confluent_river", min(rows, 30_000))),
+                "faust": lambda: cost(ways.theirs("faust_river", min(rows, 10_000))),
+                "faust_take": lambda: cost(ways.theirs("faust_river", min(rows, 10_000), _TAKE)),
+            },
+            rounds,
+        )
     faust = min(("faust", "faust_take"), key=lambda name: statistics.median(seconds[name]))
     return {
         "name": "inference",
@@ -76,6 +76,7 @@ def run() -> dict[str, Any]:
             vs_confluent_river=ratio(seconds["confluent"], seconds["driftloop"]),
         ),
         "us_per_event": {name: statistics.median(each) for name, each in seconds.items()},
+        "us_per_event_by_thread": by_thread(ways.threads, rows),
         "rounds": {"count": rounds, "us_per_event": seconds},
         "faust_peer": faust,
         "rows": rows,
@@ -91,20 +92,26 @@ class _Ways:
     """Ours fills the topic anew each time; the peers take of what it had last."""
 
     on: Ground
-    rows: int
     filled: int = 0
     starts: Mapping[str, int] | None = None
+    threads: list[Mapping[str, float]] = field(default_factory=list)
 
     def ours(self, rows: int) -> Spent:
         self.starts = {str(p): end for p, end in self.on.ends(EVENTS).items()}
         first, self.filled = self.filled, self.filled + rows
 
-        def fill() -> None:
-            fill_events(self.on, NAME, WIDTH, 0, first, rows)
+        def fill(committing: Callable[[], None]) -> None:
+            fill_events(self.on, NAME, WIDTH, 0, first, rows, committing)
 
         directory = str(self.on.settings.directory)
         asked = Member("inference", EVENTS, self.on.bootstrap, directory)
         return run_members(self.on, asked, fill)
+
+    def timed(self, rows: int) -> float:
+        """Microseconds per event."""
+        spent = self.ours(rows)
+        self.threads.append(spent.threads)
+        return spent.cpu / rows * 1e6
 
     def theirs(self, name: str, count: int, take: int = 0) -> Mapping[str, Any]:
         asked = Asked(

@@ -41,5 +41,5 @@ def setting(*packages: str) -> dict[str, str]:
 
 def plain(**ratios: Mapping[str, float]) -> dict[str, object]:
     """Medians at the keys themselves, and under ``spread`` the least and most of each."""
-    spread = {name: {"least": r["least"], "most": r["most"]} for name, r in ratios.items()}
+    spread = {name: [r["least"], r["most"]] for name, r in ratios.items()}
     return {**{name: r["median"] for name, r in ratios.items()}, "spread": spread}

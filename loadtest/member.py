@@ -2,19 +2,21 @@
 
 ``python -m loadtest.member '{...}'``; the argument is :class:`Asked` as JSON. It joins its group
 while there is nothing to read, and says ``{"sources": n}`` whenever its share changes. After the
-line ``hold`` it does nothing, so that the topics can be filled; ``{"until": {...}}`` names an
-offset per partition, and it works until its partitions are committed up to there. What it then says
-includes the processor time of the whole process since ``hold``: all threads, librdkafka's too.
+line ``hold`` it does nothing, so that the topics can be filled. ``begin`` comes before the first
+record can be read, and ``{"until": {...}}`` after it: an offset per partition, and it works until
+its partitions are committed up to there. What it then says includes the processor time of the whole
+process since ``begin``: all threads, librdkafka's too, and whatever they read ahead.
 """
 
 from __future__ import annotations
 
 import select
 import sys
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +54,8 @@ class Asked:
     group: str = ""
     """Of the sketch stage: another name has its own offsets and its own state."""
     instance: str = "0"
-    batch_rows: int = 4096
+    batch_rows: int = Settings().batch_rows
+    kafka_options: Mapping[str, str] = field(default_factory=dict)
 
 
 class SketchStage:
@@ -124,10 +127,11 @@ def run(asked: Asked) -> None:
         directory=Path(asked.directory),
         instance=asked.instance,
         batch_rows=asked.batch_rows,
+        kafka_options=asked.kafka_options,
     )
     clock, meter = SystemClock(), PrometheusMeter(asked.service)
     executor = ThreadPoolExecutor(2, thread_name_prefix="load")
-    log = KafkaLog(settings.bootstrap, clock=clock)
+    log = KafkaLog(settings.bootstrap, settings.kafka_options, clock=clock)
     catalog = Catalog(settings.topics, declaration_of)
 
     def committer() -> ThreadPoolExecutor:
@@ -135,8 +139,10 @@ def run(asked: Asked) -> None:
 
     service = _build(asked)(Context(log, clock, meter, settings, executor, committer), catalog)
     _join(service, asked.topic)
-    began, wall, threads = time.process_time(), time.monotonic(), _by_thread()
     _say({"held": True})
+    _expect("begin")
+    began, wall, threads = time.process_time(), time.monotonic(), _by_thread()
+    _say({"begun": True})
     until = {int(p): end for p, end in orjson.loads(sys.stdin.readline())["until"].items()}
     told_at, positions = 0.0, {}
     while True:
@@ -167,15 +173,21 @@ def _join(service: Service, topic: str) -> None:
         if status.ready and not status.busy and (told is None or share.keys() != told.keys()):
             told = share
             _say({"sources": len(share)})
-    if sys.stdin.readline().strip() != "hold":
-        raise SystemExit("not told to hold")
+    _expect("hold")
+
+
+def _expect(word: str) -> None:
+    if sys.stdin.readline().strip() != word:
+        raise SystemExit(f"not told to {word}")
 
 
 def _by_thread() -> dict[str, float]:
     """CPU seconds by thread name: Python's main one, the committer's, librdkafka's."""
     found: dict[str, float] = {}
+    ours = {thread.native_id: thread.name for thread in threading.enumerate()}
     for task in Path("/proc/self/task").iterdir():
-        name = (task / "comm").read_text().strip().rstrip("0123456789-_")
+        name = ours.get(int(task.name)) or (task / "comm").read_text().strip()
+        name = name.rstrip("0123456789-_")
         used = int((task / "schedstat").read_text().split()[0]) / 1e9
         found[name] = found.get(name, 0.0) + used
     return found

@@ -25,9 +25,10 @@ class Spent:
     """By all members together."""
 
     cpu: float
-    """Seconds of processor time from before the topic was filled until all was committed."""
+    """Seconds of processor time from before the first record was to be seen until all was
+    committed."""
     seconds: float
-    """Of the slowest; includes the filling."""
+    """Of the slowest."""
     threads: Mapping[str, float]
     """The processor time by thread."""
 
@@ -35,12 +36,13 @@ class Spent:
 def run_members(
     on: Ground,
     asked: Asked,
-    fill: Callable[[], None],
+    fill: Callable[[Callable[[], None]], None],
     *,
     count: int = 1,
     partitions: int = 4,
 ) -> Spent:
-    """``count`` processes share the partitions of ``asked.topic`` evenly."""
+    """``count`` processes share the partitions of ``asked.topic`` evenly. ``fill`` calls its
+    argument before it commits what it wrote."""
     members = [_start(replace(asked, instance=str(number))) for number in range(count)]
     try:
         _wait_for_shares(members, partitions)
@@ -48,7 +50,13 @@ def run_members(
             _tell(member, b"hold\n")
         for member in members:
             _until(member, "held")
-        fill()
+
+        def begin() -> None:
+            for member in members:
+                _tell(member, b"begin\n")
+                _until(member, "begun")
+
+        fill(begin)
         ends = on.ends(asked.topic)
         line = orjson.dumps({"until": {str(p): end for p, end in ends.items()}}) + b"\n"
         for member in members:

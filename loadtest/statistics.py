@@ -14,7 +14,7 @@ import os
 import statistics
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ import numpy as np
 from driftloop.kernel.codec.records import codec
 from driftloop.kernel.ports import TopicPartition
 from driftloop.kernel.records import Partial, WindowStatistics
+from driftloop.kernel.settings import Settings
 from driftloop.kernel.statistics.merge import merge_all, statistics_digest
 from driftloop.kernel.statistics.reading import exact_sum
 from loadtest.ground import Ground, Times, fill_predictions, ground, put_in_service
@@ -32,7 +33,7 @@ from loadtest.member import Asked as Member
 from loadtest.members import run_members
 from loadtest.peers.asked import Asked
 from loadtest.stream import declared
-from loadtest.turns import cost, in_turns, peer
+from loadtest.turns import by_thread, cost, in_turns, peer
 
 NAME = "stream"
 WIDTH = 20
@@ -49,21 +50,23 @@ def run() -> dict[str, Any]:
     rows = int(os.environ.get("EVENTS", "1000000"))
     rounds = int(os.environ.get("ROUNDS", str(ROUNDS)))
     model = declared(NAME, features=WIDTH)
-    with tempfile.TemporaryDirectory(prefix="driftloop-load-") as directory:
-        with ground(Path(directory)) as on:
-            version = put_in_service(on, model)
-            asked = Asked(
-                on.bootstrap,
-                TOPIC,
-                {str(p): 0 for p in range(model.declaration.partitions)},
-                _COMPARED,
-                WIDTH,
-                [profile.edges for profile in version.profile.numeric],
-                model.declaration.windows.size,
-            )
-            _compare(on, asked)
-            sys.stderr.write("equal outputs; timing\n")
-            seconds = _time(on, asked, rows, rounds)
+    with (
+        tempfile.TemporaryDirectory(prefix="driftloop-load-") as directory,
+        ground(Path(directory)) as on,
+    ):
+        version = put_in_service(on, model)
+        asked = Asked(
+            on.bootstrap,
+            TOPIC,
+            {str(p): 0 for p in range(model.declaration.partitions)},
+            _COMPARED,
+            WIDTH,
+            [profile.edges for profile in version.profile.numeric],
+            model.declaration.windows.size,
+        )
+        _compare(on, asked)
+        sys.stderr.write("equal outputs; timing\n")
+        seconds, threads = _time(on, asked, rows, rounds)
     faust = min(("faust", "faust_take"), key=lambda name: statistics.median(seconds[name]))
     return {
         "name": "statistics",
@@ -73,6 +76,7 @@ def run() -> dict[str, Any]:
             of_consume_only=ratio(seconds["consume_only"], seconds["driftloop"]),
         ),
         "us_per_event": {name: statistics.median(each) for name, each in seconds.items()},
+        "us_per_event_by_thread": by_thread(threads, rows),
         "rounds": {"count": rounds, "us_per_event": seconds},
         "faust_peer": faust,
         "rows": rows,
@@ -81,26 +85,31 @@ def run() -> dict[str, Any]:
     }
 
 
-def _time(on: Ground, asked: Asked, rows: int, rounds: int) -> dict[str, list[float]]:
+def _time(
+    on: Ground, asked: Asked, rows: int, rounds: int
+) -> tuple[dict[str, list[float]], list[Mapping[str, float]]]:
+    """Costs per way and round, and what each thread of ours used."""
     filled = _COMPARED
+    threads: list[Mapping[str, float]] = []
     starts: dict[str, int] = {}
 
     def ours(service: str) -> float:
         nonlocal filled, starts
         starts = {str(p): end for p, end in on.ends(TOPIC).items()}
 
-        def fill() -> None:
-            fill_predictions(on, NAME, WIDTH, filled, rows)
+        def fill(committing: Callable[[], None]) -> None:
+            fill_predictions(on, NAME, WIDTH, filled, rows, committing)
 
         spent = run_members(on, member(on, service, "timed"), fill)
         filled += rows
+        threads.append(spent.threads)
         return spent.cpu / rows * 1e6
 
     def theirs(name: str, count: int, take: int = 0) -> float:
         # Of the rows that ours had last.
         return cost(peer(name, replace(asked, starts=starts, rows=count, take=take)))
 
-    return in_turns(
+    found = in_turns(
         {
             "driftloop": lambda: ours("sketch"),
             "consume_only": lambda: theirs("consume_only", rows),
@@ -110,9 +119,10 @@ def _time(on: Ground, asked: Asked, rows: int, rounds: int) -> dict[str, list[fl
         },
         rounds,
     )
+    return found, threads
 
 
-def member(on: Ground, service: str, group: str, batch_rows: int = 4096) -> Member:
+def member(on: Ground, service: str, group: str, batch_rows: int = Settings().batch_rows) -> Member:
     """One of ours over the predictions."""
     directory = str(on.settings.directory)
     return Member(service, TOPIC, on.bootstrap, directory, group, batch_rows=batch_rows)
@@ -121,12 +131,12 @@ def member(on: Ground, service: str, group: str, batch_rows: int = 4096) -> Memb
 def _compare(on: Ground, asked: Asked) -> None:
     """The same windows whoever makes them, and ours bit for bit the same in other batches."""
 
-    def fill() -> None:
-        fill_predictions(on, NAME, WIDTH, 0, _COMPARED, _EARLIER)
+    def fill(committing: Callable[[], None]) -> None:
+        fill_predictions(on, NAME, WIDTH, 0, _COMPARED, committing, _EARLIER)
 
     large = _windows(on, lambda: run_members(on, member(on, "sketch", "large"), fill))
     small = member(on, "sketch", "small", batch_rows=777)
-    again = _windows(on, lambda: run_members(on, small, lambda: None))
+    again = _windows(on, lambda: run_members(on, small, lambda begin: begin()))
     digests = [
         {start: statistics_digest(found) for start, found in windows.items()}
         for windows in (large, again)

@@ -47,7 +47,7 @@ class Window:
                 bins[k][bisect_left(edges[k], x)] += 1
             else:
                 self.missing[k] += 1
-            k += 1
+            k += 1  # noqa: SIM113 (enumerate makes a tuple per value)
 
     def said(self) -> dict[str, Any]:
         """As JSON."""
