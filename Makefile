@@ -6,7 +6,8 @@
 #   make test K=codec ARGS=-x  everything that is not slow
 #   make test-slow             what takes long: a hundred kills, faults, a soak, the dashboards
 #   make lint                  style, types, import contracts, schemas
-#   make bench NAME=codec      one of loadtest's measurements
+#   make bench NAME=codec      one of loadtest's measurements; without NAME all of them but chaos
+#   make bench-report          docs/benchmarks.md from what they left in loadtest/results
 #   make bench NAME=chaos ARGS="--seed 1 --kills 100"   kills and restarts; is the log exact?
 #   make clean                 removes the environment, caches and the loop's local files
 
@@ -24,7 +25,7 @@ KAFKA := [ -n "$$KAFKA_BOOTSTRAP_SERVERS" ] || $(BIN)/python -m driftloop.adapte
 KERNELS := $(shell find services/driftloop/kernel services/driftloop/models \
   services/driftloop/adapters/kafka/native -name '*.py' 2>/dev/null)
 
-.PHONY: setup demo test test-slow lint bench clean
+.PHONY: setup demo test test-slow lint bench bench-report clean
 .DELETE_ON_ERROR:
 
 setup: $(VENV)/.tests $(VENV)/.compiled
@@ -55,6 +56,9 @@ lint: $(VENV)/.tests
 bench: $(VENV)/.tests $(VENV)/.compiled
 	@$(KAFKA)
 	@$(BIN)/python -m loadtest $(NAME) $(ARGS)
+
+bench-report: $(VENV)/.tests
+	@$(BIN)/python -m loadtest.report
 
 clean:
 	@rm -rf $(VENV) build dist .driftloop .mypy_cache .ruff_cache .pytest_cache .hypothesis \

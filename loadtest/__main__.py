@@ -1,24 +1,42 @@
 """``python -m loadtest [NAME]``: one benchmark, or all; the last line of stdout is JSON.
 
+What comes out is kept in ``loadtest/results``, unless ``LOADTEST_RESULTS`` names another directory.
 ``chaos`` is not among all of them, and takes options: ``python -m loadtest chaos --help``.
 """
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Callable
 from typing import Any
 
 import orjson
 
-from loadtest import chaos, codec, http, loop, many, models, swap, train
+from loadtest import (
+    chaos,
+    codec,
+    http,
+    inference,
+    loop,
+    many,
+    models,
+    results,
+    scale,
+    statistics,
+    swap,
+    train,
+)
 
 BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {
     "codec": codec.run,
     "http": http.run,
+    "inference": inference.run,
     "loop": loop.run,
     "many": many.run,
     "models": models.run,
+    "scale": scale.run,
+    "statistics": statistics.run,
     "swap": swap.run,
     "train": train.run,
 }
@@ -27,17 +45,38 @@ BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {
 def main(words: list[str]) -> int:
     if words[:1] == ["chaos"]:
         return chaos.main(words[1:])
-    wanted = words or sorted(BENCHMARKS)
-    unknown = [name for name in wanted if name not in BENCHMARKS]
+    unknown = [name for name in words if name not in BENCHMARKS]
     if unknown:
         sys.stderr.write(
             f"no benchmark {unknown[0]!r}; there are: chaos, {', '.join(sorted(BENCHMARKS))}\n"
         )
         return 2
-    results = {name: BENCHMARKS[name]() for name in wanted}
-    shown = results[wanted[0]] if len(wanted) == 1 else results
+    if len(words) == 1:
+        shown = _run(words[0])
+    else:
+        shown = {name: _apart(name) for name in words or sorted(BENCHMARKS)}
     sys.stdout.write(orjson.dumps(shown).decode() + "\n")
-    return 0
+    return 0 if all(shown.values()) else 1
+
+
+def _run(name: str) -> dict[str, Any]:
+    around = results.surroundings()
+    found = BENCHMARKS[name]()
+    path = results.record(name, found, around, results.directory())
+    sys.stderr.write(f"{name}: kept in {path}\n")
+    return found
+
+
+def _apart(name: str) -> dict[str, Any] | None:
+    """In a process of its own: what one leaves in memory must not weigh on the next. None where it
+    failed; the others go on."""
+    sys.stderr.write(f"{name}\n")
+    done = subprocess.run([sys.executable, "-m", "loadtest", name], stdout=subprocess.PIPE)
+    if done.returncode:
+        sys.stderr.write(f"{name} failed\n")
+        return None
+    found: dict[str, Any] = orjson.loads(done.stdout.splitlines()[-1])
+    return found
 
 
 if __name__ == "__main__":

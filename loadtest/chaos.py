@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import secrets
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
+
+from loadtest import results
 
 _HARNESS = Path(__file__).resolve().parents[1] / "tests" / "chaos"
 
@@ -45,6 +48,11 @@ def main(words: Sequence[str]) -> int:
     )
     # A broker that is away is part of it.
     logging.getLogger("driftloop.librdkafka").setLevel(logging.CRITICAL)
+    around = results.surroundings()
     figures = run(plan, given.keep)
-    sys.stdout.write(main_line({"name": "chaos", "ok": ok(figures, plan), **figures}) + "\n")
+    result = {"name": "chaos", "ok": ok(figures, plan), **figures}
+    # Unless told where, a shorter run must not take the place of the whole one.
+    if "LOADTEST_RESULTS" in os.environ or plan.kills >= usual["kills"]:
+        results.record("chaos", result, around, results.directory())
+    sys.stdout.write(main_line(result) + "\n")
     return 0 if ok(figures, plan) else 1

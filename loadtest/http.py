@@ -33,7 +33,7 @@ from driftloop.adapters.broker import LocalBroker
 from driftloop.kernel.settings import Settings
 from loadtest.http_parts import mlserver_peer, ours
 from loadtest.http_parts import model as parts
-from loadtest.measure import ratio, setting
+from loadtest.measure import plain, ratio, setting
 
 NAMES = ("driftloop", "fastapi", "aiohttp_river", "mlserver")
 ROUNDS = 7
@@ -100,10 +100,12 @@ def run() -> dict[str, Any]:
     return {
         "name": "http",
         "connections": CONNECTIONS,
-        "vs_fastapi": _ratio(single, "fastapi"),
-        "vs_mlserver": _ratio(single, "mlserver"),
-        "rows64_vs_aiohttp_river": _ratio(many, "aiohttp_river"),
-        "rows64_json_vs_aiohttp_river": _ratio(many_json, "aiohttp_river"),
+        **plain(
+            vs_fastapi=_ratio(single, "fastapi"),
+            vs_mlserver=_ratio(single, "mlserver"),
+            rows64_vs_aiohttp_river=_ratio(many, "aiohttp_river"),
+            rows64_json_vs_aiohttp_river=_ratio(many_json, "aiohttp_river"),
+        ),
         "single_row": {name: _shown(rounds) for name, rounds in single.items()},
         "rows64": {name: _shown(rounds) for name, rounds in many.items()},
         "rows64_json": {name: _shown(rounds) for name, rounds in many_json.items()},

@@ -37,3 +37,9 @@ def setting(*packages: str) -> dict[str, str]:
     """What a figure depends on besides the code."""
     found = {name: metadata.version(name) for name in packages}
     return {"python": platform.python_version(), "machine": platform.machine(), **found}
+
+
+def plain(**ratios: Mapping[str, float]) -> dict[str, object]:
+    """Medians at the keys themselves, and under ``spread`` the least and most of each."""
+    spread = {name: [r["least"], r["most"]] for name, r in ratios.items()}
+    return {**{name: r["median"] for name, r in ratios.items()}, "spread": spread}

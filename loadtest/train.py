@@ -17,7 +17,7 @@ from driftloop.kernel.codec.blocks import F64, Categories, Features
 from driftloop.kernel.declaration import Task
 from driftloop.models import registry
 from driftloop.models.ports import BINARY, REGRESSION, Target
-from loadtest.measure import interleaved, ratio, setting
+from loadtest.measure import interleaved, plain, ratio, setting
 
 _ROWS = 5_000
 _NUMERIC = 20
@@ -61,7 +61,7 @@ def run() -> dict[str, Any]:
         "name": "train",
         "rows": _ROWS,
         "features": _NUMERIC,
-        "linear": ratio(each["river"], each["compiled"]),
+        **plain(linear=ratio(each["river"], each["compiled"])),
         "max_weight_difference": difference,
         "us_per_row": {name: statistics.median(s) * 1e6 for name, s in each.items()},
         "setting": setting("river", "numpy", "numba"),

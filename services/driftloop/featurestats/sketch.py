@@ -32,7 +32,7 @@ class SketchCore:
         catalog: Catalog,
         *,
         flush_interval_ms: int = 1000,
-        flush_rows: int = 50_000,
+        flush_rows: int = 500_000,
         meter: Meter | None = None,
     ) -> None:
         self._catalog = catalog

@@ -1,0 +1,229 @@
+"""``python -m loadtest.report``: docs/benchmarks.md and its plots, from the recorded results."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from loadtest.results import ROOT, recorded
+from loadtest.svg import bars, lines
+from loadtest.wanted import BENCHMARKS, HELD_BY, Wanted
+
+PAGE = "benchmarks.md"
+PLOTS = "benchmarks"
+
+Results = Mapping[str, Mapping[str, Any]]
+
+_HEAD = (
+    "# Benchmarks\n\n"
+    "<!-- Made by `make bench-report` from loadtest/results, which `make bench` makes. -->\n\n"
+    "Peers and ours run in turns on one machine, do the same work on the same records, and their "
+    "outputs are compared before anything is timed. Costs are processor time of whole processes, "
+    "threads included. Every peer has the best reasonable settings known to us; they are in its "
+    "code, in `loadtest/`, with the reasons. A figure is the median of the rounds; the spread is "
+    "their least and most.\n"
+)
+
+
+def pages(results: Results) -> dict[str, str]:
+    """Every file below docs/, by its path there."""
+    plots = _plots(results)
+    text = "\n".join([_HEAD, *_summary(results), *_shortfalls(results), *_each(results, plots)])
+    return {PAGE: text, **{f"{PLOTS}/{name}.svg": svg for name, svg in plots.items()}}
+
+
+def write(results: Results, docs: Path) -> None:
+    made = pages(results)
+    for path in (docs / PLOTS).glob("*.svg"):
+        if f"{PLOTS}/{path.name}" not in made:
+            path.unlink()
+    for name, text in made.items():
+        path = docs / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+
+def number(result: Mapping[str, Any], key: str) -> float | None:
+    """What a result says of a key; None where it says nothing."""
+    value = result.get(key)
+    return float(value) if isinstance(value, bool | int | float) else None
+
+
+def _summary(results: Results) -> list[str]:
+    lines = [
+        "## Wanted and reached",
+        "",
+        "| benchmark | key | what it says | wanted | reached | spread | command |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for name, benchmark in BENCHMARKS.items():
+        result = results.get(name, {})
+        lines += [
+            f"| {name} | `{wanted.key}` | {wanted.says} | {wanted.bound} | "
+            f"{_reached(result, wanted)} | {_spread(result, wanted.key)} | "
+            f"`make bench NAME={name}` |"
+            for wanted in benchmark.wanted
+        ]
+    return [*lines, ""]
+
+
+def _reached(result: Mapping[str, Any], wanted: Wanted) -> str:
+    value = number(result, wanted.key)
+    if value is None:
+        return "not recorded"
+    shown = f"{value:,.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+    return shown if wanted.met(value) else f"**{shown}**"
+
+
+def _spread(result: Mapping[str, Any], key: str) -> str:
+    found = result.get("spread", {}).get(key)
+    if not found:
+        return ""
+    least, most = (found["least"], found["most"]) if isinstance(found, dict) else found
+    return f"{least:,.3g} to {most:,.3g}"
+
+
+def _shortfalls(results: Results) -> list[str]:
+    lines = ["## Shortfalls", ""]
+    for name, benchmark in BENCHMARKS.items():
+        if name not in results:
+            lines.append(f"- `{name}`: no result is recorded.")
+            continue
+        for wanted in benchmark.wanted:
+            value = number(results[name], wanted.key)
+            if value is not None and not wanted.met(value):
+                why = HELD_BY.get((name, wanted.key), "Not explained by a profile yet.")
+                bound = wanted.least if wanted.least is not None else wanted.most
+                share = f", {value / bound:.0%} of it" if bound else ""
+                lines.append(
+                    f"- `{name}`, `{wanted.key}`: {value:,.3g}, wanted {wanted.bound}{share}. {why}"
+                )
+    if len(lines) == 2:
+        lines.append("None.")
+    return [*lines, ""]
+
+
+def _each(results: Results, plots: Mapping[str, str]) -> list[str]:
+    lines: list[str] = []
+    for name, benchmark in BENCHMARKS.items():
+        lines += [f"## {benchmark.title} (`{name}`)", ""]
+        result = results.get(name)
+        if result is None:
+            lines += [f"No result is recorded: `make bench NAME={name}`.", ""]
+            continue
+        lines += [_where(result.get("environment", {})), ""]
+        table = result.get("us_per_event") or result.get("cpu_us_per_event")
+        if isinstance(table, dict):
+            lines += _costs(table)
+        lines += [
+            f"![{plot}]({PLOTS}/{plot}.svg)\n" for plot in plots if plot.partition("-")[0] == name
+        ]
+    return [*lines, *_ratios_plot(plots)]
+
+
+def _ratios_plot(plots: Mapping[str, str]) -> list[str]:
+    if "ratios" not in plots:
+        return []
+    return [
+        "## Reached against wanted",
+        "",
+        "Bars that pass the dashed line reach what was wanted.",
+        "",
+        f"![ratios]({PLOTS}/ratios.svg)",
+        "",
+    ]
+
+
+def _where(around: Mapping[str, Any]) -> str:
+    if not around:
+        return "Where it was measured is not recorded."
+    machine = around["machine"]
+    packages = around["packages"]
+    versions = ", ".join(
+        f"{name} {packages[name]}"
+        for name in (
+            "confluent-kafka", "faust-streaming", "fastavro", "river", "lightgbm", "numpy", "numba",
+        )
+        if name in packages
+    )  # fmt: skip
+    commit = around["commit"][:12] or "unknown"
+    changed = " (tree changed since)" if around["dirty"] else ""
+    return (
+        f"{around['at'][:10]}, commit {commit}{changed}; "
+        f"{machine['cores']} cores of {machine['cpu']}, {machine['memory_gb']} GB, "
+        f"{machine['os']}; load {around['load'][0]:.1f} at the start; "
+        f"Python {around['python']}, {versions}."
+    )
+
+
+def _costs(table: Mapping[str, Any]) -> list[str]:
+    flat = _flat(table)
+    lines = ["| | us per event |", "| --- | --- |"]
+    lines += [f"| {name} | {value:,.3g} |" for name, value in flat.items()]
+    return [*lines, ""]
+
+
+def _flat(table: Mapping[str, Any]) -> dict[str, float]:
+    flat: dict[str, float] = {}
+    for name, value in table.items():
+        if isinstance(value, dict):
+            flat |= {f"{name}, {inner}": float(v) for inner, v in value.items()}
+        else:
+            flat[name] = float(value)
+    return flat
+
+
+def _plots(results: Results) -> dict[str, str]:
+    plots: dict[str, str] = {}
+    for name in ("statistics", "inference"):
+        if name in results:
+            costs = results[name]["us_per_event"]
+            plots[f"{name}-cost"] = bars(
+                f"{BENCHMARKS[name].title}: CPU per event", costs, "us", logarithmic=True
+            )
+    if "loop" in results:
+        share = {k: 100 * v for k, v in results["loop"]["cpu_share"].items()}
+        plots["loop-share"] = bars("The whole loop: share of CPU", share, "%")
+    if "scale" in results:
+        points = results["scale"]["points"]
+        for axis, name in (("features", "features"), ("event_bytes", "bytes of an event")):
+            series = _series(points, axis)
+            if series:
+                plots[f"scale-{axis}"] = lines(
+                    f"CPU per event by {name}", series, name, "us per event"
+                )
+    shares = {
+        f"{name} {wanted.key}": value
+        for name, benchmark in BENCHMARKS.items()
+        for wanted in benchmark.wanted
+        if (value := _share(results.get(name, {}), wanted)) is not None
+    }
+    if shares:
+        plots["ratios"] = bars("Reached against wanted", shares, "1: as wanted", logarithmic=True)
+    return plots
+
+
+def _share(result: Mapping[str, Any], wanted: Wanted) -> float | None:
+    value = number(result, wanted.key)
+    if value is None or isinstance(result[wanted.key], bool):
+        return None
+    if wanted.least:
+        return value / wanted.least
+    return wanted.most / value if wanted.most and value else None
+
+
+def _series(points: Sequence[Mapping[str, Any]], axis: str) -> dict[str, list[tuple[float, float]]]:
+    series: dict[str, list[tuple[float, float]]] = {}
+    for point in points:
+        if (point["payload"] == 0) == (axis == "features"):
+            name = f"{point['service']}, {point['processes']} process"
+            name += "es" if point["processes"] > 1 else ""
+            series.setdefault(name, []).append((float(point[axis]), float(point["us_per_event"])))
+    return {name: sorted(found) for name, found in series.items() if len(found) > 1}
+
+
+if __name__ == "__main__":
+    write(recorded(), ROOT / "docs")
+    sys.stderr.write(f"{ROOT / 'docs' / PAGE}\n")

@@ -1,0 +1,84 @@
+"""The page of benchmarks says what was recorded, of every benchmark there is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from loadtest.__main__ import BENCHMARKS
+from loadtest.report import PAGE, PLOTS, pages
+from loadtest.results import ROOT, recorded
+from loadtest.scale import proportional_at_most
+from loadtest.svg import bars, lines
+from loadtest.wanted import BENCHMARKS as LISTED
+from loadtest.wanted import Wanted
+
+DOCS = ROOT / "docs"
+
+
+def test_the_page_and_its_plots_are_those_of_the_recorded_results() -> None:
+    made = pages(recorded())
+
+    found = {path: (DOCS / path).read_text(encoding="utf-8") for path in made}
+
+    assert found == made, "make bench-report"
+
+
+def test_no_plot_is_left_that_no_result_has() -> None:
+    plots = {f"{PLOTS}/{path.name}" for path in (DOCS / PLOTS).glob("*.svg")}
+
+    assert plots <= set(pages(recorded()))
+
+
+def test_every_benchmark_is_on_the_page() -> None:
+    page = (DOCS / PAGE).read_text(encoding="utf-8")
+
+    missing = [name for name in (*BENCHMARKS, "chaos") if f"(`{name}`)" not in page]
+
+    assert not missing
+
+
+def test_every_benchmark_has_a_plain_number_at_each_wanted_key() -> None:
+    wrong = [
+        (name, wanted.key)
+        for name, result in recorded().items()
+        for wanted in LISTED[name].wanted
+        if not isinstance(result.get(wanted.key), bool | int | float)
+    ]
+
+    assert not wrong
+
+
+def test_a_shortfall_is_said() -> None:
+    text = pages({"many": {"cost_ratio": 3.0, "spread": {"cost_ratio": [2.0, 4.0]}}})[PAGE]
+
+    assert "- `many`, `cost_ratio`: 3, wanted <= 1.5" in text
+    assert "| **3** | 2 to 4 |" in text
+
+
+@pytest.mark.parametrize(
+    ("wanted", "value", "met"),
+    [
+        (Wanted("k", "", least=2), 2.0, True),
+        (Wanted("k", "", least=2), 1.9, False),
+        (Wanted("k", "", most=0), 0.0, True),
+        (Wanted("k", "", most=0), 1.0, False),
+    ],
+)
+def test_bounds_are_met_or_not(wanted: Wanted, value: float, met: bool) -> None:
+    assert wanted.met(value) is met
+
+
+def test_a_cost_that_grows_faster_than_what_it_is_for_is_not_linear() -> None:
+    assert proportional_at_most([(1, 1.0), (10, 4.0), (100, 40.0)])
+    assert not proportional_at_most([(1, 1.0), (10, 20.0)])
+
+
+def test_plots_are_well_formed(tmp_path: Path) -> None:
+    from xml.etree import ElementTree
+
+    for svg in (
+        bars("a & b", {"x < y": 0.5, "z": 200.0}, "times", logarithmic=True),
+        lines("t", {"s": [(1.0, 2.0), (64.0, 3.0)]}, "features", "us"),
+    ):
+        ElementTree.fromstring(svg)
