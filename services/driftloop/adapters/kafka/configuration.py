@@ -33,10 +33,6 @@ class Configuration:
             "log_level": 4,
             "socket.keepalive.enable": True,
             "topic.metadata.refresh.interval.ms": 10_000,
-            # When no broker can be reached librdkafka (2.16) begins anew from the bootstrap servers
-            # and forgets the brokers it knew. A transaction's offsets that wait for one of these
-            # then wait for ever, whatever their timeout.
-            "metadata.recovery.strategy": "none",
             **(common or {}),
         }
 
@@ -97,6 +93,11 @@ class Configuration:
         return {
             **self.producer(),
             "transactional.id": transactional_id,
+            # When no broker can be reached librdkafka (2.16) begins anew from the bootstrap servers
+            # and forgets the brokers it knew. A transaction's offsets that wait for one of these
+            # then wait for ever, whatever their timeout. Only here: an idle client that does not
+            # begin anew may never connect again.
+            "metadata.recovery.strategy": "none",
             "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
             # The commit tells whether all records were taken; a report of each would be read by
             # nobody.
