@@ -169,7 +169,7 @@ def test_a_service_that_does_not_get_ready_is_named_with_the_end_of_its_log(
         Fleet(settings, ["one"], command=running(CRASHES)) as fleet,
         pytest.raises(SupervisionError, match=r"(?s)one-0.*boom"),
     ):
-        fleet.wait_ready(1.0)
+        fleet.wait_ready(5.0)
 
 
 def test_two_fleets_do_not_share_a_directory(fleet: Fleet) -> None:
@@ -229,9 +229,9 @@ def test_the_outcomes_service_is_ready_again_after_it_was_killed(
     log.ensure_topics(settings.topics.specs())
     log.close()
     with Fleet(settings, ["outcomes"]) as fleet:
-        fleet.wait_ready(120)
+        fleet.wait_ready(5.0)
         killed = fleet.kill("outcomes")
-        fleet.wait_ready(120)
+        fleet.wait_ready(5.0)
         (status,) = fleet.statuses()
         assert status["ready"]
         assert status["pid"] != killed

@@ -165,4 +165,5 @@ def test_all_is_forgotten_when_its_time_has_passed(
         join.settle()
     assert join.core.open_counts() == {"m": (0, 0)}
     late = {key for key in join.entries() if not key.endswith(tuple(i.encode() for i in IDS[-3:]))}
-    assert len(late) == 1  # only where it stands
+    stands = {key for key in late if key[:1] != b"\xff"}  # beside the offsets of its topics
+    assert len(stands) == 1

@@ -24,6 +24,8 @@ from .model import Scale
 from .traffic import EARLY_MS, LabelQueue, Message, Traffic
 
 _TURN_S = 0.02
+_MOST = 1_000
+"""Slots in one turn."""
 _TELL_EVERY_S = 0.2
 _FLUSH_S = 300.0
 _PAUSE = threading.Event()
@@ -92,6 +94,11 @@ class Sender:
             self.failed = str(error)
 
 
+def sent_by(seconds: float, scale: Scale) -> int:
+    """How many events should have been sent after so long."""
+    return min(scale.events, int(seconds * scale.rate))
+
+
 def _produce(order: Order) -> None:
     traffic = Traffic(order.seed, order.scale)
     scale = order.scale
@@ -112,7 +119,8 @@ def _produce(order: Order) -> None:
     tell()
     while sent < scale.events:
         now = time.monotonic()
-        due = min(scale.events, int((now - began) * scale.rate))
+        # What piled up while the broker was away goes in turns too: progress is told in between.
+        due = min(sent_by(now - began, scale), sent + _MOST)
         if due == sent:
             _PAUSE.wait(_TURN_S)
             continue
