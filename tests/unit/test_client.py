@@ -122,7 +122,7 @@ def test_an_event_is_written_in_avro_under_its_id() -> None:
     ((key, value),) = written(log, "payments.events")
     assert key == b"p1"
     schema = stream.model.events.schema
-    assert framing.fingerprint_of(value) == schema.fingerprint
+    assert framing.frame_of(value).fingerprint == schema.fingerprint
     assert read_avro(schema, value[framing.HEADER_LENGTH :]) == PAYMENT
 
 

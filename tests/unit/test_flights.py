@@ -154,7 +154,7 @@ def test_poison_is_the_same_every_time_five_of_a_kind_and_spread_out(flights: Fl
 
 
 def decode(value: bytes) -> dict[str, object]:
-    if framing.fingerprint_of(value) != SCHEMA.fingerprint:
+    if framing.frame_of(value).fingerprint != SCHEMA.fingerprint:
         raise DecodeError(Reason.WRONG_SCHEMA, "another fingerprint")
     plain: dict[str, object] = read_avro(SCHEMA, value[framing.HEADER_LENGTH :])
     return plain

@@ -19,8 +19,10 @@ from driftloop.adapters.clock import SystemClock
 from driftloop.adapters.http import Application, ApplicationServer, StatusPages, StatusServer
 from driftloop.adapters.kafka import KafkaLog
 from driftloop.adapters.prometheus import PrometheusMeter
+from driftloop.adapters.registry.opening import open_wire
 from driftloop.kernel import metrics
 from driftloop.kernel.catalog import Catalog
+from driftloop.kernel.codec import wire
 from driftloop.kernel.declaration_toml import declaration_of
 from driftloop.kernel.errors import (
     ConfigurationError,
@@ -124,6 +126,7 @@ def _serve(
     try:
         # A service that starts before 'up' or 'apply' has made them would never hear of them.
         log.ensure_topics(settings.topics.specs())
+        wire.install(open_wire(settings.registry, settings.registry_options, clock))
         catalog = Catalog(settings.topics, declaration_of, bad_record)
         service = build(Context(log, clock, meter, settings, executor, committer), catalog)
         # The compiler leaves hundreds of thousands of objects behind that live as long as the

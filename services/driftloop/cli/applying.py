@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from driftloop.cli.control import read_catalog, read_records
+from driftloop.kernel.codec import wire
 from driftloop.kernel.codec.records import codec
-from driftloop.kernel.declaration import Declaration
+from driftloop.kernel.declaration import Declaration, Format
 from driftloop.kernel.declaration_toml import declaration_of, parse_declaration, schema_path
 from driftloop.kernel.errors import ConfigurationError, DeclarationError
 from driftloop.kernel.ports import Log, Send
@@ -69,12 +70,15 @@ def apply_declaration(
     returns.
 
     ``now`` is processing time, ms. Raises :class:`ConfigurationError` where a topic of the model
-    exists with another number of partitions, or is another model's. Applying the same again
+    exists with another number of partitions, or is another model's, and :class:`SchemaError` where
+    the schema registry, if there is one, refuses the events' schema. Applying the same again
     changes nothing.
     """
     declaration = model.declaration
     log.ensure_topics(topics.specs())
     _check_others(log, topics, declaration)
+    if declaration.events.format is Format.AVRO:
+        wire.in_force().enroll(wire.events_subject(declaration), declaration.events.schema)
     made = _make_topics(log, declaration)
     known = {record.name: record for record in read_records(log, ModelRecord, topics.models)}
     in_force = known.get(declaration.name)

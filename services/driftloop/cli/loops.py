@@ -13,12 +13,14 @@ from driftloop.adapters.clock import SystemClock
 from driftloop.adapters.http import status_document
 from driftloop.adapters.kafka import KafkaLog
 from driftloop.adapters.memory import MemoryLog
+from driftloop.adapters.registry.opening import open_wire
 from driftloop.cli.supervision import Fleet
 from driftloop.deployer.service import DeployerService
 from driftloop.drift.service import DriftService
 from driftloop.featurestats.service import FeaturestatsService
 from driftloop.inference.service import InferenceService
 from driftloop.kernel.catalog import Catalog
+from driftloop.kernel.codec import wire
 from driftloop.kernel.declaration_toml import declaration_of
 from driftloop.kernel.metrics import NullMeter
 from driftloop.kernel.pipeline import Inline
@@ -65,6 +67,8 @@ class KafkaLoop:
 
     def __init__(self, fleet: Fleet) -> None:
         self.settings = fleet.settings
+        settings = fleet.settings
+        wire.install(open_wire(settings.registry, settings.registry_options, SystemClock()))
         self.log: Log = KafkaLog(fleet.settings.bootstrap, fleet.settings.kafka_options)
         self._fleet = fleet
         self._pause = threading.Event()

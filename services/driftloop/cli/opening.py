@@ -21,12 +21,17 @@ def read_settings() -> Settings:
 @contextlib.contextmanager
 def running_log() -> Iterator[tuple[Log, Settings]]:
     """The Kafka that runs, and the settings with its address."""
+    from driftloop.adapters.clock import SystemClock
     from driftloop.adapters.kafka import KafkaLog
+    from driftloop.adapters.registry.opening import open_wire
     from driftloop.cli.brokering import running_broker
+    from driftloop.kernel.codec import wire
 
     settings = running_broker(read_settings())
     log = KafkaLog(settings.bootstrap, settings.kafka_options)
     try:
-        yield log, settings
+        opened = open_wire(settings.registry, settings.registry_options, SystemClock())
+        with wire.installed(opened):
+            yield log, settings
     finally:
         log.close()

@@ -15,12 +15,14 @@ from rich.table import Table
 
 from driftloop.adapters.clock import SystemClock
 from driftloop.adapters.kafka import KafkaLog
+from driftloop.adapters.registry.opening import open_wire
 from driftloop.cli.applying import DeclaredModel, apply_declaration, load_declaration
 from driftloop.cli.brokering import broker_in_use
 from driftloop.cli.commanding import current_user
 from driftloop.cli.output import Output
 from driftloop.cli.standing import service_line
 from driftloop.cli.supervision import SERVICES, Fleet
+from driftloop.kernel.codec import wire
 from driftloop.kernel.settings import Settings
 
 _LOOK_EVERY_S = 0.5
@@ -72,6 +74,7 @@ def _prepare(settings: Settings, declared: DeclaredModel | None, out: Output) ->
     log = KafkaLog(settings.bootstrap, settings.kafka_options, clock=clock)
     try:
         log.ensure_topics(settings.topics.specs())
+        wire.install(open_wire(settings.registry, settings.registry_options, clock))
         if declared is not None:
             applied = apply_declaration(
                 log, settings.topics, declared, who=current_user(), now=clock.now()

@@ -8,14 +8,16 @@ from types import TracebackType
 from typing import Self
 
 from driftloop.adapters.clock import SystemClock
+from driftloop.adapters.registry.opening import open_wire
 from driftloop.client.encoding import encode_label, milliseconds
 from driftloop.client.events import EventStream
 from driftloop.kernel import sharing
 from driftloop.kernel.codec.records import codec
+from driftloop.kernel.codec.wire import Wire
 from driftloop.kernel.declaration import Declaration
 from driftloop.kernel.declaration_toml import declaration_of
 from driftloop.kernel.errors import ConfigurationError, LogUnavailableError
-from driftloop.kernel.ports import Clock, Log, Producer, RecordBatch, Send
+from driftloop.kernel.ports import Clock, Log, Producer, RecordBatch, SchemaRegistry, Send
 from driftloop.kernel.records import Alert, ModelRecord
 from driftloop.kernel.topics import ControlTopics
 
@@ -37,17 +39,25 @@ class Client:
         options: Mapping[str, str] | None = None,
         prefix: str = "driftloop.",
         timeout_s: float = 30.0,
+        registry: str | SchemaRegistry = "",
+        registry_options: Mapping[str, str] | None = None,
         log: Log | None = None,
         clock: Clock | None = None,
     ) -> None:
         """``bootstrap`` is Kafka's ``host:port,host:port``; ``options`` are librdkafka's, such as
         ``security.protocol``; ``prefix`` is that of the control topics. ``log`` takes the place of
         Kafka, for tests. Raises :class:`ConfigurationError` when neither is given.
+
+        With ``registry``, a schema registry's address, events and labels are written in Confluent
+        framing; the services then need the same as ``SCHEMA_REGISTRY_URL``. ``registry_options``
+        are those of ``DRIFTLOOP_REGISTRY_OPTIONS``. Raises :class:`RegistryUnavailableError` where
+        it does not answer.
         """
         self._topics = ControlTopics(prefix)
         self._timeout_s = timeout_s
         self._clock: Clock = clock or SystemClock()
         self._log = log if log is not None else _kafka(bootstrap, options)
+        self._wire = _wire(registry, registry_options, self._clock)
         self._producer: Producer | None = None
         self._models: dict[str, Declaration] = {}
 
@@ -72,8 +82,9 @@ class Client:
         return self._models[name]
 
     def events(self, model: str) -> EventStream:
-        """Where to send a model's events."""
-        return EventStream(self.model(model), self._writer())
+        """Where to send a model's events. With a registry, their schema is looked up there, or
+        registered; raises :class:`SchemaError` where that is refused."""
+        return EventStream(self.model(model), self._writer(), self._wire)
 
     def label(
         self,
@@ -89,7 +100,7 @@ class Client:
         """
         declared = self.model(model)
         at = self._clock.now() if observed_at is None else milliseconds(observed_at, "observed_at")
-        key, value = encode_label(declared, event_id, label, at)
+        key, value = encode_label(declared, event_id, label, at, self._wire)
         self._writer().send(
             Send(declared.topics.labels, [key], [value], headers=sharing.headers(declared, 1))
         )
@@ -111,7 +122,7 @@ class Client:
             for value in batch.values:
                 if value is None:
                     continue
-                alert = codec(Alert).decode(value)
+                alert = codec(Alert).decode(value, self._wire)
                 if model in (None, alert.model) and (after is None or alert.at >= after):
                     yield alert
 
@@ -139,7 +150,7 @@ class Client:
         for batch in self._read(self._topics.models, follow=False):
             for key, value in zip(batch.keys, batch.values, strict=True):
                 if value is not None:
-                    record = codec(ModelRecord).decode(value)
+                    record = codec(ModelRecord).decode(value, self._wire)
                     found[record.name] = record
                 elif key is not None:
                     found.pop(key.decode(errors="replace"), None)
@@ -171,6 +182,14 @@ class Client:
                     )
         finally:
             follower.close()
+
+
+def _wire(registry: str | SchemaRegistry, options: Mapping[str, str] | None, clock: Clock) -> Wire:
+    if isinstance(registry, str):
+        return open_wire(registry, options, clock)
+    wire = Wire(registry)
+    wire.enroll_records()
+    return wire
 
 
 def _kafka(bootstrap: str, options: Mapping[str, str] | None) -> Log:

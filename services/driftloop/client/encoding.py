@@ -10,8 +10,8 @@ from typing import Any
 import fastavro
 import orjson
 
-from driftloop.kernel.codec import framing
 from driftloop.kernel.codec.records import codec
+from driftloop.kernel.codec.wire import Wire, events_subject
 from driftloop.kernel.declaration import Declaration, Format, Task
 from driftloop.kernel.declaration_wording import nearest
 from driftloop.kernel.errors import RecordError
@@ -26,12 +26,15 @@ _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 class EventEncoder:
     """Encodes events of one model."""
 
-    def __init__(self, model: Declaration) -> None:
+    def __init__(self, model: Declaration, wire: Wire) -> None:
+        """Raises what :meth:`Wire.enroll` raises."""
         self._model = model
         self._fields = model.events
         self._schema: Any = model.events.schema.parsed
         self._names = frozenset(field["name"] for field in self._schema["fields"])
-        self._header = framing.header(model.events.schema.fingerprint)
+        self._header = b""
+        if model.events.format is Format.AVRO:
+            self._header = wire.enroll(events_subject(model), model.events.schema)
 
     def encode(self, record: Mapping[str, Any]) -> tuple[bytes, bytes]:
         """Key and value. Raises :class:`RecordError` naming the field that does not fit."""
@@ -79,7 +82,7 @@ class EventEncoder:
 
 
 def encode_label(
-    model: Declaration, event_id: str, label: float, observed_at: int
+    model: Declaration, event_id: str, label: float, observed_at: int, wire: Wire
 ) -> tuple[bytes, bytes]:
     """Key and value. Raises :class:`RecordError`."""
     where = f"label of model {model.name!r}"
@@ -90,7 +93,7 @@ def encode_label(
     if model.task is Task.BINARY and label not in (0, 1):
         raise RecordError(f"{where}: label is {label!r:.100}; of a binary model it is 0 or 1")
     if model.labels.format is Format.AVRO:
-        value = codec(Label).encode(Label(event_id, float(label), observed_at))
+        value = codec(Label).encode(Label(event_id, float(label), observed_at), wire)
     else:
         names = model.labels
         value = orjson.dumps(

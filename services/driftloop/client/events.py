@@ -8,6 +8,7 @@ from typing import Any
 
 from driftloop.client.encoding import EventEncoder
 from driftloop.kernel import sharing
+from driftloop.kernel.codec.wire import Wire
 from driftloop.kernel.declaration import Declaration
 from driftloop.kernel.ports import Producer, Send
 
@@ -17,11 +18,11 @@ _AT_ONCE = 1000
 class EventStream:
     """Sends events of one model. Made by :meth:`Client.events`."""
 
-    def __init__(self, model: Declaration, producer: Producer) -> None:
+    def __init__(self, model: Declaration, producer: Producer, wire: Wire) -> None:
         self.model = model
         """The declaration in force when the stream was made."""
         self._producer = producer
-        self._encoder = EventEncoder(model)
+        self._encoder = EventEncoder(model, wire)
 
     def send(self, record: Mapping[str, Any]) -> None:
         """Queue one event; :meth:`Client.flush` waits until all are written.

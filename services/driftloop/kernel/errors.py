@@ -16,6 +16,7 @@
     ├── SupervisionError          a service's process that failed or did not get ready
     └── LogError                  the log (Kafka or memory) did not do what was asked
         ├── LogUnavailableError   no answer in time; trying again may help
+        │   └── RegistryUnavailableError   of the schema registry
         ├── FencedError           another process took over this one's transactional id
         └── BrokerError           the local broker could not be brought or started
 """
@@ -93,6 +94,10 @@ class LogError(DriftloopError):
 
 class LogUnavailableError(LogError):
     """The log gave no answer in time."""
+
+
+class RegistryUnavailableError(LogUnavailableError):
+    """The schema registry gave no answer, so that records cannot be read or written for now."""
 
 
 class FencedError(LogError):

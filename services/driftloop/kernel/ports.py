@@ -82,6 +82,22 @@ class TopicSpec:
     config: Mapping[str, str] = field(default_factory=dict)
 
 
+class SchemaRegistry(Protocol):
+    """Where schemas have ids. Both methods raise :class:`RegistryUnavailableError` when it does not
+    answer, and :class:`ConfigurationError` when it does not let this process in."""
+
+    def text_of(self, schema_id: int) -> str | None:
+        """The Avro JSON of an id from 1 to 2^31 - 1; None where the registry has none of it."""
+        ...
+
+    def register(self, subject: str, text: str) -> int:
+        """The id of a schema under a subject, which it is added to where it is not there yet.
+
+        Raises :class:`SchemaError` where the registry refuses it, as incompatible for one.
+        """
+        ...
+
+
 class Clock(Protocol):
     """Processing time. Never used inside a core; it decides when, not what."""
 

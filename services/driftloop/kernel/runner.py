@@ -21,6 +21,7 @@ from driftloop.kernel.errors import (
     FencedError,
     LogError,
     LogUnavailableError,
+    RegistryUnavailableError,
 )
 from driftloop.kernel.metrics import Meter
 from driftloop.kernel.pipeline import GAP_S, Inline, Job, Pipeline
@@ -32,6 +33,7 @@ from driftloop.kernel.records import DeadLetter
 _log = logging.getLogger(__name__)
 _CONTROL_DEADLINE_S = 60.0
 _CONTROL_POLL_S = 0.05
+_REGISTRY_PAUSE_S = 1.0
 _LAG_EVERY_S = 2.0
 _BATCHES_AHEAD = 4
 """Full batches processed at most before the transaction that holds the first of them is through."""
@@ -289,6 +291,11 @@ class Runner:
                         f"{batch.topic}/{batch.partition} from offset {batch.offsets[0]}: {error}"
                     ) from error
                 self._read_control(timeout_s=_CONTROL_POLL_S)
+            except RegistryUnavailableError as error:
+                if self._clock.monotonic() > deadline:
+                    raise
+                _log.warning("%s: %s", self.wiring.name, error)
+                self._clock.pause(_REGISTRY_PAUSE_S)
         self._emit(outputs)
 
     def _emit(self, outputs: Outputs) -> None:

@@ -60,6 +60,20 @@ class Settings:
         _options,
         secret=True,
     )
+    registry: str = _setting(
+        "SCHEMA_REGISTRY_URL",
+        "",
+        "Schema registry, http://HOST:PORT: records are then written in Confluent framing. Empty: "
+        "single-object encoding",
+    )
+    registry_options: Mapping[str, str] = _setting(
+        "DRIFTLOOP_REGISTRY_OPTIONS",
+        dict,
+        "Of the schema registry: basic.auth.user.info=USER:PASSWORD, ssl.ca.location, "
+        "ssl.certificate.location, ssl.key.location, request.timeout.ms",
+        _options,
+        secret=True,
+    )
     prefix: str = _setting("DRIFTLOOP_PREFIX", "driftloop.", "Prefix of the control topics")
     control_partitions: int = _setting(
         "DRIFTLOOP_CONTROL_PARTITIONS", 4, "Partitions of each control topic", _whole(1)

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from driftloop.kernel.codec import framing, kernels
+from driftloop.kernel.codec import framing, kernels, wire
 from driftloop.kernel.codec.avro_types import check_schema
-from driftloop.kernel.codec.blocks import F64, I64, U8, U64, Rejected
+from driftloop.kernel.codec.blocks import F64, I32, I64, U8, U64, Rejected
 from driftloop.kernel.codec.plan import (
     Column,
     Kind,
@@ -23,12 +25,13 @@ from driftloop.kernel.codec.plan import (
     compile_plan,
     resolve_columns,
 )
-from driftloop.kernel.errors import DecodeError
+from driftloop.kernel.errors import DecodeError, SchemaError
 from driftloop.kernel.reasons import Reason
 from driftloop.kernel.schemas import Schema
 from driftloop.kernel.slices import Slices
 
 _NO_BYTES = np.frombuffer(b"", np.uint8)
+_NO_IDS: I64 = np.empty(0, np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +121,11 @@ class Decoded:
 
 @dataclass(slots=True)
 class ColumnReader:
-    """Reads the wanted fields of one schema. ``framed``: single-object encoding, and every row must
-    name this schema's fingerprint. Raises :class:`SchemaError` (see ``codec.plan``)."""
+    """Reads the wanted fields of one schema. Raises :class:`SchemaError` (see ``codec.plan``).
+
+    ``framed``: every row must name a schema, by this one's fingerprint or by a registry's id
+    (``codec.wire``). Rows whose id means another schema, which this one can read, are resolved.
+    """
 
     schema: Schema
     wanted: Mapping[str, Want]
@@ -128,6 +134,8 @@ class ColumnReader:
     """Where the wanted fields are found."""
     _plan: Plan | None = field(init=False, default=None)
     _header: bytes = field(init=False, default=b"")
+    _resolving: dict[bytes, ColumnReader | None] = field(init=False, default_factory=dict)
+    """Per fingerprint of a writer's schema who reads it with a plan; None: fastavro must."""
 
     def __post_init__(self) -> None:
         check_schema(self.schema, self.wanted)
@@ -144,19 +152,91 @@ class ColumnReader:
         return self._plan is not None
 
     def read(self, values: Sequence[bytes | None]) -> Decoded:
-        """Never raises: a row that cannot be read is rejected."""
+        """A row that cannot be read is rejected. Raises :class:`RegistryUnavailableError` where an
+        id's meaning cannot be known now; nothing else."""
         if self._plan is None:
-            from driftloop.kernel.codec.fallback import read_rows
-
-            rows, columns, rejected = read_rows(
-                self.schema, self.wanted, self.columns, self._header, values
-            )
-            return Decoded(rows, columns, rejected)
-        return self._read_compiled(self._plan, values)
-
-    def _read_compiled(self, plan: Plan, values: Sequence[bytes | None]) -> Decoded:
-        n = len(values)
+            return self._read_slowly(values)
         rows = Slices.of(values)
+        read = wire.in_force().ids(self.schema) if self.framed else _NO_IDS
+        columns, errors, error_at, error_op = self._run(self._plan, rows, read)
+        if not errors.any():
+            return Decoded(np.arange(len(rows), dtype=np.int64), columns, [])
+        strange = np.flatnonzero(errors == kernels.OTHER_ID)
+        if len(strange):
+            return self._read_others(rows, strange)
+        return self._sifted(self._plan, values, columns, errors, error_at, error_op)
+
+    def _read_slowly(self, values: Sequence[bytes | None]) -> Decoded:
+        from driftloop.kernel.codec.fallback import read_rows
+
+        return Decoded(*read_rows(self.schema, self.wanted, self.columns, self._header, values))
+
+    def _read_others(self, rows: Slices[Any], strange: I64) -> Decoded:
+        """A batch of which the ``strange`` rows name ids that are not known to mean this schema."""
+        current = wire.in_force()
+        ids = ids_of_rows(rows, strange)
+        parts: list[tuple[I64, Decoded]] = []
+        same = False
+        for schema_id in np.unique(ids).tolist():
+            chosen = strange[ids == schema_id]
+            try:
+                framing.frame_of(framing.MAGIC + schema_id.to_bytes(4, "big"))
+                writer = current.resolved(schema_id, self.schema)
+            except DecodeError as error:
+                rejected = [Rejected(row, error) for row in range(len(chosen))]
+                none = self._run_empty()
+                parts.append((chosen, Decoded(np.empty(0, np.int64), none, rejected)))
+                continue
+            if writer.fingerprint == self.schema.fingerprint:
+                same = True
+                continue
+            reader = self._reader_of(writer)
+            some = rows.take(chosen)
+            parts.append((chosen, reader.read(some) if reader else self._read_slowly(some)))
+        others = np.sort(np.concatenate([at for at, _ in parts])) if parts else _NO_IDS
+        own = np.setdiff1d(np.arange(len(rows), dtype=np.int64), others, assume_unique=True)
+        if len(own):
+            # Known by now; an id so old that it was forgotten is read the slow way.
+            some = rows if not len(others) else rows.take(own)
+            read = self._read_known(some) if same or not len(others) else self.read(some)
+            parts.insert(0, (own, read))
+        return joined(parts, self.columns, self.wanted)
+
+    def _read_known(self, rows: Slices[Any]) -> Decoded:
+        """Rows that all are of this schema, whatever its ids; but for what is no row at all."""
+        assert self._plan is not None
+        ids = wire.in_force().ids(self.schema)
+        columns, errors, error_at, error_op = self._run(self._plan, rows, ids)
+        if (errors == kernels.OTHER_ID).any():
+            return self._read_slowly(rows)
+        return self._sifted(self._plan, rows, columns, errors, error_at, error_op)
+
+    def _reader_of(self, writer: Schema) -> ColumnReader | None:
+        """Who makes the same columns of a writer's rows with a plan; None where only fastavro's
+        resolution can."""
+        if writer.fingerprint not in self._resolving:
+            if len(self._resolving) >= _MOST_READERS:
+                self._resolving.pop(next(iter(self._resolving)))
+            self._resolving[writer.fingerprint] = self._new_reader(writer)
+        return self._resolving[writer.fingerprint]
+
+    def _new_reader(self, writer: Schema) -> ColumnReader | None:
+        if any("aliases" in part for part in self.schema.parsed["fields"]):
+            return None
+        try:
+            reader = ColumnReader(writer, self.wanted)
+        except SchemaError:  # it lacks a field that has a default
+            return None
+        alike = all(_alike(reader.columns[name], own) for name, own in self.columns.items())
+        return reader if reader.is_compiled and alike else None
+
+    def _run_empty(self) -> Columns:
+        assert self._plan is not None
+        return empty_columns(0, {kind: self._plan.width(kind) for kind in Kind})
+
+    def _run(self, plan: Plan, rows: Slices[Any], ids: I64) -> tuple[Columns, I32, I64, I64]:
+        """Columns, and per row its error, where it is and the opcode."""
+        n = len(rows)
         data = rows.data
         kinds = {column.type for column in plan.columns.values()}
         room = rows.total() + 1 if "array" in kinds else 0
@@ -176,6 +256,7 @@ class ColumnReader:
             rows.at,
             rows.length,
             np.frombuffer(self._header, np.uint8),
+            ids,
             plan.ops,
             plan.jumps,
             plan.depth,
@@ -194,8 +275,18 @@ class ColumnReader:
             error_at,
             error_op,
         )
-        if not errors.any():
-            return Decoded(np.arange(n, dtype=np.int64), columns, [])
+        return columns, errors, error_at, error_op
+
+    def _sifted(
+        self,
+        plan: Plan,
+        values: Sequence[bytes | None],
+        columns: Columns,
+        errors: I32,
+        error_at: I64,
+        error_op: I64,
+    ) -> Decoded:
+        """The good rows, and what is wrong with the others."""
         good = np.flatnonzero(errors == kernels.FINE)
         rejected = []
         for row in np.flatnonzero(errors).tolist():
@@ -214,7 +305,7 @@ class ColumnReader:
         name = self.schema.name
         if code == kernels.NOT_AVRO or (code == kernels.TRUNCATED and at < len(self._header)):
             try:
-                framing.fingerprint_of(value)
+                framing.frame_of(value)
             except DecodeError as error:
                 return error
         if code == kernels.WRONG_SCHEMA:
@@ -231,6 +322,69 @@ class ColumnReader:
         reason = Reason.NOT_UTF8 if code == kernels.NOT_UTF8 else Reason.MALFORMED
         found = value[at : at + 10].hex()
         return DecodeError(reason, f"field {which!r}, byte {at} ({found}): {WRONG[code]}")
+
+
+def ids_of_rows(rows: Slices[Any], chosen: I64) -> I64:
+    """The ids that these rows name, which have five bytes at least."""
+    at = rows.at[chosen][:, None] + np.arange(1, framing.ID_HEADER_LENGTH)
+    found: I64 = rows.data[at].astype(np.int64) @ np.array([1 << 24, 1 << 16, 1 << 8, 1])
+    return found
+
+
+def joined(
+    parts: Sequence[tuple[I64, Decoded]], columns: Mapping[str, Column], wanted: Mapping[str, Want]
+) -> Decoded:
+    """One batch from parts of it, each with the rows of the batch it was read from."""
+    rejected = [Rejected(int(rows[bad.row]), bad.error) for rows, d in parts for bad in d.rejected]
+    rejected.sort(key=lambda bad: bad.row)
+    found = [(rows[decoded.rows], decoded.columns) for rows, decoded in parts if len(decoded.rows)]
+    if not found:
+        return Decoded(np.empty(0, np.int64), parts[0][1].columns, rejected)
+    if len(found) == 1:
+        return Decoded(found[0][0], found[0][1], rejected)
+    rows = np.concatenate([rows for rows, _ in found])
+    numbers = np.array(
+        [wanted[name] is Want.NUMBERS for name, c in columns.items() if c.kind is Kind.ARRAY], bool
+    )
+    order = np.argsort(rows)
+    made = _stacked([part for _, part in found], numbers).take(order)
+    return Decoded(rows[order], made, rejected)
+
+
+def _stacked(parts: Sequence[Columns], numbers: npt.NDArray[np.bool_]) -> Columns:
+    """Rows of one part after the other; ``numbers``: which of the array columns hold numbers."""
+    shared = all(part.data is parts[0].data for part in parts)
+    moved = []
+    at = flat_numbers = flat_texts = 0
+    for part in parts:
+        shift = np.where(numbers, flat_numbers, flat_texts)
+        moved.append(
+            replace(
+                part,
+                at=part.at + at,
+                seq_at=part.seq_at + shift,
+                flat_at=part.flat_at + at,
+            )
+        )
+        at += 0 if shared else len(part.data)
+        flat_numbers += len(part.flat_numbers)
+        flat_texts += len(part.flat_at)
+    made: dict[str, Any] = {
+        f.name: np.concatenate([getattr(part, f.name) for part in moved])
+        for f in fields(Columns)
+        if f.name != "data"
+    }
+    data = parts[0].data if shared else np.concatenate([part.data for part in parts])
+    data.flags.writeable = False
+    return Columns(data=data, **made)
+
+
+def _alike(written: Column, own: Column) -> bool:
+    """Whether a writer's column holds, without more ado, what resolution would make of it."""
+    if written == own:
+        return True
+    widened = (written.type, own.type) in _WIDENED
+    return widened and (written.kind, written.slot) == (own.kind, own.slot)
 
 
 def bits(numbers: F64) -> U64:
@@ -252,6 +406,8 @@ def _empty(schema: Schema) -> DecodeError:
     return DecodeError(Reason.EMPTY, f"a {schema.name} was expected, this is a tombstone")
 
 
+_WIDENED = {("int", "long"), ("int", "double"), ("long", "double"), ("float", "double")}
+_MOST_READERS = 256
 WRONG: Mapping[int, str] = {
     kernels.BAD_VARINT: "a number of more than 64 bits",
     kernels.BAD_LENGTH: "a length that cannot be",

@@ -11,7 +11,7 @@ from typing import Any
 import fastavro
 import numpy as np
 
-from driftloop.kernel.codec import framing
+from driftloop.kernel.codec import framing, wire
 from driftloop.kernel.codec.blocks import I64, Rejected
 from driftloop.kernel.codec.columns import Columns, empty_columns, wrong_schema
 from driftloop.kernel.codec.plan import Column, Kind, Want
@@ -162,9 +162,15 @@ def _read(
 ) -> dict[str, Any]:
     if value is None:
         raise DecodeError(Reason.EMPTY, f"a {schema.name} was expected, this is a tombstone")
-    if header and framing.fingerprint_of(value) != header[2:]:
-        raise wrong_schema(schema, value)
-    record = read_avro(schema, value[len(header) :])
+    writer, start = schema, 0
+    if header:
+        frame = framing.frame_of(value)
+        start = frame.length
+        if frame.schema_id:
+            writer = wire.in_force().resolved(frame.schema_id, schema)
+        elif frame.fingerprint != schema.fingerprint:
+            raise wrong_schema(schema, value)
+    record = read_avro(writer, value[start:], reader=schema)
     return {name: _fit(name, record[name], wanted[name], columns[name]) for name in wanted}
 
 

@@ -69,6 +69,8 @@ BAD_BOOLEAN = 10
 NOT_UTF8 = 11
 MISSING = 12
 """On encoding: no value where the schema has no null."""
+OTHER_ID = 13
+"""Confluent framing, with an id that is none of this schema's."""
 
 LONGEST = 2**31 - 1
 """Bytes of a string and items of a block: Java's limit."""
@@ -122,6 +124,15 @@ def _read_4(data: U8, pos: int) -> Any:
         | np.uint64(data[p + np.uint64(2)]) << np.uint64(16)
         | np.uint64(data[p + np.uint64(3)]) << np.uint64(24)
     )
+
+
+@compiled
+def _read_id(data: U8, pos: int) -> Any:
+    """Four bytes, big-endian."""
+    number: Any = np.int64(0)
+    for k in range(4):
+        number = number << 8 | np.int64(data[pos + k])
+    return number
 
 
 @compiled
@@ -202,6 +213,7 @@ def decode(
     row_at: I64,
     row_length: I64,
     header: U8,
+    ids: I64,
     ops: I64,
     jumps: I64,
     depth: int,
@@ -221,7 +233,7 @@ def decode(
     error_op: I64,
 ) -> None:
     """Row i is ``row_length[i]`` bytes of ``data`` from ``row_at[i]`` on (none where the length is
-    -1), behind ``header`` (empty: unframed). Fills the columns and, per row, an error code (FINE if
+    -1), behind ``header`` (empty: unframed), or behind 00 and one of ``ids``, four bytes. Fills the columns and, per row, an error code (FINE if
     none), the byte of the row and the opcode where it was found. Columns of a row with an error are
     void.
     ``bits`` are doubles seen as integers. ``flat_bits`` needs one entry per 8 bytes of data,
@@ -246,7 +258,18 @@ def decode(
         pc = 0
         top = 0
         if error == FINE and framing > 0:
-            if end - pos < framing:
+            if pos < end and data[pos] == 0:
+                if end - pos < 5:
+                    error = TRUNCATED
+                else:
+                    error = OTHER_ID
+                    schema_id = _read_id(data, pos + 1)
+                    for k in range(ids.shape[0]):
+                        if ids[k] == schema_id:
+                            error = FINE
+                            pos += 5
+                            break
+            elif end - pos < framing:
                 error = TRUNCATED
             else:
                 for k in range(framing):

@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 import fastavro
 
 from driftloop.kernel import records
-from driftloop.kernel.codec import framing
+from driftloop.kernel.codec import framing, wire
 from driftloop.kernel.codec.mapping import from_plain, to_plain
 from driftloop.kernel.errors import DecodeError, SchemaError
 from driftloop.kernel.reasons import Reason
@@ -30,11 +30,11 @@ class RecordCodec(Generic[T]):
         for version in schema_versions()[self.name]:
             schema = record_schema(self.name, version)
             self._writers[schema.fingerprint] = schema
-        self._header = framing.header(self.schema.fingerprint)
 
-    def encode(self, record: T) -> bytes:
-        """Framed bytes. Raises :class:`SchemaError` when the record does not fit its schema."""
-        return self._header + self.encode_body(to_plain(record))
+    def encode(self, record: T, within: wire.Wire | None = None) -> bytes:
+        """Framed bytes; ``within`` another wire than the process's. Raises :class:`SchemaError` when
+        the record does not fit its schema."""
+        return (within or wire.in_force()).header(self.schema) + self.encode_body(to_plain(record))
 
     def encode_body(self, plain: Any) -> bytes:
         """A dict of plain values, without framing."""
@@ -45,18 +45,23 @@ class RecordCodec(Generic[T]):
             raise SchemaError(f"a {self.name} does not fit its schema: {error}") from error
         return out.getvalue()
 
-    def decode(self, data: bytes | None) -> T:
-        """Raises :class:`DecodeError`: fastavro reads garbage without complaint, so the
-        fingerprint must be known and the bytes used up."""
+    def decode(self, data: bytes | None, within: wire.Wire | None = None) -> T:
+        """Raises :class:`DecodeError`: fastavro reads garbage without complaint, so the schema
+        must be known and the bytes used up."""
         if data is None:
             raise DecodeError(Reason.EMPTY, f"a {self.name} was expected, this is a tombstone")
-        writer = self._writers.get(framing.fingerprint_of(data))
-        if writer is None:
-            raise DecodeError(
-                Reason.WRONG_SCHEMA,
-                f"fingerprint {data[2:10].hex()} is no version of schema {self.name!r}",
-            )
-        plain = read_avro(writer, data[framing.HEADER_LENGTH :], reader=self.schema)
+        frame = framing.frame_of(data)
+        if frame.schema_id:
+            writer = (within or wire.in_force()).resolved(frame.schema_id, self.schema)
+        else:
+            known = self._writers.get(frame.fingerprint)
+            if known is None:
+                raise DecodeError(
+                    Reason.WRONG_SCHEMA,
+                    f"fingerprint {data[2:10].hex()} is no version of schema {self.name!r}",
+                )
+            writer = known
+        plain = read_avro(writer, data[frame.length :], reader=self.schema)
         try:
             return from_plain(self.kind, plain)
         except (KeyError, TypeError, ValueError) as error:
@@ -66,13 +71,16 @@ class RecordCodec(Generic[T]):
 def read_avro(writer: Schema, body: bytes, *, reader: Schema | None = None) -> Any:
     """Plain values from an unframed body. Raises :class:`DecodeError`."""
     buffer = io.BytesIO(body)
-    resolve = None if reader is None or reader is writer else reader.parsed
+    same = reader is None or reader.fingerprint == writer.fingerprint
+    resolve = None if reader is None or same else reader.parsed
     try:
         plain = fastavro.schemaless_reader(buffer, writer.parsed, resolve)
     except EOFError as error:
         raise DecodeError(Reason.TRUNCATED, f"ends inside a {writer.name}") from error
     except UnicodeDecodeError as error:
         raise DecodeError(Reason.NOT_UTF8, f"a string of a {writer.name}: {error}") from error
+    except fastavro.read.SchemaResolutionError as error:
+        raise DecodeError(Reason.WRONG_SCHEMA, f"no {writer.name}: {error}") from error
     except (IndexError, ValueError, TypeError, KeyError, OverflowError, MemoryError) as error:
         raise DecodeError(Reason.MALFORMED, f"no {writer.name}: {error!r}") from error
     left = len(body) - buffer.tell()

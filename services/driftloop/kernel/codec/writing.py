@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from driftloop.kernel.codec import framing, kernels
+from driftloop.kernel.codec import kernels, wire
 from driftloop.kernel.codec.avro_types import check_schema
 from driftloop.kernel.codec.columns import WRONG, Columns, bits
 from driftloop.kernel.codec.plan import (
@@ -37,7 +37,6 @@ class ColumnWriter:
     framed: bool = True
     columns: Mapping[str, Column] = field(init=False)
     _plan: Plan | None = field(init=False, default=None)
-    _header: bytes = field(init=False, default=b"")
 
     def __post_init__(self) -> None:
         every = [name for name, _ in check_schema(self.schema, self.wanted)]
@@ -49,22 +48,19 @@ class ColumnWriter:
             self._plan = plan if plan.writable else None
         except PlanUnsupported:
             self.columns = resolve_columns(self.schema, self.wanted, lenient=True)
-        if self.framed:
-            self._header = framing.header(self.schema.fingerprint)
 
     def write(self, columns: Columns) -> Slices[bytes]:
         """Raises :class:`SchemaError` naming row and field of a value that does not fit."""
+        header = wire.in_force().header(self.schema) if self.framed else b""
         if self._plan is None:
             from driftloop.kernel.codec.fallback import write_rows
 
-            return Slices.of(
-                write_rows(self.schema, self.wanted, self.columns, self._header, columns)
-            )
-        return self._write_compiled(self._plan, columns)
+            return Slices.of(write_rows(self.schema, self.wanted, self.columns, header, columns))
+        return self._write_compiled(self._plan, header, columns)
 
-    def _write_compiled(self, plan: Plan, columns: Columns) -> Slices[bytes]:
+    def _write_compiled(self, plan: Plan, framed: bytes, columns: Columns) -> Slices[bytes]:
         columns = _contiguous(columns)
-        header = np.frombuffer(self._header, np.uint8)
+        header = np.frombuffer(framed, np.uint8)
         slices = (columns.length, columns.seq_at, columns.seq_count, columns.flat_length)
         out = np.empty(kernels.encoded_bound(plan.ops, len(header), *slices), np.uint8)
         ends = np.zeros(len(columns), np.int64)
