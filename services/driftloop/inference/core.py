@@ -248,6 +248,7 @@ def _shape(model: Declaration) -> Hashable:
         events.latest,
         model.numeric,
         model.categorical,
+        model.vectors,
     )
 
 

@@ -65,10 +65,12 @@ class RowReader:
         most = sys.float_info.max
         self._lowest = np.array([max(f.lowest, -most) for f in declaration.numeric], np.float64)
         self._highest = np.array([min(f.highest, most) for f in declaration.numeric], np.float64)
-        names = [feature.name for feature in declaration.numeric]
-        names += [feature.name for feature in declaration.categorical]
+        fields = dict(
+            zip((f.name for f in declaration.numeric), declaration.numeric_fields, strict=True)
+        )
+        fields |= {feature.name: feature.name for feature in declaration.categorical}
         self._optional: Mapping[str, bool] = {
-            name: is_optional(events.schema, name) for name in names
+            name: is_optional(events.schema, field) for name, field in fields.items()
         }
 
     def read(self, request: InferRequest) -> Rows:

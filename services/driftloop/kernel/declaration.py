@@ -35,6 +35,22 @@ class NumericFeature:
 
 
 @dataclass(frozen=True, slots=True)
+class VectorFeature:
+    """A field that holds an array of numbers, each of which is a numeric feature of its own."""
+
+    field: str
+    length: int
+    """An event whose array has another length is rejected; a missing array is missing numbers."""
+    first: int
+    """Place of its first number among the numeric features; the others follow."""
+
+    @staticmethod
+    def element(field: str, index: int) -> str:
+        """The name of the feature that one of the numbers is."""
+        return f"{field}[{index}]"
+
+
+@dataclass(frozen=True, slots=True)
 class CategoricalFeature:
     """A string (or an integer or boolean taken as one)."""
 
@@ -159,6 +175,16 @@ class Declaration:
     training: TrainingPolicy
     promotion: PromotionPolicy
     http: HttpPolicy = HttpPolicy()
+    vectors: tuple[VectorFeature, ...] = ()
+    """Whose elements are among the numeric features."""
+
+    @property
+    def numeric_fields(self) -> tuple[str, ...]:
+        """Per numeric feature the field of the events that it comes from."""
+        fields = [part.name for part in self.numeric]
+        for vector in self.vectors:
+            fields[vector.first : vector.first + vector.length] = [vector.field] * vector.length
+        return tuple(fields)
 
     @property
     def scores(self) -> int:

@@ -13,6 +13,7 @@ from driftloop.kernel.declaration import (
     Format,
     LabelFields,
     NumericFeature,
+    VectorFeature,
 )
 from driftloop.kernel.declaration_reader import Problems, Section
 from driftloop.kernel.declaration_wording import as_number, nearest
@@ -20,6 +21,7 @@ from driftloop.kernel.errors import SchemaError
 from driftloop.kernel.event_schema import (
     CATEGORICAL_TYPES,
     NUMERIC_TYPES,
+    VECTOR_TYPES,
     EventField,
     event_fields,
 )
@@ -27,6 +29,9 @@ from driftloop.kernel.schemas import Schema, parse_schema
 
 SCORE = "score"
 """The name that statistics give to the model's own output; no feature may have it."""
+
+LONGEST_VECTOR = 1024
+"""Numbers of one vector: each is a feature that is watched, and has its statistics in windows."""
 
 _FORMATS = [form.value for form in Format]
 _FEATURE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}")
@@ -86,44 +91,62 @@ class EventParser:
 
     def features(
         self, entries: Any
-    ) -> tuple[tuple[NumericFeature, ...], tuple[CategoricalFeature, ...]]:
-        """``entries``: the value of ``features``, whatever it is."""
+    ) -> tuple[
+        tuple[NumericFeature, ...], tuple[CategoricalFeature, ...], tuple[VectorFeature, ...]
+    ]:
+        """``entries``: the value of ``features``, whatever it is. The numbers of vectors are among
+        the numeric features."""
         if not isinstance(entries, list) or not entries:
             self._problems.add(
                 ("features",),
                 "there must be at least one feature; write each as [[features]] with "
-                'name = "FIELD" and kind = "numeric" or "categorical"',
+                'name = "FIELD" and kind = "numeric", "vector" or "categorical"',
             )
-            return (), ()
+            return (), (), ()
         numeric: list[NumericFeature] = []
         categorical: list[CategoricalFeature] = []
+        vectors: list[VectorFeature] = []
         for index, entry in enumerate(entries):
-            feature = self._feature(("features", index), entry)
-            if isinstance(feature, NumericFeature):
-                numeric.append(feature)
-            elif feature is not None:
-                categorical.append(feature)
-        return tuple(numeric), tuple(categorical)
+            found = self._feature(("features", index), entry)
+            if found is None:
+                continue
+            name, kind, limits, length = found
+            if kind == "categorical":
+                categorical.append(CategoricalFeature(name))
+            elif kind == "numeric":
+                numeric.append(NumericFeature(name, *limits))
+            else:
+                vectors.append(VectorFeature(name, length, len(numeric)))
+                names = [VectorFeature.element(name, place) for place in range(length)]
+                numeric += [NumericFeature(element, *limits) for element in names]
+        return tuple(numeric), tuple(categorical), tuple(vectors)
 
     def _feature(
         self, path: tuple[str, int], entry: Any
-    ) -> NumericFeature | CategoricalFeature | None:
+    ) -> tuple[str, str, tuple[float, float], int] | None:
+        """Name, kind, limits, and the length of a vector (else 0)."""
         if not isinstance(entry, Mapping):
             self._problems.add(path, "a feature is a table; write it as [[features]]")
             return None
         section = Section(self._problems, path, entry, "[[features]]", there=True)
         name = section.text("name")
-        kind = section.choice("kind", ("numeric", "categorical"))
-        numeric = kind == "numeric"
-        limits = self._limits(section, numeric)
+        kind = section.choice("kind", tuple(_TYPES))
+        limits = self._limits(section, kind != "categorical")
+        length = 0
+        if kind == "vector":
+            length = section.whole("length", least=1, most=LONGEST_VECTOR)
+        elif section.has("length"):
+            section.expect(["length"])
+            where = section.name("length")
+            section.problem("length", f"{where}: only a vector has a length; leave it out")
         section.finish()
         if "name" not in section.failed:
             self._feature_name(section, name)
         if not section.failed:
-            self._field(section, "name", name, NUMERIC_TYPES if numeric else CATEGORICAL_TYPES)
+            self._field(section, "name", name, _TYPES[kind])
         if section.failed:
             return None
-        return NumericFeature(name, *limits) if numeric else CategoricalFeature(name)
+        return name, kind, limits, length
 
     def _feature_name(self, section: Section, name: str) -> None:
         where = section.name("name")
@@ -146,7 +169,9 @@ class EventParser:
         value = section.values["limits"]
         where = section.name("limits")
         if not numeric:
-            section.problem("limits", f"{where}: only a numeric feature has limits; leave them out")
+            section.problem(
+                "limits", f"{where}: a categorical feature has no limits; leave them out"
+            )
             return every
         try:
             if not isinstance(value, list) or len(value) != 2:
@@ -193,6 +218,9 @@ class EventParser:
             )
         elif found.nullable and key != "name":
             section.problem(key, f'{where}: "{name}" must not be nullable')
+
+
+_TYPES = {"numeric": NUMERIC_TYPES, "categorical": CATEGORICAL_TYPES, "vector": VECTOR_TYPES}
 
 
 def _either(types: Sequence[str]) -> str:

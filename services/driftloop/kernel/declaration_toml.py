@@ -98,7 +98,7 @@ class _Parser:
         fields = EventParser(self._problems)
         events = fields.events(self._section("events"), self._event_schema)
         labels = fields.labels(self._section("labels"))
-        numeric, categorical = fields.features(self._document.values.get("features"))
+        numeric, categorical, vectors = fields.features(self._document.values.get("features"))
         policies = PolicyParser(self._problems, self._check_candidate)
         windows = policies.windows(self._section("windows"))
         alerts = policies.alerts(self._section("alerts"))
@@ -122,6 +122,7 @@ class _Parser:
             training=training,
             promotion=promotion,
             http=http,
+            vectors=vectors,
         )
 
     def _section(self, key: str) -> Section:

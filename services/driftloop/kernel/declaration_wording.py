@@ -11,7 +11,7 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "[model]": ("name", "task", "prior", "partitions"),
     "[events]": ("schema", "format", "id", "time", "earliest", "latest"),
     "[labels]": ("format", "id", "label", "time", "horizon"),
-    "[[features]]": ("name", "kind", "limits"),
+    "[[features]]": ("name", "kind", "limits", "length"),
     "[topics]": ("shared", "events", "labels", "predictions", "outcomes"),
     "[windows]": ("size", "lateness", "retention"),
     "[alerts]": (

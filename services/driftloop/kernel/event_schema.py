@@ -10,6 +10,7 @@ from typing import Any
 from typing_extensions import override
 
 NUMERIC_TYPES = ("double", "float", "int", "long", "boolean")
+VECTOR_TYPES = ("array of double", "array of float", "array of long", "array of int")
 CATEGORICAL_TYPES = ("string", "enum", "int", "long", "boolean")
 
 
@@ -18,7 +19,8 @@ class EventField:
     """One field of a record schema."""
 
     type: str
-    """An Avro type's name; of a union with null the other branch; of other unions ``union``."""
+    """An Avro type's name; of a union with null the other branch; of other unions ``union``; of an
+    array ``array of`` its items' type."""
     logical: str
     """Its logical type, or empty."""
     nullable: bool
@@ -53,5 +55,8 @@ def _field(node: Any, named: dict[str, str]) -> EventField:
             return _field(kind, named)
         if "name" in node:
             named[str(node["name"])] = str(kind)
+        if kind == "array":
+            item = _field(node["items"], named)
+            return EventField(f"array of {item}", "", False)
         return EventField(str(kind), str(node.get("logicalType", "")), False)
     return EventField(named.get(str(node), str(node)), "", False)

@@ -26,6 +26,8 @@ class Reason(enum.StrEnum):
     NOT_JSON = "not_json"
     MISSING_FIELD = "missing_field"
     WRONG_TYPE = "wrong_type"
+    WRONG_LENGTH = "wrong_length"
+    """An array of more or fewer numbers than are declared."""
     OUT_OF_LIMITS = "out_of_limits"
     """A value outside the limits that the declaration sets."""
     WRONG_PARTITION = "wrong_partition"

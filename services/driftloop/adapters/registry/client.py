@@ -1,7 +1,7 @@
 """Three requests of the Schema Registry's REST interface, over aiohttp.
 
-Sources: Confluent's "Schema Registry API Reference" (schemas by id, look-up and registration under a
-subject); Apicurio answers the same under ``/apis/ccompat/v7``.
+Source: Confluent's "Schema Registry API Reference" (schemas by id, look-up and registration under
+a subject); Apicurio answers the same under ``/apis/ccompat/v7``.
 """
 
 from __future__ import annotations

@@ -11,12 +11,12 @@ import numpy as np
 from driftloop.kernel.codec.avro_types import check_schema, is_optional
 from driftloop.kernel.codec.blocks import F64, I32, I64, Categories, EventBlock, Features, Rejected
 from driftloop.kernel.codec.categories import categories_of_slices, codes_of_integers
-from driftloop.kernel.codec.columns import ColumnReader, Columns
+from driftloop.kernel.codec.columns import ColumnReader, Columns, bits
 from driftloop.kernel.codec.faults import Faults, check_ids, check_times, ids_of
 from driftloop.kernel.codec.json_rows import JsonField, JsonReader
 from driftloop.kernel.codec.plan import Column, Kind, Want
-from driftloop.kernel.codec.slice_kernels import first_outside
-from driftloop.kernel.declaration import Declaration, Format
+from driftloop.kernel.codec.slice_kernels import first_outside, gather
+from driftloop.kernel.declaration import Declaration, Format, VectorFeature
 from driftloop.kernel.errors import SchemaError
 from driftloop.kernel.reasons import Reason
 
@@ -30,7 +30,8 @@ class _Limits:
 class EventDecoder:
     """Decodes the events of one declaration.
 
-    Avro: single-object encoding with the fingerprint of the declared schema. JSON: objects; a field
+    Avro: behind the fingerprint of the declared schema, or a registry's id of it or of one that it
+    can read (``codec.wire``). JSON: objects; a field
     that is null is missing, and so is one left out where the schema lets it be null or gives it a
     default. Raises :class:`SchemaError` when the schema lacks a declared field, or no reader may
     follow it.
@@ -39,7 +40,11 @@ class EventDecoder:
     def __init__(self, declaration: Declaration) -> None:
         self.declaration = declaration
         events = declaration.events
-        wanted: dict[str, Want] = {part.name: Want.NUMBER for part in declaration.numeric}
+        arrays = {vector.field for vector in declaration.vectors}
+        wanted: dict[str, Want] = {
+            name: Want.NUMBERS if name in arrays else Want.NUMBER
+            for name in declaration.numeric_fields
+        }
         # A number that is the event time too is read as an integer, and copied from there.
         wanted[events.time] = Want.INTEGER
         for part in declaration.categorical:
@@ -57,7 +62,7 @@ class EventDecoder:
             self._reader = JsonReader(self._json_fields(wanted))
         columns = self._reader.columns
         self._id, self._time = columns[events.id], columns[events.time]
-        self._numeric = [columns[part.name] for part in declaration.numeric]
+        self._numeric = [columns[name] for name in declaration.numeric_fields]
         self._categorical = [columns[part.name] for part in declaration.categorical]
         if any(column.kind is Kind.SLICE for column in self._numeric):
             raise SchemaError("the id or a categorical feature cannot be a numeric feature too")
@@ -69,11 +74,12 @@ class EventDecoder:
         )
 
     def decode(self, values: Sequence[bytes | None]) -> tuple[EventBlock, list[Rejected]]:
-        """The events of a batch, and its other rows in ascending order. Never raises."""
+        """The events of a batch, and its other rows in ascending order. Raises
+        :class:`RegistryUnavailableError` where an id's meaning cannot be known now."""
         decoded = self._reader.read(values)
         faults = Faults(decoded)
         columns = decoded.columns
-        numeric = self._numbers(columns)
+        numeric = self._numbers(faults, columns)
         events = self.declaration.events
         check_ids(faults, events.id, columns, self._id)
         check_times(faults, events.time, columns, self._time, events.earliest, events.latest)
@@ -104,7 +110,7 @@ class EventDecoder:
             for name, want in wanted.items()
         ]
 
-    def _numbers(self, columns: Columns) -> F64:
+    def _numbers(self, faults: Faults, columns: Columns) -> F64:
         wide = [column.slot for column in self._numeric if column.kind is Kind.NUMBER]
         if wide == list(range(len(self._numeric))):
             return np.ascontiguousarray(columns.numbers)
@@ -112,10 +118,30 @@ class EventDecoder:
         for place, column in enumerate(self._numeric):
             if column.kind is Kind.NUMBER:
                 out[:, place] = columns.numbers[:, column.slot]
-            else:
+            elif column.kind is Kind.INTEGER:
                 null = columns.integer_null[:, column.slot] != 0
                 out[:, place] = np.where(null, np.nan, columns.integers[:, column.slot])
+        for vector in self.declaration.vectors:
+            slot = self._numeric[vector.first].slot
+            span = out[:, vector.first : vector.first + vector.length]
+            self._vector(faults, columns, slot, vector, span)
         return out
+
+    def _vector(
+        self, faults: Faults, columns: Columns, slot: int, vector: VectorFeature, out: F64
+    ) -> None:
+        count = columns.seq_count[:, slot]
+        for index in np.flatnonzero((count != vector.length) & (count >= 0)).tolist():
+            faults.add(
+                index,
+                Reason.WRONG_LENGTH,
+                f"field {vector.field!r} has {int(count[index])} numbers, not {vector.length}",
+            )
+        right = np.flatnonzero(count == vector.length)
+        found = np.empty((len(right), vector.length), np.float64)
+        gather(bits(columns.flat_numbers), columns.seq_at[right, slot], bits(found))
+        out[:] = np.nan
+        out[right] = found
 
     def _check_numbers(self, faults: Faults, numeric: F64) -> None:
         outside: I64 = np.empty(len(numeric), np.int64)

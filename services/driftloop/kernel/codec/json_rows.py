@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,12 +19,13 @@ from driftloop.kernel.reasons import Reason
 
 _ABSENT = object()
 _NONE = type(None)
+_NUMBERS = frozenset({float, int, _NONE})
 _INT64 = 2**63
 
 
 @dataclass(frozen=True, slots=True)
 class JsonField:
-    """A field that is read; ``want`` is NUMBER, INTEGER or TEXT."""
+    """A field that is read; ``want`` is NUMBER, INTEGER, TEXT or NUMBERS."""
 
     name: str
     want: Want
@@ -35,6 +37,8 @@ class JsonField:
     @property
     def types(self) -> frozenset[type]:
         """The Python types that are accepted."""
+        if self.want is Want.NUMBERS:
+            return frozenset({_NONE, list})
         allowed: set[type] = {_NONE, int}
         if self.booleans:
             allowed.add(bool)
@@ -59,7 +63,12 @@ class JsonReader:
 
     def __post_init__(self) -> None:
         names = [part.name for part in self.wanted]
-        kinds = {Want.NUMBER: Kind.NUMBER, Want.INTEGER: Kind.INTEGER, Want.TEXT: Kind.SLICE}
+        kinds = {
+            Want.NUMBER: Kind.NUMBER,
+            Want.INTEGER: Kind.INTEGER,
+            Want.TEXT: Kind.SLICE,
+            Want.NUMBERS: Kind.ARRAY,
+        }
         used = dict.fromkeys(Kind, 0)
         columns: dict[str, Column] = {}
         for part in self.wanted:
@@ -85,6 +94,7 @@ class JsonReader:
         widths = {kind: sum(c.kind is kind for c in self.columns.values()) for kind in Kind}
         columns = empty_columns(len(rows), widths)
         blob: list[bytes] = []
+        flat: list[float] = []
         for part, column in zip(self.wanted, zip(*rows, strict=True), strict=False):
             wrong = self._misfits(part, column)
             if wrong:
@@ -93,8 +103,12 @@ class JsonReader:
                     errors.setdefault(good[index], misfit)
                     fixed[index] = None
                 column = tuple(fixed)
-            self._fill(columns, part, column, blob)
-        columns = replace(columns, data=np.frombuffer(b"".join(blob), np.uint8))
+            self._fill(columns, part, column, blob, flat)
+        columns = replace(
+            columns,
+            data=np.frombuffer(b"".join(blob), np.uint8),
+            flat_numbers=np.array(flat, dtype=np.float64),
+        )
         kept = np.array(good, dtype=np.int64)
         if len(errors) + len(good) > len(values):
             keep = np.array([i for i, row in enumerate(good) if row not in errors], np.int64)
@@ -134,7 +148,12 @@ class JsonReader:
     def _misfits(self, part: JsonField, column: Sequence[Any]) -> dict[int, DecodeError]:
         types = self._types[part.name]
         whole = part.want is Want.INTEGER
-        if set(map(type, column)) <= types and not (whole and _is_wide(column)):
+        arrays = part.want is Want.NUMBERS
+        if (
+            set(map(type, column)) <= types
+            and not (whole and _is_wide(column))
+            and not (arrays and any(_strange(value) is not None for value in column))
+        ):
             return {}
         wrong: dict[int, DecodeError] = {}
         for index, value in enumerate(column):
@@ -143,6 +162,12 @@ class JsonReader:
                     Reason.WRONG_TYPE,
                     f"field {part.name!r} is {shown(value)}, {_CALLED[part.want]} is wanted",
                 )
+            elif arrays and (place := _strange(value)) is not None:
+                wrong[index] = DecodeError(
+                    Reason.WRONG_TYPE,
+                    f"field {part.name!r}, entry {place}, is {shown(value[place])}, "
+                    "a number is wanted",
+                )
             elif whole and value is not None and value >= _INT64:
                 wrong[index] = DecodeError(
                     Reason.OUT_OF_LIMITS, f"field {part.name!r} is {value}, more than 64 bits"
@@ -150,7 +175,12 @@ class JsonReader:
         return wrong
 
     def _fill(
-        self, columns: Columns, part: JsonField, column: Sequence[Any], blob: list[bytes]
+        self,
+        columns: Columns,
+        part: JsonField,
+        column: Sequence[Any],
+        blob: list[bytes],
+        flat: list[float],
     ) -> None:
         slot = self.columns[part.name].slot
         null = [value is None for value in column]
@@ -161,12 +191,26 @@ class JsonReader:
             case Want.INTEGER:
                 columns.integers[:, slot] = [value or 0 for value in column]
                 columns.integer_null[:, slot] = null
+            case Want.NUMBERS:
+                sizes = np.array([-1 if value is None else len(value) for value in column])
+                lengths = np.maximum(sizes, 0)
+                columns.seq_at[:, slot] = np.cumsum(lengths) - lengths + len(flat)
+                columns.seq_count[:, slot] = sizes
+                for value in column:
+                    flat.extend(math.nan if item is None else item for item in value or ())
             case _:
                 texts = [_text(value) for value in column]
                 sizes = np.fromiter(map(len, texts), np.int64, len(texts))
                 columns.at[:, slot] = np.cumsum(sizes) - sizes + sum(map(len, blob))
                 columns.length[:, slot] = np.where(null, -1, sizes)
                 blob.append(b"".join(texts))
+
+
+def _strange(values: Any) -> int | None:
+    """Place of the first entry that is neither a number nor null; null is a missing number."""
+    if values is None or set(map(type, values)) <= _NUMBERS:
+        return None
+    return next(place for place, value in enumerate(values) if type(value) not in _NUMBERS)
 
 
 def _is_wide(column: Sequence[Any]) -> bool:
@@ -190,4 +234,9 @@ def shown(value: Any) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-_CALLED = {Want.NUMBER: "a number", Want.INTEGER: "an integer", Want.TEXT: "a string"}
+_CALLED = {
+    Want.NUMBER: "a number",
+    Want.INTEGER: "an integer",
+    Want.TEXT: "a string",
+    Want.NUMBERS: "an array of numbers",
+}

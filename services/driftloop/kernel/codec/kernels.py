@@ -233,9 +233,9 @@ def decode(
     error_op: I64,
 ) -> None:
     """Row i is ``row_length[i]`` bytes of ``data`` from ``row_at[i]`` on (none where the length is
-    -1), behind ``header`` (empty: unframed), or behind 00 and one of ``ids``, four bytes. Fills the columns and, per row, an error code (FINE if
-    none), the byte of the row and the opcode where it was found. Columns of a row with an error are
-    void.
+    -1), behind ``header`` (empty: unframed), or behind 00 and one of ``ids``, four bytes. Fills
+    the columns and, per row, an error code (FINE if none), the byte of the row and the opcode where
+    it was found. Columns of a row with an error are void.
     ``bits`` are doubles seen as integers. ``flat_bits`` needs one entry per 8 bytes of data,
     ``flat_at`` and ``flat_length`` one per byte (only where the plan has such arrays).
     """

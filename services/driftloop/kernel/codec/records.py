@@ -32,8 +32,9 @@ class RecordCodec(Generic[T]):
             self._writers[schema.fingerprint] = schema
 
     def encode(self, record: T, within: wire.Wire | None = None) -> bytes:
-        """Framed bytes; ``within`` another wire than the process's. Raises :class:`SchemaError` when
-        the record does not fit its schema."""
+        """Framed bytes; ``within`` another wire than the process's.
+
+        Raises :class:`SchemaError` when the record does not fit its schema."""
         return (within or wire.in_force()).header(self.schema) + self.encode_body(to_plain(record))
 
     def encode_body(self, plain: Any) -> bytes:
