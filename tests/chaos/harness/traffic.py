@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from driftloop.kernel.codec import framing
+from driftloop.kernel.codec import wire
 from driftloop.kernel.codec.murmur2 import partition_of
 from driftloop.kernel.schemas import parse_schema, record_schema
 
@@ -128,8 +128,8 @@ class Traffic:
     def __init__(self, seed: int, scale: Scale) -> None:
         self.seed = seed
         self.scale = scale
-        self._event_head = framing.header(parse_schema(model.SCHEMA).fingerprint)
-        self._label_head = framing.header(record_schema("label").fingerprint)
+        self._event_head = wire.in_force().header(parse_schema(model.SCHEMA))
+        self._label_head = wire.in_force().header(record_schema("label"))
 
     @property
     def end_ms(self) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from base64 import b64encode
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -65,10 +66,9 @@ class HttpRegistry:
         self._url = url.rstrip("/")
         self._headers = {"Accept": f"{_CONTENT}, application/json", "Content-Type": _CONTENT}
         if user := options.get(USER):
-            name, separator, password = user.partition(":")
-            if not separator:
+            if ":" not in user:
                 raise SettingsError(f"{USER} of the schema registry must be USER:PASSWORD")
-            self._headers["Authorization"] = aiohttp.BasicAuth(name, password, "utf-8").encode()
+            self._headers["Authorization"] = f"Basic {b64encode(user.encode()).decode()}"
         self._ssl: ssl.SSLContext | bool = _context(options)
         try:
             self._timeout_s = int(options.get(TIMEOUT, _TIMEOUT_MS)) / 1000
