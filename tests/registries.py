@@ -55,7 +55,8 @@ class FakeRegistry:
 
 @dataclass
 class Served:
-    """A registry over HTTP. ``user`` is the one header of Authorization that lets in; ``status`` what it answers instead."""
+    """A registry over HTTP. ``user`` is the one header of Authorization that lets in, ``status``
+    what it answers instead."""
 
     url: str
     registry: FakeRegistry

@@ -203,7 +203,12 @@ guard_rows = 0
         ('time = "paid_at"', 'time = "paid_at"\nlatest = 1999-01-01', 8, "must be after earliest"),
         ('time = "paid_at"', 'time = "paid_at"\nearliest = "soon"', 8, '"soon" is no date'),
         ('name = "amount"', 'name = "amuont"', 10, 'did you mean "amount"?'),
-        ('name = "amount"', 'name = "tags"', 10, "array in the schema, but must be double"),
+        (
+            'name = "amount"',
+            'name = "tags"',
+            10,
+            "array of string in the schema, but must be double",
+        ),
         ('name = "amount"', 'name = "score"', 10, "kept for the model's output"),
         ('name = "amount"', 'name = "paid_at"', 10, "the events' time already"),
         ('kind = "numeric"', 'kind = "numerical"', 11, 'did you mean "numeric"?'),

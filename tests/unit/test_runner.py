@@ -24,6 +24,7 @@ from driftloop.kernel.errors import (
     FencedError,
     LogError,
     LogUnavailableError,
+    RegistryUnavailableError,
 )
 from driftloop.kernel.ports import RecordBatch, Send, TopicPartition, TopicSpec
 from driftloop.kernel.processor import ControlBehindError, Outputs
@@ -489,3 +490,49 @@ def failing_commits(monkeypatch: pytest.MonkeyPatch, error: LogError, times: int
 
     monkeypatch.setattr(MemorySession, "commit", maybe)
     return left
+
+
+class Asking(Adder):
+    """Needs a registry that is silent for a while."""
+
+    silent = 0
+
+    @override
+    def process(self, batch: RecordBatch) -> Outputs:
+        if self.silent:
+            self.silent -= 1
+            raise RegistryUnavailableError("the schema registry does not answer")
+        return super().process(batch)
+
+
+def test_a_silent_registry_is_waited_for_and_nothing_is_rejected() -> None:
+    bench = Bench()
+    runner, core = bench.runner(make=Asking)
+    assert isinstance(core, Asking)
+    core.silent = 5
+    bench.log.producer("tests").send(Send(IN, [None], [b"7"], 0))
+    for _ in range(3):
+        runner.step(0)
+    assert core.silent == 0
+    assert core.sums == {0: 7}
+    assert sum(bench.log.end_offsets([TOPICS.dead_letters]).values()) == 0
+
+
+def _steps(runner: Runner) -> None:
+    for _ in range(3):
+        runner.step(0)
+
+
+def test_a_registry_that_stays_silent_stops_the_service_uncommitted() -> None:
+    bench = Bench()
+    runner, core = bench.runner(make=Asking)
+    assert isinstance(core, Asking)
+    core.silent = 1_000_000
+    bench.log.producer("tests").send(Send(IN, [None], [b"7"], 0))
+    with pytest.raises(RegistryUnavailableError):
+        _steps(runner)
+    runner.close()
+    again, core = bench.runner()
+    for _ in range(3):
+        again.step(0)
+    assert core.sums == {0: 7}

@@ -170,7 +170,7 @@ class EventParser:
         where = section.name("limits")
         if not numeric:
             section.problem(
-                "limits", f"{where}: a categorical feature has no limits; leave them out"
+                "limits", f"{where}: only a numeric feature or a vector has limits; leave them out"
             )
             return every
         try:
