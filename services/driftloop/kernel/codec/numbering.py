@@ -19,8 +19,9 @@ def _number(data: U8, at: I64, length: I64, counts: I64, out: U8, ends: I64) -> 
     row = 0
     for i in range(at.shape[0]):
         for number in range(counts[i]):
-            for k in range(length[i]):
-                out[used + k] = data[at[i] + k]
+            start, end = np.uint64(at[i]), np.uint64(used)
+            for k in range(np.uint64(length[i])):
+                out[end + k] = data[start + k]
             used += length[i]
             if counts[i] > 1:
                 out[used] = _SLASH
