@@ -138,7 +138,7 @@ class GatewayBench:
     def submit(self, id: str, x: Sequence[float | None], version: int = NEWEST) -> None:
         request = parse_request(infer_body(x, id=id), None)
         rows = self.reader.read(request)
-        rows.times = [NOW] * rows.count
+        rows.times = NOW
 
         def reply(status: int, answer: Answer, retry_after_s: int) -> None:
             assert id not in self.replies, "answered twice"

@@ -141,7 +141,7 @@ def test_ids_and_times_may_be_tensors() -> None:
 
 
 def test_the_event_time_may_be_a_parameter_of_the_request() -> None:
-    assert read(Y, parameters={"event_time": 5}).times == [5]
+    assert read(Y, parameters={"event_time": 5}).times == 5
     assert "milliseconds" in refused(Y, parameters={"event_time": "5"})
 
 

@@ -133,6 +133,7 @@ def _serve(
         # process: looked through by the garbage collector they are pauses of 100 ms and more.
         gc.collect()
         gc.freeze()
+        gc.set_threshold(20_000, 20, 100)
         if serve is not None and mounted is not None:
             mounted.mount(serve(service))
         try:

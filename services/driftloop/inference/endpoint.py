@@ -12,6 +12,7 @@ from urllib.parse import unquote
 
 from driftloop.adapters.http import JSON, Exchange
 from driftloop.inference.gateway import Gateway
+from driftloop.inference.heads import Heads
 from driftloop.inference.jobs import Job
 from driftloop.inference.protocol import (
     Answer,
@@ -66,6 +67,7 @@ class InferenceEndpoint:
         self._new_id = new_id or random_uuid
         self._readers: dict[str, RowReader] = {}
         self._routes: dict[bytes, _Route] = {}
+        self._heads = Heads()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._run_due = False
         self._settle_due = False
@@ -102,11 +104,11 @@ class InferenceEndpoint:
         _check_method(exchange, b"POST")
         if exchange.headers.get(b"content-encoding", b"identity") != b"identity":
             raise ProtocolError(415, "send the body without Content-Encoding")
-        request = parse_request(exchange.body, exchange.headers.get(_HEADER))
+        request = parse_request(exchange.body, exchange.headers.get(_HEADER), self._heads)
         reader = self._reader(model)
         rows = reader.read(request)
         if rows.times is None:
-            rows.times = [self._clock.now()] * rows.count
+            rows.times = self._clock.now()
             reader.check_times(rows.times, "the server's clock")
         else:
             reader.check_times(rows.times, "as given")

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from driftloop.inference.core import Serving
 from driftloop.inference.protocol import Answer, InferRequest
 from driftloop.inference.rows import RowReader, Rows
-from driftloop.kernel.codec.blocks import F64, Features
+from driftloop.kernel.codec.blocks import F64, I64, Features
+from driftloop.kernel.codec.numbering import numbered
+from driftloop.kernel.slices import Slices
 
 
 @dataclass(slots=True, eq=False)
@@ -41,11 +45,27 @@ class Scored:
     features: Features
 
 
-def event_ids(job: Job) -> list[bytes]:
+def event_ids(jobs: Sequence[Job]) -> Slices[bytes]:
     """One per row: those given, the request's id for a single row, else ``ID/0``, ``ID/1``, ..."""
-    if job.rows.ids is not None:
-        return [id.encode() for id in job.rows.ids]
-    if job.rows.count == 1:
-        return [job.id.encode()]
-    stem = job.id.encode()
-    return [b"%s/%d" % (stem, row) for row in range(job.rows.count)]
+    stems: list[bytes] = []
+    counts: list[int] = []
+    for job in jobs:
+        if job.rows.ids is None:
+            stems.append(job.id.encode())
+            counts.append(job.rows.count)
+        else:
+            stems += [id.encode() for id in job.rows.ids]
+            counts += [1] * job.rows.count
+    if len(counts) == sum(counts):
+        return Slices.of(stems)
+    return numbered(Slices.of(stems), np.array(counts, np.int64))
+
+
+def event_times(jobs: Sequence[Job]) -> I64:
+    """One per row."""
+    if all(isinstance(job.rows.times, int) for job in jobs):
+        times = np.array([job.rows.times for job in jobs], np.int64)
+        return np.repeat(times, [job.rows.count for job in jobs])
+    return np.concatenate(
+        [np.broadcast_to(np.array(job.rows.times, np.int64), job.rows.count) for job in jobs]
+    )

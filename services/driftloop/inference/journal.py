@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from driftloop.inference.jobs import Job, Scored, event_ids
+from driftloop.inference.jobs import Job, Scored, event_ids, event_times
 from driftloop.inference.rows import RowReader, join_features
 from driftloop.kernel import metrics, sharing
 from driftloop.kernel.codec.blocks import F64, PredictionBlock
@@ -87,15 +87,14 @@ class Journal:
             features = join_features([job.rows for job in jobs])
             scores = np.concatenate([part.scores for part in parts])
         n = len(scores)
-        ids = [id for job in jobs for id in event_ids(job)]
+        ids = event_ids(jobs)
         shadow: F64 = np.full_like(scores, np.nan)
         if scorer.shadow_model is not None:
             shadow = scorer.shadow_model.score(features)
-        times = np.fromiter((t for job in jobs for t in job.rows.times or ()), np.int64, n)
         values = encode_predictions(
             PredictionBlock(
                 ids=ids,
-                event_time=times,
+                event_time=event_times(jobs),
                 version=np.full(n, scorer.champion, np.int32),
                 scores=scores,
                 features=features,

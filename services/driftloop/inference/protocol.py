@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import orjson
 
+from driftloop.inference.heads import Heads
 from driftloop.inference.tensors import BYTES, ProtocolError, shown
 from driftloop.kernel.codec.blocks import F64
 from driftloop.kernel.declaration import Declaration
@@ -37,6 +38,8 @@ class InferRequest:
     """The bytes behind the JSON, which inputs take in their order."""
     outputs: tuple[tuple[str, bool], ...] | None
     """Names, and whether in bytes; None: all, in JSON."""
+    known: dict[Any, Any]
+    """What readers have found out about ``inputs``; kept where these come again and again."""
 
 
 class Answer(NamedTuple):
@@ -46,8 +49,11 @@ class Answer(NamedTuple):
     json_length: int = -1
 
 
-def parse_request(body: bytes, json_length: bytes | None) -> InferRequest:
+def parse_request(
+    body: bytes, json_length: bytes | None, heads: Heads | None = None
+) -> InferRequest:
     """``json_length``: the header's value. Raises :class:`ProtocolError`."""
+    known: dict[Any, Any] = {}
     binary: memoryview | None = None
     if json_length is not None:
         # Twelve digits are more than any body has.
@@ -62,7 +68,10 @@ def parse_request(body: bytes, json_length: bytes | None) -> InferRequest:
         binary = memoryview(body)[length:]
         body = body[:length]
     try:
-        document = orjson.loads(body)
+        if binary is None or heads is None:
+            document = orjson.loads(body)
+        else:
+            document, known = heads.parse(body)
     except orjson.JSONDecodeError as error:
         raise ProtocolError(400, f"the body is not JSON: {error}") from error
     if type(document) is not dict:
@@ -80,7 +89,7 @@ def parse_request(body: bytes, json_length: bytes | None) -> InferRequest:
         parameters = {}
     elif type(parameters) is not dict:
         raise ProtocolError(400, f'"parameters" is {shown(parameters)}; it is an object')
-    return InferRequest(id, parameters, inputs, binary, _outputs(outputs, parameters))
+    return InferRequest(id, parameters, inputs, binary, _outputs(outputs, parameters), known)
 
 
 def _outputs(outputs: Any, parameters: Mapping[str, Any]) -> tuple[tuple[str, bool], ...] | None:
@@ -122,9 +131,9 @@ def encode_answer(request: InferRequest, id: str, model: str, version: int, scor
                 orjson.dumps(id),
                 rows,
                 width,
-                orjson.dumps(scores.ravel().tolist()),
+                orjson.dumps(scores.reshape(-1), option=orjson.OPT_SERIALIZE_NUMPY),
                 rows,
-                orjson.dumps([version] * rows),
+                b"[%s]" % (b"%d," % version * rows)[:-1],
             )
         )
     document: dict[str, Any] = {"model_name": model, "model_version": str(version), "id": id}

@@ -27,6 +27,7 @@ from driftloop.kernel.declaration import Declaration
 EVENT_TIME = "event_time"
 """The request parameter with the event time of all its rows, ms."""
 _NUMERIC, _CATEGORY, _ID, _TIME = range(4)
+_UNKNOWN = (-1, object())
 _FIELDS = itemgetter("name", "datatype", "shape", "data")
 _BINARY_FIELDS = itemgetter("name", "datatype", "shape", "parameters")
 
@@ -42,8 +43,8 @@ class Rows:
     """K columns of n."""
     ids: list[str] | None
     """None: to be made of the request's id."""
-    times: list[int] | None
-    """None: the server's clock."""
+    times: int | list[int] | None
+    """One of all rows, or one of each; None: the server's clock."""
 
 
 class RowReader:
@@ -62,6 +63,8 @@ class RowReader:
         self._slots = {feature.name: (index, "FP64") for index, feature in numbers}
         for index, category in enumerate(declaration.categorical):
             self._slots[category.name] = (width + index, BYTES)
+        self._usual: tuple[Any, Any] | None = None
+        self._usual_places: list[int] = []
         most = sys.float_info.max
         self._lowest = np.array([max(f.lowest, -most) for f in declaration.numeric], np.float64)
         self._highest = np.array([min(f.highest, most) for f in declaration.numeric], np.float64)
@@ -82,59 +85,83 @@ class RowReader:
             categories = columns[width:]
             for feature, column in zip(self.declaration.categorical, categories, strict=True):
                 tensors.json_texts(feature.name, column)
-            return Rows(n, numeric, categories, None, _times(request, n))
+            return Rows(n, numeric, categories, None, _time(request))
         dense = self._dense(request)
         if dense is not None:
-            return Rows(len(dense), dense, [], None, _times(request, len(dense)))
+            return Rows(len(dense), dense, [], None, _time(request))
         found, n = self._any(request)
-        times = _times(request, n) if found.times is None else found.times
+        times = _time(request) if found.times is None else found.times
         return Rows(n, found.matrix(self.declaration, n), found.categories, found.ids, times)
 
     def _plain(self, request: InferRequest) -> tuple[list[Any] | None, int]:
         """The columns of the usual request, quickly: every feature once, FP64 and BYTES in JSON,
         nothing else. None for any other, right or wrong."""
-        inputs = request.inputs
-        slots = self._slots
-        if request.binary is not None or len(inputs) != len(slots):
+        count = len(self._slots)
+        if request.binary is not None or len(request.inputs) != count:
             return None, 0
-        columns: list[Any] = [None] * len(slots)
         try:
-            shape = inputs[0]["shape"]
-            n = shape[0]
-            if type(n) is not int or len(shape) != 1 or not 0 < n <= self._most_rows:
+            names, kinds, shapes, columns = zip(*map(_FIELDS, request.inputs), strict=True)
+            n = self._rows_of(shapes)
+            if not n or set(map(type, columns)) != {list} or set(map(len, columns)) != {n}:
                 return None, 0
-            for name, kind, own, data in map(_FIELDS, inputs):
-                slot, wanted = slots[name]
-                if kind != wanted or own != shape or type(data) is not list or len(data) != n:
-                    return None, 0
-                columns[slot] = data
-        except (KeyError, TypeError, IndexError):
+            places = self._places_of(names, kinds)
+        except (KeyError, TypeError, IndexError, ValueError):
             return None, 0
-        return (None, 0) if None in columns else (columns, n)
+        return (None, 0) if places is None else ([columns[at] for at in places], n)
+
+    def _rows_of(self, shapes: Sequence[Any]) -> int:
+        """How many, where all shapes are the same [n]; else 0. Anything may be raised."""
+        shape = shapes[0]
+        n: int = shape[0]
+        if shapes.count(shape) != len(shapes) or len(shape) != 1 or type(n) is not int:
+            return 0
+        return n if 0 < n <= self._most_rows else 0
+
+    def _places_of(self, names: tuple[Any, ...], kinds: tuple[Any, ...]) -> list[int] | None:
+        """Where each feature stands among tensors of these names and kinds; None where they are not
+        the features, each once, FP64 and BYTES. Clients send them in one order: it is kept."""
+        if (names, kinds) == self._usual:
+            return self._usual_places
+        wanted = [self._slots.get(name, _UNKNOWN) for name in names]
+        if any(kind != own for (_, kind), own in zip(wanted, kinds, strict=True)):
+            return None
+        places = [-1] * len(self._slots)
+        for at, (slot, _) in enumerate(wanted):
+            places[slot] = at
+        if -1 in places:
+            return None
+        self._usual, self._usual_places = (names, kinds), places
+        return places
 
     def _dense(self, request: InferRequest) -> F64 | None:
         """The matrix, shape (n, F), of a request that has all features as FP64 in bytes. None for
         any other, right or wrong."""
-        inputs, binary, slots = request.inputs, request.binary, self._slots
-        if binary is None or len(inputs) != len(slots) or self.declaration.categorical:
+        binary, count = request.binary, len(self._slots)
+        if binary is None or len(request.inputs) != count or self.declaration.categorical:
             return None
-        order = [-1] * len(slots)
+        known = request.known.get(self)
+        if known is None:
+            known = request.known[self] = self._dense_layout(request.inputs)
+        n, places = known
+        if not n or len(binary) != 8 * n * count:
+            return None
+        flat = np.frombuffer(binary, "<f8").reshape(count, n)
+        return flat.T if places is None else flat[places].T
+
+    def _dense_layout(self, inputs: Sequence[Any]) -> tuple[int, list[int] | None]:
+        """Rows, 0 where some tensor is not FP64 in bytes; and where each feature stands, None for
+        the order in which they are declared."""
         try:
-            shape = inputs[0]["shape"]
-            n = shape[0]
-            if type(n) is not int or len(shape) != 1 or not 0 < n <= self._most_rows:
-                return None
-            for at, (name, kind, own, parameters) in enumerate(map(_BINARY_FIELDS, inputs)):
-                if kind != "FP64" or own != shape or parameters["binary_data_size"] != 8 * n:
-                    return None
-                order[slots[name][0]] = at
-            if any("data" in tensor for tensor in inputs):
-                return None
-        except (KeyError, TypeError, IndexError):
-            return None
-        if -1 in order or len(binary) != 8 * n * len(order):
-            return None
-        return np.frombuffer(binary, "<f8").reshape(len(order), n)[order].T
+            names, kinds, shapes, parameters = zip(*map(_BINARY_FIELDS, inputs), strict=True)
+            n = self._rows_of(shapes)
+            if {part["binary_data_size"] for part in parameters} != {8 * n}:
+                return 0, None
+            places = self._places_of(names, kinds)
+        except (KeyError, TypeError, IndexError, ValueError):
+            return 0, None
+        if places is None or any("data" in tensor for tensor in inputs):
+            return 0, None
+        return n, None if places == sorted(places) else places
 
     def _any(self, request: InferRequest) -> tuple[Columns, int]:
         found = Columns(len(self.declaration.numeric), len(self.declaration.categorical))
@@ -186,9 +213,10 @@ class RowReader:
             f"[{feature.lowest!r}, {feature.highest!r}]; null is a missing value",
         )
 
-    def check_times(self, times: Sequence[int], source: str) -> None:
+    def check_times(self, times: int | Sequence[int], source: str) -> None:
         """Raises :class:`ProtocolError`. ``source`` says where they are from."""
         events = self.declaration.events
+        times = (times,) if isinstance(times, int) else times
         # Times are 64 bits wide on the topic, whatever was declared.
         latest = min(events.latest, 1 << 63)
         if times and events.earliest <= min(times) and max(times) < latest:
@@ -270,13 +298,12 @@ class RowReader:
         return times  # type: ignore[return-value]
 
 
-def _times(request: InferRequest, n: int) -> list[int] | None:
+def _time(request: InferRequest) -> int | None:
+    """Of all rows."""
     given = request.parameters.get(EVENT_TIME)
-    if given is None:
-        return None
-    if type(given) is not int:
+    if given is not None and type(given) is not int:
         raise ProtocolError(400, f'parameter "{EVENT_TIME}" is {shown(given)}; it is milliseconds')
-    return [given] * n
+    return given
 
 
 def join_features(rows: Sequence[Rows]) -> Features:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import accumulate
 from typing import Any, TypeVar, overload
 
 import numpy as np
@@ -46,8 +45,8 @@ class Slices(Sequence[B]):
             joined = b"".join(v for v in values if v is not None)
             ends = np.cumsum(np.maximum(length, 0))
         else:
-            ends = np.fromiter(accumulate(map(len, present)), np.int64, len(present))
-            length = np.diff(ends, prepend=0)
+            length = np.fromiter(map(len, present), np.int64, len(present))
+            ends = np.cumsum(length)
         made = cls(np.frombuffer(joined, np.uint8), ends - np.maximum(length, 0), length)
         made._bytes = joined
         return made

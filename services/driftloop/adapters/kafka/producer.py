@@ -1,58 +1,38 @@
-"""Writing to Kafka, within a transaction or idempotently without."""
+"""Writing to Kafka idempotently, outside of any transaction."""
 
 from __future__ import annotations
 
 import threading
-from typing import Any
-
-from confluent_kafka import KafkaException
-from confluent_kafka import Producer as KafkaClient
 
 from driftloop.adapters.kafka.configuration import Configuration
-from driftloop.adapters.kafka.failures import unavailable
+from driftloop.adapters.kafka.native.library import LibraryError
+from driftloop.adapters.kafka.native.producing import NativeProducer
+from driftloop.adapters.kafka.native.reports import Tallies
 from driftloop.kernel.errors import LogUnavailableError
 from driftloop.kernel.ports import Send
 
-_SERVE_EVERY = 1_000
-"""Records between two calls that serve delivery reports."""
-
-
-def produce(client: Any, send: Send) -> None:
-    """Queue the records of ``send``; waits while the client's queue is full."""
-    options: dict[str, Any] = {} if send.partition is None else {"partition": send.partition}
-    topic = send.topic
-    for row, (key, value) in enumerate(zip(send.keys, send.values, strict=True)):
-        if send.timestamps is not None:
-            options["timestamp"] = send.timestamps[row]
-        if send.headers is not None:
-            options["headers"] = list(send.headers[row])
-        while True:
-            try:
-                client.produce(topic, value, key, **options)
-                break
-            except BufferError:
-                client.poll(0.05)
-        if row % _SERVE_EVERY == _SERVE_EVERY - 1:
-            client.poll(0)
+_TOLD_APART = 1_000
+"""Topics that an error names; of later ones it is only said that there are more."""
 
 
 class KafkaProducer:
     """See :class:`driftloop.kernel.ports.Producer`."""
 
     def __init__(self, configuration: Configuration) -> None:
-        self._failure: str | None = None
+        self._tallies = Tallies(_TOLD_APART + 1)
+        self._others = self._tallies.open(0)
+        self._by_topic: dict[str, int] = {}
+        """Tallies that are never complete: only the failures matter."""
         self._lock = threading.Lock()
-        self._client: Any = KafkaClient(
-            {**configuration.producer(), "on_delivery": self._delivered}
-        )
+        self._client = NativeProducer(configuration.producer(), self._tallies.callback)
 
     def send(self, send: Send) -> None:
         with self._lock:
+            tally = self._tallies.address(self._tally(send.topic))
             try:
-                produce(self._client, send)
-                self._client.poll(0)
-            except KafkaException as error:
-                raise unavailable(f"writing to {send.topic}", error) from error
+                self._client.send(send, tally)
+            except LibraryError as error:
+                raise LogUnavailableError(f"writing to {send.topic}: {error.text}") from error
         self._check()
 
     def flush(self, timeout_s: float) -> None:
@@ -64,10 +44,19 @@ class KafkaProducer:
     def close(self) -> None:
         self._client.close()
 
-    def _delivered(self, error: Any, message: Any) -> None:
-        if error is not None and self._failure is None:
-            self._failure = f"a record for {message.topic()} was not taken: {error.str()}"
+    def _tally(self, topic: str) -> int:
+        known = self._by_topic.get(topic)
+        if known is None:
+            if len(self._by_topic) == _TOLD_APART:
+                return self._others
+            known = self._by_topic[topic] = self._tallies.open(0)
+        return known
 
     def _check(self) -> None:
-        if self._failure is not None:
-            raise LogUnavailableError(self._failure)
+        if not self._tallies.failures():
+            return
+        for topic, tally in [*self._by_topic.items(), ("further topics", self._others)]:
+            lost = self._tallies.failed(tally)
+            if lost:
+                why = self._client.text_of(self._tallies.code(tally))
+                raise LogUnavailableError(f"{lost} records for {topic} were not taken: {why}")

@@ -498,8 +498,10 @@ def _write_4(out: U8, pos: int, word: Any) -> int:
 @compiled
 def _write_slice(out: U8, pos: int, data: U8, at: int, length: int) -> int:
     pos = _write_long(out, pos, length)
-    for k in range(length):
-        out[pos + k] = data[at + k]
+    # Unsigned, as in _write_8: an index that may be negative keeps a loop from being vectorised.
+    to, source = np.uint64(pos), np.uint64(at)
+    for k in range(np.uint64(length)):
+        out[to + k] = data[source + k]
     return pos + length
 
 

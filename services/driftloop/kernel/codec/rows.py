@@ -154,7 +154,7 @@ def _encode(kind: str, block: PredictionBlock | OutcomeBlock) -> Slices[bytes]:
     ids = Slices.of(block.ids)
     used = ids.total()
     levels, text_at, text_length = slices_of_categories(block.features.categories, used)
-    data, id_at = ids.packed(levels)
+    data, id_at = ids.packed(levels) if levels else (ids.data, ids.at)
     matrices = {
         "scores": block.scores,
         "numeric": block.features.numeric,

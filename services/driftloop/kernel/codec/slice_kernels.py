@@ -132,10 +132,11 @@ def pack_slices(data: U8, at: I64, length: I64, out: U8, out_at: I64) -> None:
     used = 0
     for row in range(at.shape[0]):
         out_at[row] = used
-        start = at[row]
-        for k in range(length[row]):
-            out[used + k] = data[start + k]
-        used += max(length[row], 0)
+        size = max(length[row], 0)
+        start, end = np.uint64(at[row]), np.uint64(used)
+        for k in range(np.uint64(size)):
+            out[end + k] = data[start + k]
+        used += size
 
 
 @compiled

@@ -63,7 +63,7 @@ class ColumnWriter:
         header = np.frombuffer(framed, np.uint8)
         slices = (columns.length, columns.seq_at, columns.seq_count, columns.flat_length)
         out = np.empty(kernels.encoded_bound(plan.ops, len(header), *slices), np.uint8)
-        ends = np.zeros(len(columns), np.int64)
+        ends = np.zeros(len(columns) + 1, np.int64)
         code, row, op = kernels.encode(
             header,
             plan.ops,
@@ -81,14 +81,13 @@ class ColumnWriter:
             columns.flat_at,
             columns.flat_length,
             out,
-            ends,
+            ends[1:],
         )
         if code != kernels.FINE:
             raise SchemaError(
                 f"row {row}, field {plan.names[op][0]!r} of a {self.schema.name}: {WRONG[code]}"
             )
-        length = np.diff(ends, prepend=0)
-        return Slices(out, ends - length, length)
+        return Slices(out, ends[:-1], ends[1:] - ends[:-1])
 
 
 def _contiguous(columns: Columns) -> Columns:

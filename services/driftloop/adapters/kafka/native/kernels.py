@@ -50,6 +50,15 @@ def _byte_at(context: Any, address: Any) -> Any:
 
 
 @_intrinsic
+def _put_word(context: Any, address: Any, word: Any) -> Any:
+    def generate(typing: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        builder.store(arguments[1], builder.inttoptr(arguments[0], _WORD.as_pointer()))
+        return typing.get_dummy_value()
+
+    return types.void(types.int64, types.int64), generate
+
+
+@_intrinsic
 def _copy(context: Any, to: Any, source: Any, size: Any) -> Any:
     def generate(typing: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         pointer = _BYTE.as_pointer()
@@ -288,10 +297,12 @@ def release(messages, n, destroy):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def fill_messages(  # type: ignore[no-untyped-def]
-    messages, value_base, value_at, value_length, key_base, key_at, key_length
+    messages, value_base, value_at, value_length, key_base, key_at, key_length, tally
 ):
-    """Messages for ``rd_kafka_produce_batch``; ``messages`` are zeroed words, shape (n, 9)."""
+    """Messages for ``rd_kafka_produce_batch``; ``messages`` are zeroed words, shape (n, 9).
+    ``tally``: what :func:`count_report` is told of their deliveries, or 0."""
     for i in range(len(value_at)):
+        messages[i, 8] = tally
         if value_length[i] >= 0:
             messages[i, 3] = value_base + value_at[i]
             messages[i, 4] = value_length[i]
@@ -320,6 +331,7 @@ def produce_each(  # type: ignore[no-untyped-def]
     header_base,
     header_at,
     header_length,
+    tally,
 ):
     """``rd_kafka_produceva`` row by row from ``first`` on; ``timestamps`` and ``starts`` may be
     empty. Returns the row that was not taken and its error, or (n, 0)."""
@@ -327,7 +339,7 @@ def produce_each(  # type: ignore[no-untyped-def]
     most = 0
     for row in range(len(starts) - 1):
         most = max(most, starts[row + 1] - starts[row])
-    words = np.zeros((6 + most, MESSAGE_WORDS), np.int64)
+    words = np.zeros((7 + most, MESSAGE_WORDS), np.int64)
     for row in range(first, n):
         words[0, 0] = 2  # RKT
         words[0, 1] = topic
@@ -341,7 +353,9 @@ def produce_each(  # type: ignore[no-untyped-def]
         words[4, 0] = 5  # KEY
         words[4, 1] = key_base + key_at[row] if key_length[row] >= 0 else 0
         words[4, 2] = max(key_length[row], 0)
-        used = 5
+        words[5, 0] = 6  # OPAQUE
+        words[5, 1] = tally
+        used = 6
         if len(timestamps) > 0:
             words[used, 0] = 8  # TIMESTAMP
             words[used, 1] = timestamps[row]
@@ -357,3 +371,25 @@ def produce_each(  # type: ignore[no-untyped-def]
         if error != 0:
             return row, error
     return n, 0
+
+
+def count_report(client, message, done):  # type: ignore[no-untyped-def]
+    """A delivery report callback (``rd_kafka_conf_set_dr_msg_cb``), to be compiled as a C function.
+
+    A message's tally is three words: its own number, reports still to come, reports of failures;
+    and a fourth, the last failure's code. ``done`` is a list of the tallies to whose last report
+    this was: how many there are, then their numbers.
+    """
+    tally = _word_at(message + 64)
+    if tally == 0:
+        return
+    code = np.int64(_int_at(message))
+    if code != 0:
+        _put_word(tally + 16, _word_at(tally + 16) + 1)
+        _put_word(tally + 24, code)
+    left = _word_at(tally + 8) - 1
+    _put_word(tally + 8, left)
+    if left == 0:
+        count = _word_at(done) + 1
+        _put_word(done, count)
+        _put_word(done + 8 * count, _word_at(tally))

@@ -24,6 +24,8 @@ _ERROR_ROOM = 512
 PRODUCER, CONSUMER = 0, 1
 NO_ERROR = 0
 QUEUE_FULL = -184
+PURGE_ALL = 3
+"""Of ``rd_kafka_purge``: what is queued and what is under way."""
 PARTITION_EOF = -191
 
 
@@ -63,10 +65,18 @@ _FUNCTIONS: Mapping[str, tuple[Any, tuple[Any, ...]]] = {
     "topic_name": (_TEXT, (POINTER,)),
     "topic_destroy": (None, (POINTER,)),
     "produce_batch": (_INT, (POINTER, ctypes.c_int32, _INT, POINTER, _INT)),
+    "produce": (
+        _INT,
+        (POINTER, ctypes.c_int32, _INT, POINTER, _SIZE, POINTER, _SIZE, POINTER),
+    ),
+    "last_error": (_INT, ()),
     "poll": (_INT, (POINTER, _INT)),
     "outq_len": (_INT, (POINTER,)),
     "flush": (_INT, (POINTER, _INT)),
+    "purge": (_INT, (POINTER, _INT)),
+    "fatal_error": (_INT, (POINTER, _TEXT, _SIZE)),
     "conf_set_dr_msg_cb": (None, (POINTER, POINTER)),
+    "conf_set_opaque": (None, (POINTER, POINTER)),
     "init_transactions": (POINTER, (POINTER, _INT)),
     "begin_transaction": (POINTER, (POINTER,)),
     "commit_transaction": (POINTER, (POINTER, _INT)),
@@ -130,12 +140,19 @@ class Library:
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(name)
 
-    def client(self, kind: int, options: Mapping[str, Any]) -> int:
-        """A new client's handle. Raises :class:`ConfigurationError` naming the option."""
+    def client(
+        self, kind: int, options: Mapping[str, Any], reported: tuple[int, int] | None = None
+    ) -> int:
+        """A new client's handle. ``reported``: addresses of a C function that is called with each
+        delivery report, from whoever polls, and of what it is given. Raises
+        :class:`ConfigurationError` naming the option."""
         conf = self.conf_new()
         reason = ctypes.create_string_buffer(_ERROR_ROOM)
         # What the clients have to say of brokers and connections, those of the Python client say.
         self.conf_set_log_cb(conf, None)
+        if reported is not None:
+            self.conf_set_dr_msg_cb(conf, reported[0])
+            self.conf_set_opaque(conf, reported[1])
         for name, value in options.items():
             if name == "logger":
                 continue

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from driftloop.adapters.kafka.native import kernels
+from driftloop.adapters.kafka.native.reports import Tallies
 
 
 def warm() -> None:
@@ -20,7 +21,8 @@ def warm() -> None:
     kernels.copy_headers(none, 0, none, none, 0, starts, data, none, none, data, none, none)
     kernels.release(none, 0, 0)
     messages = np.zeros((0, kernels.MESSAGE_WORDS), np.int64)
-    kernels.fill_messages(messages, 0, none, none, 0, none, none)
+    kernels.fill_messages(messages, 0, none, none, 0, none, none, 0)
     kernels.produce_each(
-        0, 0, 0, 0, 0, 0, none, none, 0, none, none, none, none, 0, none, 0, none, none
+        0, 0, 0, 0, 0, 0, none, none, 0, none, none, none, none, 0, none, 0, none, none, 0
     )
+    assert Tallies(1).callback
