@@ -16,6 +16,7 @@
     ├── SupervisionError          a service's process that failed or did not get ready
     └── LogError                  the log (Kafka or memory) did not do what was asked
         ├── LogUnavailableError   no answer in time; trying again may help
+        │   └── NoRoomError       a disk is full; what it lacks is in the log
         ├── FencedError           another process took over this one's transactional id
         └── BrokerError           the local broker could not be brought or started
 """
@@ -93,6 +94,10 @@ class LogError(DriftloopError):
 
 class LogUnavailableError(LogError):
     """The log gave no answer in time."""
+
+
+class NoRoomError(LogUnavailableError):
+    """A disk is full. Nothing is lost: what could not be written is read from the log again."""
 
 
 class FencedError(LogError):

@@ -186,6 +186,7 @@ class OutcomesCore:
 
     def wipe(self, source: TopicPartition) -> None:
         """Forget everything of a partition of predictions and that of its labels."""
+        self._meter.add(metrics.STATE_REBUILT, 1, "ahead")
         for model in self._catalog.models_of(source.topic):
             self.state(model.name, source.partition).wipe()
             for topic in (model.topics.predictions, model.topics.labels):
