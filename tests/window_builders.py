@@ -212,16 +212,18 @@ def decoded_partials(values: Sequence[bytes | None]) -> list[Partial]:
 
 
 class CountingMeter:
-    """Adds up counters by metric and labels."""
+    """Adds up counters by metric and labels, and keeps gauges likewise."""
 
     def __init__(self) -> None:
         self.counts: dict[tuple[str, ...], float] = {}
+        self.values: dict[tuple[str, ...], float] = {}
 
     def add(self, metric: Metric, amount: float = 1.0, *labels: str) -> None:
         key = (metric.name, *labels)
         self.counts[key] = self.counts.get(key, 0.0) + amount
 
-    def set(self, metric: Metric, value: float, *labels: str) -> None: ...
+    def set(self, metric: Metric, value: float, *labels: str) -> None:
+        self.values[metric.name, *labels] = value
 
     def observe(self, metric: Metric, values: object, *labels: str) -> None: ...
 

@@ -120,9 +120,9 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
     (
         "Is all well",
         (
-            panel("Ready", "none", "1: assigned, caught up and loaded.",
+            panel("Ready", "none", "1: assigned, caught up, loaded, and steps end.",
                   level(metrics.READY, "service", "instance", how="min")),
-            panel("Open alerts", "none", "Alerts on drift and quality that are open.",
+            panel("Open alerts", "none", "Open alerts: drift, quality, versions not loaded.",
                   level(metrics.OPEN_ALERTS, "model", "kind", how="sum")),
             panel("Dead letters by reason", "none", "Records rejected so far; they are kept.",
                   rare(metrics.DEAD_LETTERS, "topic", "reason")),
@@ -131,9 +131,16 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
             panel("Lag, seconds", "s", "Age of the newest record read.",
                   level(metrics.LAG_SECONDS, "service", "topic")),
             panel("Faults", "none", "Aborted transactions, unreadable control records, versions "
-                  "that did not load; a few aborts belong to rebalances.",
+                  "that did not load, services that stopped, state built anew; a few aborts belong "
+                  "to rebalances.",
                   rare(metrics.ABORTS, "service"), rare(metrics.BAD_CONTROL, "service", "topic"),
-                  rare(metrics.LOAD_FAILURES, "model")),
+                  rare(metrics.LOAD_FAILURES, "model"), rare(metrics.NOT_LOADED, "model"),
+                  rare(metrics.STOPS, "service", "error"),
+                  rare(metrics.STATE_REBUILT, "service", "reason")),
+            panel("Since the last step", "s", "A service whose steps do not end does nothing.",
+                  level(metrics.STEP_AGE, "service", "instance")),
+            panel("Room on disks", "bytes", "For state and artifacts.",
+                  level(metrics.DISK_FREE, "service", "directory", how="min")),
         ),
     ),
     (

@@ -45,6 +45,16 @@ server.serve_forever()
 path.unlink()
 """
 WRONG = "import sys; sys.stderr.write('DRIFTLOOP_BATCH_ROWS=x: no number'); sys.exit(2)"
+HANGS = SERVICE.replace("self.send_response(200)", "self.send_response(code(self.path))").replace(
+    "class Answers",
+    """
+import faulthandler
+faulthandler.enable()
+def code(path):
+    stuck = Path(os.environ["DRIFTLOOP_DIRECTORY"]) / f"{name}.stuck"
+    return 503 if path == "/healthz" and stuck.exists() else 200
+class Answers""",
+)
 CRASHES = "import sys; sys.exit('boom')"
 OWNER = """
 import sys, signal
@@ -112,6 +122,23 @@ def test_a_killed_service_is_started_again_and_no_other(fleet: Fleet) -> None:
     assert same == two
     assert not alive(one)
     assert fleet.statuses()[0]["restarts"] == 1
+
+
+def test_a_service_that_says_it_hangs_is_started_again_and_shows_where_it_hung(
+    settings: Settings,
+) -> None:
+    told: list[str] = []
+    with Fleet(settings, ["one"], command=running(HANGS), progress=told.append) as fleet:
+        fleet.wait_ready(60)
+        (one,) = pids(fleet)
+        stuck = settings.directory / "one.stuck"
+        stuck.touch()
+        assert eventually(lambda: fleet.members()[0].restarts > 0)
+        stuck.unlink()
+        fleet.wait_ready(60)
+        assert pids(fleet) != [one]
+        assert any("one-0 hangs" in line for line in told)
+        assert "Fatal Python error: Aborted" in fleet.members()[0].log.read_text()
 
 
 def test_instances_come_and_go(fleet: Fleet) -> None:

@@ -302,3 +302,19 @@ def test_the_statistic_grows_by_the_rows_and_multiplies_by_the_e_value() -> None
 def test_the_onset_is_where_the_evidence_begins() -> None:
     assert onset([-1.0, 2.0, -5.0, 1.0, 3.0]) == 3
     assert onset([1.0]) == 0
+
+
+def test_alerts_that_end_together_end_in_one_order_also_after_a_restart() -> None:
+    def ended(*, restart: bool) -> list[str]:
+        watching = Watching()
+        store: dict[str, bytes] = {}
+        watching.give(*(predictions(h, FAR, levels=(100, 900)) for h in range(6)))
+        if restart:
+            watching.core = restarted(  # type: ignore[assignment]
+                watching.core, store, lambda: DriftCore(watching.catalog)
+            )
+        said = watching.give(predictions(6, version=2))
+        return [alert.subject for alert in said if alert.status is AlertStatus.RESOLVED]
+
+    assert len(ended(restart=False)) > 1
+    assert ended(restart=True) == ended(restart=False)

@@ -8,6 +8,7 @@ import socket
 from collections.abc import Iterator
 from dataclasses import replace
 
+import orjson
 import pytest
 
 from driftloop.adapters.clock import ManualClock
@@ -133,3 +134,16 @@ def test_nothing_listens_after_the_stop(kind: type[StatusServer | ApplicationSer
     made.server.stop()
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", made.server.port)) != 0
+
+
+def test_a_service_whose_step_does_not_end_is_not_ready_whatever_it_said(served: Served) -> None:
+    served.status = READY
+    served.clock.advance(20_000)
+    assert served.get("/readyz")[0] == 200
+    served.clock.advance(1_000)
+    code, body, _ = served.get("/readyz")
+    assert (code, body) == (503, b"not ready: no step finished for 21 s\n")
+    assert orjson.loads(served.get("/status")[1])["ready"] is False
+    assert served.get("/healthz")[0] == 200
+    served.pages.beat()
+    assert served.get("/readyz")[0] == 200

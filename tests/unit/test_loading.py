@@ -16,8 +16,11 @@ from driftloop.adapters.artifacts.directory import ARRAYS, DirectoryStore
 from driftloop.adapters.clock import ManualClock
 from driftloop.inference.core import InferenceCore
 from driftloop.inference.loading import Loader
+from driftloop.inference.reports import SAY_AGAIN_MS, Reports
 from driftloop.kernel import metrics
-from driftloop.kernel.records import Deployment, Stage
+from driftloop.kernel.codec.records import codec
+from driftloop.kernel.processor import Outputs
+from driftloop.kernel.records import Deployment, Load, Stage
 from driftloop.models.constant import ConstantModel
 from window_builders import CountingMeter, catalog, declaration, version
 
@@ -63,8 +66,15 @@ class Bench:
             self.publish(number, number / 10)
         self.core = InferenceCore(self.catalog, self.meter)
         self.executor = Later()
+        self.reports = Reports(self.catalog.topics, "0")
         self.loader = Loader(
-            self.core, self.catalog, self.store, self.executor, self.clock, self.meter
+            self.core,
+            self.catalog,
+            self.store,
+            self.executor,
+            self.clock,
+            self.meter,
+            self.reports,
         )
 
     def publish(self, number: int, prior: float) -> None:
@@ -213,7 +223,15 @@ def test_a_restarted_service_loads_before_it_answers(bench: Bench) -> None:
             self.work()
             return future
 
-    loader = Loader(bench.core, bench.catalog, bench.store, AtOnce(), bench.clock, bench.meter)
+    loader = Loader(
+        bench.core,
+        bench.catalog,
+        bench.store,
+        AtOnce(),
+        bench.clock,
+        bench.meter,
+        Reports(bench.catalog.topics, "0"),
+    )
     bench.deploy(1, 1)
     loader.update(wait=True)
     assert bench.serves() == (1, -1)
@@ -225,3 +243,53 @@ def test_a_model_that_is_not_declared_is_not_loaded(bench: Bench) -> None:
     bench.turn()
     assert bench.executor.waiting == []
     assert not bench.loader.behind()
+
+
+def loads(outputs: Outputs) -> list[tuple[int, int]]:
+    """Deployment and failed version of what is told."""
+    found = [codec(Load).decode(value) for send in outputs.sends for value in send.values]
+    return [(load.sequence, load.failed) for load in found]
+
+
+def test_what_became_of_a_deployment_is_told_when_it_changes(bench: Bench) -> None:
+    whole = bench.arrays_of(2).read_bytes()
+    bench.arrays_of(2).unlink()
+    told: list[tuple[int, int]] = []
+
+    def turn() -> None:
+        bench.clock.advance(RETRY_MS)
+        bench.turn()
+        outputs = bench.reports.outputs(bench.clock.now())
+        told.extend(loads(outputs))
+        if outputs.committed is not None:
+            outputs.committed(bench.clock.now())
+
+    bench.deploy(1, 1)
+    turn()
+    bench.deploy(2, 2)
+    for _ in range(3):
+        turn()
+    assert bench.meter.values[metrics.NOT_LOADED.name, "m"] == 1
+    bench.arrays_of(2).write_bytes(whole)
+    for _ in range(2):
+        turn()
+    assert bench.meter.values[metrics.NOT_LOADED.name, "m"] == 0
+    assert told == [(1, -1), (2, 2), (2, -1)]
+
+
+def test_what_may_have_been_aborted_is_told_again_and_only_the_newest(bench: Bench) -> None:
+    deployment = bench.catalog.deployments
+    bench.deploy(1, 1)
+    bench.reports.failed(deployment["m"], 1, "no such file")
+    first = bench.reports.outputs(0)
+    assert loads(first) == [(1, 1)]
+    assert not bench.reports.outputs(SAY_AGAIN_MS - 1)
+    assert loads(bench.reports.outputs(SAY_AGAIN_MS)) == [(1, 1)]
+    bench.reports.loaded(deployment["m"])
+    assert first.committed is not None
+    first.committed(SAY_AGAIN_MS)
+    again = bench.reports.outputs(SAY_AGAIN_MS)
+    assert loads(again) == [(1, -1)]
+    assert again.committed is not None
+    again.committed(SAY_AGAIN_MS)
+    assert not bench.reports.outputs(3 * SAY_AGAIN_MS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -241,6 +242,29 @@ def test_an_aborted_commit_takes_state_and_position_back(
     assert bench.read(OUT) == [b"1", b"3", b"6", b"10"]
     assert bench.read(OUT, 1) == [b"10"]
     assert bench.meter.counts[metrics.ABORTS.name,] == 1
+
+
+def test_what_goes_on_failing_is_tried_after_pauses_that_grow_until_it_succeeds(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner, _ = bench.runner()
+    bench.send(b"1")
+    failing_commits(monkeypatch, LogError("refused"), 9)
+    tried: list[int] = []
+    for _ in range(400):
+        before = bench.meter.counts.get((metrics.ABORTS.name,), 0)
+        runner.step(0.1)
+        assert not runner.idle() or bench.read(OUT)
+        if bench.meter.counts.get((metrics.ABORTS.name,), 0) > before:
+            tried.append(bench.clock.now())
+    pauses = [later - earlier for earlier, later in pairwise(tried)]
+    assert pauses == [0, 100, 200, 400, 800, 1600, 3200, 6400]
+    assert bench.read(OUT) == [b"1"]
+    failing_commits(monkeypatch, LogError("refused"), 1)
+    bench.send(b"2")
+    runner.step(0.0)
+    runner.step(0.0)
+    assert bench.read(OUT) == [b"1", b"3"]
 
 
 def test_a_log_that_does_not_answer_stops_the_runner_uncommitted(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import gc
 import logging
 import os
@@ -20,6 +21,7 @@ from driftloop.adapters.http import Application, ApplicationServer, StatusPages,
 from driftloop.adapters.kafka import KafkaLog
 from driftloop.adapters.prometheus import PrometheusMeter
 from driftloop.adapters.registry.opening import open_wire
+from driftloop.adapters.stops import Stops, free_bytes
 from driftloop.kernel import metrics
 from driftloop.kernel.catalog import Catalog
 from driftloop.kernel.codec import wire
@@ -38,6 +40,8 @@ _log = logging.getLogger("driftloop")
 _STEP_S = 0.1
 _TELL_EVERY_S = 0.02
 _TELL_SHARE = 20.0
+_LOOK_EVERY_S = 10.0
+"""At the room on the disks."""
 
 S = TypeVar("S", bound=Service)
 
@@ -70,19 +74,22 @@ def run(
         format=f"%(asctime)s %(levelname)s {name}-{settings.instance} %(name)s: %(message)s",
         stream=sys.stderr,
     )
+    # Whoever ends a process that hangs (SIGABRT) finds in its log where it hung.
+    faulthandler.enable()
+    stops = Stops(settings.directory / "run" / f"{name}-{settings.instance}.stops")
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     try:
-        _serve(name, build, serve, settings, stop)
-    except (ConfigurationError, DeadLetterLimitError) as error:
-        _log.error("%s stops: %s", name, error)
-        return GIVE_UP_CODE
+        _serve(name, build, serve, settings, stop, stops.counts)
     except DriftloopError as error:
         _log.error("%s stops: %s", name, error)
-        return 1
-    except Exception:
+        stops.add(error)
+        gives_up = isinstance(error, ConfigurationError | DeadLetterLimitError)
+        return GIVE_UP_CODE if gives_up else 1
+    except Exception as error:
         _log.exception("%s crashed; what was not committed is read again", name)
+        stops.add(error)
         return 1
     return 0
 
@@ -93,11 +100,21 @@ def _serve(
     serve: Callable[[S], Application] | None,
     settings: Settings,
     stop: threading.Event,
+    stopped_before: Mapping[str, int],
 ) -> None:
     clock = SystemClock()
     meter = PrometheusMeter(name)
+    for kind, count in stopped_before.items():
+        meter.add(metrics.STOPS, count, kind)
     latest: list[Status | None] = [None]
-    pages = StatusPages(metrics=meter.exposition, status=lambda: latest[0], clock=clock)
+
+    def exposition() -> bytes:
+        # Of a service whose step does not end only these tell.
+        meter.set(metrics.STEP_AGE, pages.step_age_s())
+        meter.set(metrics.READY, float(pages.ready()))
+        return meter.exposition()
+
+    pages = StatusPages(metrics=exposition, status=lambda: latest[0], clock=clock)
     host, port = settings.http_host, settings.http_port
     mounted: ApplicationServer | None = None
     server: ApplicationServer | StatusServer = StatusServer(host, port, pages)
@@ -128,7 +145,8 @@ def _serve(
         log.ensure_topics(settings.topics.specs())
         wire.install(open_wire(settings.registry, settings.registry_options, clock))
         catalog = Catalog(settings.topics, declaration_of, bad_record)
-        service = build(Context(log, clock, meter, settings, executor, committer), catalog)
+        context = Context(log, clock, meter, settings, executor, committer, pages.beat)
+        service = build(context, catalog)
         # The compiler leaves hundreds of thousands of objects behind that live as long as the
         # process: looked through by the garbage collector they are pauses of 100 ms and more.
         gc.collect()
@@ -136,17 +154,21 @@ def _serve(
         gc.set_threshold(20_000, 20, 100)
         if serve is not None and mounted is not None:
             mounted.mount(serve(service))
+        kept = {"state": settings.state, "artifacts": settings.artifacts}
         try:
-            tell_at = 0.0
+            tell_at = look_at = 0.0
             while not stop.is_set():
                 worked = service.step(_STEP_S)
                 pages.beat()
                 now = clock.monotonic()
+                if now >= look_at:
+                    look_at = now + _LOOK_EVERY_S
+                    for kind, directory in kept.items():
+                        meter.set(metrics.DISK_FREE, free_bytes(directory), kind)
                 # With many models a status takes a while; a busy service needs none at every step.
                 if not worked or now >= tell_at:
                     status = service.status()
                     latest[0] = status
-                    meter.set(metrics.READY, float(status.ready))
                     told = clock.monotonic()
                     tell_at = told + max(_TELL_EVERY_S, _TELL_SHARE * (told - now))
         finally:

@@ -12,7 +12,7 @@ from typing import Any
 
 from rocksdict import Options, Rdict, WriteBatch, WriteOptions
 
-from driftloop.kernel.errors import LogError, LogUnavailableError
+from driftloop.kernel.errors import LogError, LogUnavailableError, NoRoomError
 
 _log = logging.getLogger(__name__)
 
@@ -34,12 +34,13 @@ class RocksStore:
     def __init__(self, directory: Path) -> None:
         directory.parent.mkdir(parents=True, exist_ok=True)
         self._directory = directory
+        self.rebuilt = False
+        """Whether what was there could not be used and was put aside."""
         self._db: Any = self._open(directory)
         self._lazily: Any = WriteOptions()
         self._lazily.sync = False
 
-    @staticmethod
-    def _open(directory: Path) -> Any:
+    def _open(self, directory: Path) -> Any:
         options = Options(raw_mode=True)
         options.create_if_missing(True)
         options.set_write_buffer_size(32 << 20)
@@ -63,6 +64,7 @@ class RocksStore:
             shutil.rmtree(aside, ignore_errors=True)
             if directory.exists():
                 directory.rename(aside)
+            self.rebuilt = True
         try:
             return Rdict(str(directory), options)
         except Exception as error:
@@ -117,8 +119,8 @@ class RocksStore:
             _log.warning("closing %s: %s", self._directory, error)
 
 
-def _full(directory: Path, error: Exception) -> LogUnavailableError:
-    return LogUnavailableError(
+def _full(directory: Path, error: Exception) -> NoRoomError:
+    return NoRoomError(
         f"{directory} cannot be written ({error}): make room; what the state lacks is read from "
         "the log when the service is started again"
     )

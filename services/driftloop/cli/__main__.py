@@ -40,6 +40,7 @@ class TailKind(StrEnum):
     VERSIONS = "versions"
     DEPLOYMENTS = "deployments"
     RUNS = "runs"
+    LOADS = "loads"
     DEAD_LETTERS = "dead-letters"
 
 

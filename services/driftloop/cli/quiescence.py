@@ -25,7 +25,7 @@ def inputs(topics: ControlTopics, models: Sequence[Declaration]) -> Mapping[str,
         "inference": [*follows, *events],
         "outcomes": [*follows, *predictions, *labels],
         "featurestats": [*follows, *predictions, *outcomes, topics.partials],
-        "drift": [*follows, topics.windows],
+        "drift": [*follows, topics.windows, topics.loads],
         "trainer": [*follows, topics.windows, topics.alerts, topics.commands],
         "deployer": [*follows, topics.windows, topics.versions, topics.commands],
     }

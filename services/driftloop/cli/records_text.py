@@ -9,6 +9,7 @@ from driftloop.kernel.records import (
     Alert,
     DeadLetter,
     Deployment,
+    Load,
     Outcome,
     Prediction,
     Run,
@@ -20,7 +21,7 @@ from driftloop.kernel.statistics.exact import exact_sum
 
 _SHOWN_BYTES = 60
 
-AnyRecord = Alert | DeadLetter | Deployment | Outcome | Prediction | Run | Version | Window
+AnyRecord = Alert | DeadLetter | Deployment | Load | Outcome | Prediction | Run | Version | Window
 
 
 def moment(milliseconds: int) -> str:
@@ -67,6 +68,13 @@ def record_text(record: AnyRecord) -> str:
             return (
                 f"{moment(record.at)}  {record.model}  {record.reason} v{record.subject}: "
                 f"{record.stage}, champion v{record.champion}{shadow}"
+            )
+        case Load():
+            shadow = f" shadow v{record.shadow}" if record.shadow >= 0 else ""
+            how = "loaded" if record.failed < 0 else f"v{record.failed} not loaded: {record.error}"
+            return (
+                f"{moment(record.at)}  {record.model}  inference-{record.instance}  deployment "
+                f"{record.sequence}, champion v{record.champion}{shadow}: {how}"
             )
         case Run():
             return f"{moment(record.at)}  {record.model}  {_run(record)}  [{record.id}]"

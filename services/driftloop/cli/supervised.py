@@ -16,6 +16,13 @@ GIVE_UP_CODE = 2
 """The exit code of a service that another start would not help (``adapters.process`` has the same;
 it is not imported here, for it brings all that a service needs)."""
 
+_LOOK_EVERY_S = 5.0
+_ASK_S = 1.0
+_SILENT_S = 120.0
+"""A process that has not answered for so long hangs. (One that answers says itself when its steps
+do not end: ``adapters.http``.)"""
+_ABORT_S = 2.0
+
 _TAIL_LINES = 20
 _TAIL_BYTES = 20_000
 
@@ -70,6 +77,9 @@ class Supervised:
         """Of the last end."""
         self.ready_since: float | None = None
         """When it was first seen ready since it was started."""
+        self._heard_at: float | None = None
+        """When it last answered since it was started."""
+        self._look_at = 0.0
         self.log = directory / "logs" / f"{self.name}.log"
         self._command = tuple(command)
         self._environ = dict(environ)
@@ -94,6 +104,7 @@ class Supervised:
         self._announcement.unlink(missing_ok=True)
         self._log_start = self.log.stat().st_size if self.log.is_file() else 0
         self.ready_since = None
+        self._heard_at = None
         self._process = GuardedProcess(
             self._command, environ=self._environ, log=self.log, grace_s=self._grace_s
         )
@@ -120,6 +131,32 @@ class Supervised:
         """Where this very process is, once it has said so."""
         found = read_announcement(self._announcement)
         return found if found is not None and found.pid == self.pid else None
+
+    def stuck(self, now: float) -> str:
+        """Why it will do nothing any more though it runs; empty where it may yet. Asks only every
+        few seconds."""
+        found = self.announcement() if now >= self._look_at else None
+        if found is None:
+            return ""
+        self._look_at = now + _LOOK_EVERY_S
+        answer = found.get("/healthz", _ASK_S)
+        if answer is None:
+            # From when it was first asked, where it never answered.
+            self._heard_at = now if self._heard_at is None else self._heard_at
+            silent_s = now - self._heard_at
+            return f"no answer for {silent_s:.0f} s" if silent_s > _SILENT_S else ""
+        self._heard_at = now
+        return "" if answer[0] == 200 else answer[1].decode(errors="replace").strip()
+
+    def abort(self) -> None:
+        """SIGABRT, upon which it writes into its log where it hangs; SIGKILL if that does not end
+        it."""
+        if self._process is None:
+            return
+        with suppress(ProcessLookupError):
+            os.kill(self._process.pid, signal.SIGABRT)
+        self._process.wait(_ABORT_S)
+        self.kill()
 
     def kill(self) -> None:
         """SIGKILL; returns when it is gone."""

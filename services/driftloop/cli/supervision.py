@@ -245,6 +245,9 @@ class Fleet:
             found = member.announcement()
             if found is not None and found.ready():
                 member.ready_since = now
+        if member.state is State.RUNNING and (why := member.stuck(now)):
+            self._progress(f"{member.name} hangs ({why}): it is ended, and started again")
+            member.abort()
 
     def _own_directory(self) -> None:
         if self._owned is not None:

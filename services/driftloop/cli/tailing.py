@@ -18,6 +18,7 @@ from driftloop.kernel.records import (
     Alert,
     DeadLetter,
     Deployment,
+    Load,
     Outcome,
     Prediction,
     Run,
@@ -34,6 +35,7 @@ KINDS: Mapping[str, type] = {
     "versions": Version,
     "deployments": Deployment,
     "runs": Run,
+    "loads": Load,
     "dead-letters": DeadLetter,
 }
 """What can be followed."""
@@ -103,6 +105,7 @@ def tail_of(log: Log, topics: ControlTopics, what: str, model: str | None) -> Ta
         "versions": topics.versions,
         "deployments": topics.deployments,
         "runs": topics.runs,
+        "loads": topics.loads,
         "dead-letters": topics.dead_letters,
     }
     if what in per_model:

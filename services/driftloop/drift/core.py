@@ -1,4 +1,4 @@
-"""Alerts from windows, within a budget of false ones."""
+"""Alerts from windows, within a budget of false ones; and of versions that cannot be loaded."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from driftloop.drift.alerts import cloud_event_headers
 from driftloop.drift.freshness import Freshness
+from driftloop.drift.loading import Loading
 from driftloop.drift.observations import Watch, observe, watch
 from driftloop.drift.track import Reading, Track
 from driftloop.kernel.catalog import Catalog
@@ -24,7 +25,15 @@ from driftloop.kernel.entries import Entries
 from driftloop.kernel.errors import DecodeError
 from driftloop.kernel.ports import RecordBatch, TopicPartition
 from driftloop.kernel.processor import Outputs
-from driftloop.kernel.records import Alert, AlertKind, Stream, Version, Window
+from driftloop.kernel.records import (
+    Alert,
+    AlertKind,
+    Load,
+    OffsetRange,
+    Stream,
+    Version,
+    Window,
+)
 
 SERVICE = "drift"
 
@@ -37,10 +46,11 @@ class _Model:
     tracks: dict[Stream, Track]
     used: dict[Stream, UsedWindows]
     freshness: Freshness
+    loading: Loading
 
 
 class DriftCore:
-    """Reads ``windows``, writes ``alerts`` (key: the model).
+    """Reads ``windows`` and ``loads``, writes ``alerts`` (key: the model).
 
     What is tested and what the budget promises: ``drift.shiryaev``, ``drift.detectors``. A window
     counts once, in the first revision seen. Version 0 has no reference, so only its stream's
@@ -56,6 +66,8 @@ class DriftCore:
     def process(self, batch: RecordBatch) -> Outputs:
         """Raises :class:`ControlBehindError` before any change."""
         topics = self._catalog.topics
+        if batch.topic == topics.loads:
+            return self._loads(batch)
         if batch.topic != topics.windows:
             raise ValueError(f"drift does not read {batch.topic!r}")
         found, letters = read_records(SERVICE, Window, batch, topics)
@@ -103,6 +115,8 @@ class DriftCore:
                 part, _, rest = entry.partition("/")
                 if part == "freshness":
                     model.freshness.load(value)
+                elif part == "loading":
+                    model.loading.load(value)
                 elif part == "used":
                     stream, _, window = rest.partition("/")
                     model.used[Stream(stream)].load(window, value)
@@ -124,6 +138,7 @@ class DriftCore:
             alerts = [a for track in model.tracks.values() for a in track.open_alerts()]
             if model.freshness.alert is not None:
                 alerts.append(model.freshness.alert)
+            alerts += model.loading.alerts.values()
             out[name] = alerts
         return out
 
@@ -131,6 +146,16 @@ class DriftCore:
         """Where every detector stands, for whoever shows it."""
         tracks = [track for model in self._models.values() for track in model.tracks.values()]
         return [reading for track in tracks for reading in track.readings]
+
+    def _loads(self, batch: RecordBatch) -> Outputs:
+        found, letters = read_records(SERVICE, Load, batch, self._catalog.topics)
+        outbox = Outbox()
+        for row, load in found:
+            at = batch.offsets[row]
+            source = OffsetRange(batch.topic, batch.partition, at, at + 1)
+            for alert in self._model(load.model).loading.seen(load, source):
+                self._send(alert, outbox)
+        return outbox.outputs(letters)
 
     def _window(self, window: Window, written: int) -> list[Alert]:
         declaration = declared(self._catalog, window.model)
@@ -175,6 +200,7 @@ class DriftCore:
                 tracks={s: Track(self._entries, name, str(s)) for s in Stream},
                 used={s: UsedWindows(self._entries, name, str(s)) for s in Stream},
                 freshness=Freshness(self._entries, name),
+                loading=Loading(self._entries, name),
             )
         return self._models[name]
 
@@ -189,3 +215,5 @@ def _floor(kind: AlertKind, policy: AlertPolicy) -> float:
             return policy.missing_floor
         case AlertKind.STALE:
             return float(policy.stale_after)
+        case AlertKind.NOT_LOADED:
+            return 1.0

@@ -20,12 +20,15 @@ class DriftService:
         self._context = context
         self._core = DriftCore(catalog)
         observed = Observed(self._core, catalog.topics.alerts, Alert, self._measure)
-        self._runner = control_runner(context, catalog, SERVICE, observed)
+        self._measured = False
+        self._runner = control_runner(context, catalog, SERVICE, observed, (catalog.topics.loads,))
 
     def step(self, timeout_s: float) -> bool:
         worked = self._runner.step(timeout_s)
-        if worked:
+        # What was open before a restart is open after it, whether or not anything comes.
+        if worked or (not self._measured and self._runner.assigned()):
             self._measure_effects()
+            self._measured = self._runner.assigned()
         return worked
 
     def status(self) -> Status:

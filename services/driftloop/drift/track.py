@@ -100,7 +100,10 @@ class Track:
         return out
 
     def open_alerts(self) -> list[Alert]:
-        return [state.alert for state in self._states.values() if state.alert is not None]
+        """In the order of their detectors' names: that of the states is another one after they
+        were restored."""
+        states = (state for _, state in sorted(self._states.items()))
+        return [state.alert for state in states if state.alert is not None]
 
     def load(self, name: str, value: Any) -> None:
         """Take back one entry, named without the prefix."""

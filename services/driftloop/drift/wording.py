@@ -65,6 +65,11 @@ def finding(
                 f"No window of predictions for {duration(int(effect))} of processing time; the "
                 f"newest ends at {moment(onset)} (allowed {duration(int(floor))})."
             )
+        case AlertKind.NOT_LOADED:
+            return (
+                f"Version {version}, deployed since {moment(onset)}, cannot be loaded; what served "
+                "before it serves on."
+            )
 
 
 def calmed(
@@ -77,6 +82,7 @@ def calmed(
         AlertKind.CONCEPT_DRIFT: f"Version {version} is back to its loss: increase in nats per row",
         AlertKind.MISSING_VALUES: f"Feature {subject} is no longer missing: increase of the share",
         AlertKind.STALE: "Windows are coming again: age in ms",
+        AlertKind.NOT_LOADED: "The version is loaded: processes that could not",
     }[kind]
     return f"{what} {effect:.4f}, below half the floor of {floor:g} for {windows} windows."
 
@@ -101,6 +107,11 @@ def action(kind: AlertKind, subject: str) -> str:
             return f"Mend the source of {subject}; the model falls back on what it does without it."
         case AlertKind.STALE:
             return "Check that events are produced, and that inference and featurestats run."
+        case AlertKind.NOT_LOADED:
+            return (
+                f"Put the {subject} back where inference reads it: it is tried again every few "
+                "seconds. Or promote another version."
+            )
 
 
 DONE = "Nothing: it is over."

@@ -52,7 +52,13 @@ class FeaturestatsService:
                 name=SERVICE,
                 core=core,
                 recovery=ChangelogRecovery(
-                    context.log, context.clock, catalog.topics, SERVICE, core, core.state_scope
+                    context.log,
+                    context.clock,
+                    catalog.topics,
+                    SERVICE,
+                    core,
+                    core.state_scope,
+                    context.beat,
                 ),
                 lead_topics=_row_topics,
                 batch_rows=settings.batch_rows,
@@ -148,6 +154,7 @@ class _RunnerMerge:
                     MERGE,
                     processor,
                     processor.state_scope,
+                    context.beat,
                 ),
                 lead_topics=lambda c: (c.topics.partials,),
             ),

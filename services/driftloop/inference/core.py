@@ -9,6 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from driftloop.inference.reports import Reports
 from driftloop.kernel import metrics, sharing
 from driftloop.kernel.catalog import Catalog
 from driftloop.kernel.codec.blocks import (
@@ -51,8 +52,10 @@ class Serving:
 class InferenceCore:
     """Stateless but for the models loaded. See :class:`driftloop.kernel.processor.Core`."""
 
-    def __init__(self, catalog: Catalog, meter: Meter) -> None:
+    def __init__(self, catalog: Catalog, meter: Meter, reports: Reports | None = None) -> None:
+        """``reports``: what is told of the loading, with the predictions."""
         self._catalog = catalog
+        self._reports = reports
         self._meter = meter
         self._serving: OrderedDict[str, Serving] = OrderedDict()
         """Least recently used first."""
@@ -210,7 +213,7 @@ class InferenceCore:
         )
 
     def on_time(self, now: int) -> Outputs:
-        return Outputs()
+        return Outputs() if self._reports is None else self._reports.outputs(now)
 
     def commit_due(self, now: int) -> bool:
         return True

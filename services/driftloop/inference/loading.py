@@ -8,6 +8,7 @@ from concurrent.futures import Executor, Future
 import numpy as np
 
 from driftloop.inference.core import InferenceCore, Serving
+from driftloop.inference.reports import Reports
 from driftloop.kernel import metrics
 from driftloop.kernel.catalog import Catalog
 from driftloop.kernel.codec.blocks import Categories, Features
@@ -15,13 +16,21 @@ from driftloop.kernel.declaration import Declaration
 from driftloop.kernel.errors import ArtifactError
 from driftloop.kernel.metrics import Meter
 from driftloop.kernel.ports import Clock
-from driftloop.kernel.records import Deployment
+from driftloop.kernel.records import Deployment, Version
 from driftloop.models.constant import ConstantModel
 from driftloop.models.ports import ArtifactStore, FrozenModel
 from driftloop.models.registry import load
 
 _log = logging.getLogger(__name__)
 _RETRY_MS = 5_000
+
+
+class _NotLoadedError(ArtifactError):
+    """Says which version it was."""
+
+    def __init__(self, version: int, error: ArtifactError) -> None:
+        self.version = version
+        super().__init__(str(error))
 
 
 class Loader:
@@ -35,6 +44,7 @@ class Loader:
         executor: Executor,
         clock: Clock,
         meter: Meter,
+        reports: Reports,
         *,
         memory_bytes: int = 1 << 30,
     ) -> None:
@@ -53,7 +63,8 @@ class Loader:
         self._executor = executor
         self._clock = clock
         self._meter = meter
-        self._loading: dict[str, Future[Serving]] = {}
+        self._reports = reports
+        self._loading: dict[str, tuple[Deployment, Future[Serving]]] = {}
         self._retry_at: dict[str, int] = {}
 
     def update(self, *, wait: bool = False) -> None:
@@ -71,11 +82,12 @@ class Loader:
             if model is None or not self._concerns(model):
                 continue
             if name not in self._loading and self._wanted(model, deployment):
-                self._loading[name] = self._executor.submit(self._load, model, deployment)
-            future = self._loading.get(name)
-            if future is not None and (wait or future.done()):
+                future = self._executor.submit(self._load, model, deployment)
+                self._loading[name] = (deployment, future)
+            loading = self._loading.get(name)
+            if loading is not None and (wait or loading[1].done()):
                 del self._loading[name]
-                self._install(name, future)
+                self._install(*loading)
         self._seen = revision if not self._wanting() else -1
 
     def make_room(self) -> None:
@@ -116,10 +128,12 @@ class Loader:
             if version > 0:
                 self._catalog.version(model.name, version)
         try:
-            return self._load(model, deployment)
-        except ArtifactError as error:
-            self._failed(model.name, error)
+            serving = self._load(model, deployment)
+        except _NotLoadedError as error:
+            self._failed(deployment, error)
             return None
+        self._well(deployment)
+        return serving
 
     def behind(self) -> bool:
         """Whether a deployment is wanted that is not served yet (and did not fail to load)."""
@@ -152,20 +166,29 @@ class Loader:
             for version in (deployment.champion, deployment.shadow)
         )
 
-    def _install(self, name: str, future: Future[Serving]) -> None:
+    def _install(self, deployment: Deployment, future: Future[Serving]) -> None:
+        name = deployment.model
         try:
             serving = future.result()
-        except ArtifactError as error:
-            self._failed(name, error)
+        except _NotLoadedError as error:
+            self._failed(deployment, error)
             return
-        self._retry_at.pop(name, None)
+        self._well(deployment)
         self._core.install(name, serving)
         _log.info("%s: serving version %d, shadow %d", name, serving.champion, serving.shadow)
 
-    def _failed(self, name: str, error: ArtifactError) -> None:
+    def _well(self, deployment: Deployment) -> None:
+        if self._retry_at.pop(deployment.model, None) is not None:
+            self._meter.set(metrics.NOT_LOADED, 0, deployment.model)
+        self._reports.loaded(deployment)
+
+    def _failed(self, deployment: Deployment, error: _NotLoadedError) -> None:
+        name = deployment.model
         _log.error("%s: %s; the version before serves on", name, error)
         self._meter.add(metrics.LOAD_FAILURES, 1, name)
+        self._meter.set(metrics.NOT_LOADED, 1, name)
         self._retry_at[name] = self._clock.now() + _RETRY_MS
+        self._reports.failed(deployment, error.version, str(error))
 
     def _load(self, model: Declaration, deployment: Deployment) -> Serving:
         started = self._clock.monotonic()
@@ -194,8 +217,14 @@ class Loader:
         if version == 0:
             return ConstantModel(model.prior)
         record = self._catalog.version(model.name, version)
+        try:
+            return self._frozen(model, record)
+        except ArtifactError as error:
+            raise _NotLoadedError(version, error) from error
+
+    def _frozen(self, model: Declaration, record: Version) -> FrozenModel:
         family, arrays, attributes = self._store.get(record.artifact, record.digest)
-        self._sizes[model.name, version] = sum(array.nbytes for array in arrays.values())
+        self._sizes[model.name, record.version] = sum(array.nbytes for array in arrays.values())
         frozen = load(family, arrays, attributes)
         self._warm(model, frozen)
         return frozen

@@ -9,6 +9,7 @@ from driftloop.inference.core import SERVICE, InferenceCore
 from driftloop.inference.endpoint import InferenceEndpoint
 from driftloop.inference.gateway import Gateway, Limits
 from driftloop.inference.loading import Loader
+from driftloop.inference.reports import Reports
 from driftloop.inference.served import Served
 from driftloop.kernel.catalog import Catalog
 from driftloop.kernel.codec import warm
@@ -31,7 +32,8 @@ class InferenceService:
         warm()
         self._context = context
         self._catalog = catalog
-        self._core = InferenceCore(catalog, context.meter)
+        reports = Reports(catalog.topics, context.settings.instance)
+        self._core = InferenceCore(catalog, context.meter, reports)
         self._loader = Loader(
             self._core,
             catalog,
@@ -39,6 +41,7 @@ class InferenceService:
             context.executor,
             context.clock,
             context.meter,
+            reports,
             memory_bytes=context.settings.model_bytes,
         )
         self._loaded = False

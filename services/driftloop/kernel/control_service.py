@@ -32,7 +32,9 @@ def control_runner(
         Wiring(
             name=name,
             core=core,
-            recovery=ChangelogRecovery(context.log, context.clock, topics, name, core, scope),
+            recovery=ChangelogRecovery(
+                context.log, context.clock, topics, name, core, scope, context.beat
+            ),
             lead_topics=lambda c: (c.topics.windows,),
             companions=beside,
             dead_letter_limit=context.settings.dead_letter_limit,

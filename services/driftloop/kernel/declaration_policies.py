@@ -53,7 +53,8 @@ class PolicyParser:
         return alerts
 
     def training(self, section: Section) -> TrainingPolicy:
-        kinds = [kind.value for kind in AlertKind]
+        # Another version trained would leave the one that cannot be loaded as it is.
+        kinds = [kind.value for kind in AlertKind if kind is not AlertKind.NOT_LOADED]
         candidates = self._candidates(section)
         training = TrainingPolicy(
             candidates=candidates,

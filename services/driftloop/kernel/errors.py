@@ -16,7 +16,8 @@
     ├── SupervisionError          a service's process that failed or did not get ready
     └── LogError                  the log (Kafka or memory) did not do what was asked
         ├── LogUnavailableError   no answer in time; trying again may help
-        │   └── RegistryUnavailableError   of the schema registry
+        │   ├── RegistryUnavailableError   of the schema registry
+        │   └── NoRoomError       a disk is full; what it lacks is in the log
         ├── FencedError           another process took over this one's transactional id
         └── BrokerError           the local broker could not be brought or started
 """
@@ -98,6 +99,10 @@ class LogUnavailableError(LogError):
 
 class RegistryUnavailableError(LogUnavailableError):
     """The schema registry gave no answer, so that records cannot be read or written for now."""
+
+
+class NoRoomError(LogUnavailableError):
+    """A disk is full. Nothing is lost: what could not be written is read from the log again."""
 
 
 class FencedError(LogError):

@@ -84,7 +84,20 @@ EVENT_TIME = Metric(
     "driftloop_event_time_seconds", _G, "Highest event time seen, Unix time", ("model", "stream")
 )
 DEAD_LETTERS = Metric("driftloop_dead_letters_total", _C, "Records rejected", ("topic", "reason"))
-READY = Metric("driftloop_ready", _G, "1 when assigned, caught up and loaded")
+READY = Metric("driftloop_ready", _G, "1 when assigned, caught up, loaded, and steps end")
+STEP_AGE = Metric("driftloop_step_age_seconds", _G, "Since the last step ended")
+STOPS = Metric(
+    "driftloop_stops_total",
+    _C,
+    "Times this service stopped by itself, by error; goes on counting after a restart",
+    ("error",),
+)
+DISK_FREE = Metric(
+    "driftloop_disk_free_bytes",
+    _G,
+    "Room for what the service keeps in files",
+    ("directory",),
+)
 BAD_CONTROL = Metric(
     "driftloop_bad_control_records_total", _C, "Control records that could not be read", ("topic",)
 )
@@ -108,6 +121,12 @@ EVICTED = Metric(
 )
 LOAD_FAILURES = Metric(
     "driftloop_model_load_failures_total", _C, "Versions that could not be loaded", ("model",)
+)
+NOT_LOADED = Metric(
+    "driftloop_not_loaded",
+    _G,
+    "1 while a version that should serve cannot be loaded; the one before serves on",
+    ("model",),
 )
 HTTP_REQUESTS = Metric(
     "driftloop_http_requests_total",
@@ -178,6 +197,12 @@ UNLABELLED = Metric(
 )
 ORPHANED = Metric(
     "driftloop_orphaned_labels_total", _C, "Labels that never found a prediction", ("model",)
+)
+STATE_REBUILT = Metric(
+    "driftloop_state_rebuilt_total",
+    _C,
+    "Times the label join's files could not be used and were built anew from the log",
+    ("reason",),
 )
 
 # drift

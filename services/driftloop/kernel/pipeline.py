@@ -74,6 +74,8 @@ class Pipeline:
         self._futures: deque[Future[None]] = deque()
         self.rows = 0
         """Input rows handed over and not known to be committed."""
+        self.transactions = 0
+        """Known to be through."""
 
     @property
     def busy(self) -> bool:
@@ -93,6 +95,7 @@ class Pipeline:
             self._futures.popleft().result()
         while self._through:
             through = self._through.popleft()
+            self.transactions += 1
             self._meter.observe(metrics.COMMIT_SECONDS, [through.seconds])
             produced: dict[str, int] = {}
             for job in through.jobs:

@@ -36,8 +36,17 @@ class ChangelogRecovery:
     """
 
     def __init__(
-        self, log: Log, clock: Clock, topics: ControlTopics, service: str, core: Core, scope: Scope
+        self,
+        log: Log,
+        clock: Clock,
+        topics: ControlTopics,
+        service: str,
+        core: Core,
+        scope: Scope,
+        beat: Callable[[], None] = lambda: None,
     ) -> None:
+        """``beat`` is called while it waits and reads: that may take long, but it gets on."""
+        self._beat = beat
         self._log = log
         self._clock = clock
         self._topics = topics
@@ -81,6 +90,7 @@ class ChangelogRecovery:
         prefix = f"{self._service}/".encode()
         entries: dict[str, bytes] = {}
         for batch in self._log.read(source, start, end):
+            self._beat()
             for key, value in zip(batch.keys, batch.values, strict=True):
                 if key is None or not key.startswith(prefix):
                     continue
@@ -104,5 +114,6 @@ class ChangelogRecovery:
                     f"{source.topic}/{source.partition} has had a transaction open for more than "
                     f"{_DEADLINE_S:g} s; state cannot be restored behind it"
                 )
+            self._beat()
             self._clock.pause(_LOOK_EVERY_S)
         return stable

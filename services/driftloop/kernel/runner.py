@@ -24,6 +24,7 @@ from driftloop.kernel.errors import (
     RegistryUnavailableError,
 )
 from driftloop.kernel.metrics import Meter
+from driftloop.kernel.pauses import Pauses
 from driftloop.kernel.pipeline import GAP_S, Inline, Job, Pipeline
 from driftloop.kernel.ports import Clock, Log, RecordBatch, Send, TopicPartition
 from driftloop.kernel.processor import ControlBehindError, Core, Outputs, Recovery
@@ -35,6 +36,7 @@ _CONTROL_DEADLINE_S = 60.0
 _CONTROL_POLL_S = 0.05
 _REGISTRY_PAUSE_S = 1.0
 _LAG_EVERY_S = 2.0
+_LEAST_PAUSE_S = 0.001
 _BATCHES_AHEAD = 4
 """Full batches processed at most before the transaction that holds the first of them is through."""
 
@@ -125,6 +127,8 @@ class Runner:
         self._failed = False
         self._joined = False
         self._rewind_due = False
+        self._pauses = Pauses()
+        self._resume_at = clock.monotonic()
         self._measure_at = 0.0
         self.lag = 0
         """Records not read when last measured."""
@@ -142,6 +146,9 @@ class Runner:
         self._read_control()
         self._resubscribe()
         started = self._clock.monotonic()
+        if self._resume_at - started >= _LEAST_PAUSE_S:
+            self._clock.pause(min(timeout_s, self._resume_at - started))
+            return False
         rewound = False
         batches: Sequence[RecordBatch] = ()
         try:
@@ -159,8 +166,15 @@ class Runner:
         except (FencedError, LogUnavailableError):
             raise
         except LogError as error:
-            _log.warning("%s: %s; going back to what was committed", self.wiring.name, error)
+            pause_s = self._pauses.after_failure(self._pipeline.transactions)
+            _log.warning(
+                "%s: %s; going back to what was committed, on again in %g s",
+                self.wiring.name,
+                error,
+                pause_s,
+            )
             self._rewind()
+            self._resume_at = self._clock.monotonic() + pause_s
             batches, rewound = (), True
         self._idle = not (batches or rewound or self._staged() or self._pipeline.busy)
         self._status = self._session.positions()

@@ -56,3 +56,6 @@ class Context:
     """For work off the hot path, such as loading a version."""
     committer: Callable[[], Executor]
     """Makes an executor with one thread, for the transactions of one runner."""
+    beat: Callable[[], None] = lambda: None
+    """Tells within a long step that it gets on: without it a step that takes minutes is taken for
+    one that never ends."""

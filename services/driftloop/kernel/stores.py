@@ -39,8 +39,8 @@ class MemoryStore:
                 self._entries[key] = value
 
     def scan(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
-        for key in sorted(key for key in self._entries if start <= key < end):
-            yield key, self._entries[key]
+        # As it is when the reading begins, whatever is written meanwhile.
+        yield from sorted(entry for entry in self._entries.items() if start <= entry[0] < end)
 
     def close(self) -> None:
         """Nothing to let go of."""

@@ -54,6 +54,10 @@ class ControlTopics:
         return f"{self.prefix}models"
 
     @property
+    def loads(self) -> str:
+        return f"{self.prefix}loads"
+
+    @property
     def commands(self) -> str:
         return f"{self.prefix}commands"
 
@@ -86,6 +90,7 @@ class ControlTopics:
             TopicSpec(self.versions, n, _COMPACT),
             TopicSpec(self.deployments, n, _COMPACT),
             TopicSpec(self.models, n, _COMPACT),
+            TopicSpec(self.loads, n, keep),
             TopicSpec(self.commands, n, keep),
             TopicSpec(self.changelogs, n, _COMPACT),
             TopicSpec(self.dead_letters, n, {**keep, "max.message.bytes": str(LARGEST_RECORD)}),

@@ -99,8 +99,7 @@ class OutcomesCore:
         if joined.pairs is not None and len(joined.pairs):
             sends = [outcomes(joined.pairs, model, batch.partition)]
             self._meter.add(metrics.OUTCOMES, len(joined.pairs), model.name)
-        self._meter.set(metrics.OPEN_PREDICTIONS, self._open(model.name)[0], model.name)
-        self._meter.set(metrics.OPEN_LABELS, self._open(model.name)[1], model.name)
+        self._tell_open(model.name)
         return Outputs(sends, joined.letters)
 
     def replay(self, batch: RecordBatch) -> None:
@@ -169,6 +168,13 @@ class OutcomesCore:
         for state in self._states.values():
             state.written()
         self._sealed = None
+        for key, state in self._states.items():
+            # Where nothing more comes, nothing else would forget what the writing held up.
+            model = self._catalog.models.get(key[0])
+            if state.held_up and model is not None:
+                self._dirty.add(key)
+                self._expire(model, state)
+                self._tell_open(model.name)
 
     def reflected(self, source: TopicPartition) -> int:
         """The offset up to which a source is part of the state, in memory or in the store."""
@@ -180,6 +186,7 @@ class OutcomesCore:
 
     def wipe(self, source: TopicPartition) -> None:
         """Forget everything of a partition of predictions and that of its labels."""
+        self._meter.add(metrics.STATE_REBUILT, 1, "ahead")
         for model in self._catalog.models_of(source.topic):
             self.state(model.name, source.partition).wipe()
             for topic in (model.topics.predictions, model.topics.labels):
@@ -408,6 +415,11 @@ class OutcomesCore:
             known = (model, LabelDecoder(model))
             self._labels[model.name] = known
         return known[1]
+
+    def _tell_open(self, model: str) -> None:
+        predictions, labels = self._open(model)
+        self._meter.set(metrics.OPEN_PREDICTIONS, predictions, model)
+        self._meter.set(metrics.OPEN_LABELS, labels, model)
 
     def _open(self, model: str) -> tuple[int, int]:
         places = [state.place for (name, _), state in self._states.items() if name == model]

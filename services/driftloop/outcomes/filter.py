@@ -90,12 +90,15 @@ class IdFilter:
     def __init__(self) -> None:
         self._filters: list[_Filter] = []
         self.complete = True
-        """False: everything may be there."""
+        """False: everything may be there, whatever was added."""
+        self.overflowed = False
+        """It was given more than it takes, and stays incomplete."""
 
     def add(self, ids: Slices[bytes], until: int) -> None:
         """Remember ids at least until event time ``until``."""
         hashes = _hashes(ids)
-        while len(hashes) and self.complete:
+        # Also of an incomplete one: it is complete when the rest has been added.
+        while len(hashes) and not self.overflowed:
             last = self._filters[-1] if self._filters else None
             if last is None or last.room == 0:
                 last = self._grow()
@@ -125,6 +128,7 @@ class IdFilter:
     def _grow(self) -> _Filter | None:
         if len(self._filters) >= MOST_FILTERS:
             self.complete = False
+            self.overflowed = True
             self._filters.clear()
             return None
         ids = min(_FIRST_IDS << len(self._filters), _MOST_IDS)

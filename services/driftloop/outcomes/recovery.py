@@ -4,7 +4,7 @@ log for what the store lacks."""
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from driftloop.kernel import sharing
 from driftloop.kernel.catalog import Catalog
@@ -23,7 +23,16 @@ class JoinRecovery:
     or lost is rebuilt from the start of the topics.
     """
 
-    def __init__(self, log: Log, catalog: Catalog, core: OutcomesCore, group: str) -> None:
+    def __init__(
+        self,
+        log: Log,
+        catalog: Catalog,
+        core: OutcomesCore,
+        group: str,
+        beat: Callable[[], None] = lambda: None,
+    ) -> None:
+        """``beat`` is called while much is read again: that may take long, but it gets on."""
+        self._beat = beat
         self._log = log
         self._catalog = catalog
         self._core = core
@@ -66,6 +75,7 @@ class JoinRecovery:
                 for part in self._parts(batch):
                     self._core.replay(part)
                 self._core.checkpoint_if_large()
+                self._beat()
 
     def _parts(self, batch: RecordBatch) -> Sequence[RecordBatch]:
         if not self._catalog.shared(batch.topic):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from driftloop.adapters.rocksdb import RocksStore
+from driftloop.kernel import metrics
 from driftloop.kernel.catalog import Catalog
 from driftloop.kernel.codec import warm
 from driftloop.kernel.runner import Runner, Wiring
@@ -21,13 +22,15 @@ class OutcomesService:
         self._context = context
         settings = context.settings
         self._store = RocksStore(settings.state / f"{SERVICE}-{settings.instance}")
+        if self._store.rebuilt:
+            context.meter.add(metrics.STATE_REBUILT, 1, "corrupt")
         self._core = OutcomesCore(catalog, self._store, context.meter)
         group = f"{catalog.topics.prefix}{SERVICE}"
         self._runner = Runner(
             Wiring(
                 name=SERVICE,
                 core=self._core,
-                recovery=JoinRecovery(context.log, catalog, self._core, group),
+                recovery=JoinRecovery(context.log, catalog, self._core, group, context.beat),
                 lead_topics=lambda c: sorted({m.topics.predictions for m in c.models.values()}),
                 companions=lambda topic: (catalog.models_of(topic)[0].topics.labels,),
                 batch_rows=settings.batch_rows,

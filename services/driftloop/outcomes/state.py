@@ -151,12 +151,14 @@ class JoinState:
         self.place = Place.unpack(stored)
         self._next_expiry = -_NEVER
         """Nothing in the store expires before."""
+        self.held_up = False
+        """What has expired could not be told, for it was just being written to the store."""
         self._filter = IdFilter()
         self._scan = None
         if stored is not None:
-            # Until all its ids have been read the filter knows nothing.
+            # Until all its ids have been read the filter says nothing.
             self._filter.complete = False
-            self._scan = self._store.scan(self._prefix + _ENTRY, self._prefix + _EXPIRY)
+            self._scan = self._store.scan(self._prefix + _ENTRY, self._prefix + _after(_ENTRY))
 
     @property
     def held_bytes(self) -> int:
@@ -249,8 +251,12 @@ class JoinState:
             self._memory.expiring = [g for g in self._memory.expiring if g.expiry >= until]
             for group in sorted(due, key=lambda g: (g.expiry, g.offset, g.tag)):
                 yield group.tag, group.ids
-        if until <= self._next_expiry or self._sealed is not None:
+        if self._sealed is not None:
             # What is being written is told of once it is in the store.
+            self.held_up = True
+            return
+        self.held_up = False
+        if until <= self._next_expiry:
             return
         start = self._prefix + _EXPIRY
         known = set(self._memory.forgotten)
@@ -327,12 +333,15 @@ class JoinState:
             return
         start = len(self._prefix) + 1
         found = [key[start:] for key, _ in islice(self._scan, _SCANNED_AT_ONCE)]
-        self._filter.complete = True
         self._filter.add(Slices.of(found), _NEVER)
         if len(found) < _SCANNED_AT_ONCE:
             self._scan = None
-        else:
-            self._filter.complete = False
+            self._filter.complete = not self._filter.overflowed
+
+
+def _after(kind: bytes) -> bytes:
+    """The end of the keys of a kind."""
+    return bytes([kind[0] + 1])
 
 
 def _find(kept: Sequence[Kept], number: int) -> tuple[Kept, int]:

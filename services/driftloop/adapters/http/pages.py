@@ -4,6 +4,7 @@ server hands it out."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 import orjson
@@ -14,8 +15,11 @@ from driftloop.kernel.service import Status
 
 TEXT = "text/plain; charset=utf-8"
 JSON = "application/json"
+READY_LIMIT_S = 20.0
+"""A service that has not finished a step for so long is not ready: what it waits for, for example
+Kafka, may yet answer."""
 _STEP_LIMIT_S = 120.0
-"""A service that has not finished a step for so long is not healthy."""
+"""One that has not for so long is not healthy: it will not answer any more."""
 
 
 class Page(NamedTuple):
@@ -51,6 +55,15 @@ class StatusPages:
         """The service has finished a step."""
         self._beat = self._clock.monotonic()
 
+    def step_age_s(self) -> float:
+        """Since a step was finished."""
+        return self._clock.monotonic() - self._beat
+
+    def ready(self) -> bool:
+        """Whether the service says so, and is alive to say otherwise."""
+        status = self._status()
+        return status is not None and status.ready and self.step_age_s() <= READY_LIMIT_S
+
     def page(self, method: str, path: str) -> Page:
         """What a request is answered."""
         found = self._paths.get(path)
@@ -61,16 +74,18 @@ class StatusPages:
         return found()
 
     def _healthz(self) -> Page:
-        silent = self._clock.monotonic() - self._beat
+        silent = self.step_age_s()
         if silent > _STEP_LIMIT_S:
             return Page(503, f"no step finished for {silent:.0f} s\n".encode(), TEXT)
         return Page(200, b"ok\n", TEXT)
 
     def _readyz(self) -> Page:
-        status = self._status()
-        if status is None or not status.ready:
-            return Page(503, b"not ready\n", TEXT)
-        return Page(200, b"ready\n", TEXT)
+        if self.ready():
+            return Page(200, b"ready\n", TEXT)
+        silent = self.step_age_s()
+        if silent > READY_LIMIT_S:
+            return Page(503, f"not ready: no step finished for {silent:.0f} s\n".encode(), TEXT)
+        return Page(503, b"not ready\n", TEXT)
 
     def _scrape(self) -> Page:
         return Page(200, self._metrics(), CONTENT_TYPE)
@@ -79,7 +94,7 @@ class StatusPages:
         status = self._status()
         if status is None:
             return Page(503, b"starting\n", TEXT)
-        return Page(200, status_document(status), JSON)
+        return Page(200, status_document(replace(status, ready=self.ready())), JSON)
 
 
 def status_document(status: Status) -> bytes:

@@ -13,6 +13,7 @@ from driftloop.kernel.records.control import (
     ModelRecord,
 )
 from driftloop.kernel.records.deployments import Deployment, Stage
+from driftloop.kernel.records.loads import Load
 from driftloop.kernel.records.provenance import OffsetRange
 from driftloop.kernel.records.rows import Label, Outcome, Prediction
 from driftloop.kernel.records.training import (
@@ -44,6 +45,7 @@ RECORDS = (
     DeadLetter,
     Deployment,
     Label,
+    Load,
     ModelRecord,
     Outcome,
     Partial,
@@ -68,6 +70,7 @@ __all__ = [
     "Evidence",
     "Header",
     "Label",
+    "Load",
     "LossBaseline",
     "LossStatistics",
     "ModelRecord",

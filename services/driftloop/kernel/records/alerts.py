@@ -16,6 +16,8 @@ class AlertKind(enum.StrEnum):
     CONCEPT_DRIFT = "concept_drift"
     MISSING_VALUES = "missing_values"
     STALE = "stale"
+    NOT_LOADED = "not_loaded"
+    """A version that is deployed cannot be loaded; the subject is ``artifact``."""
 
 
 class AlertStatus(enum.StrEnum):
