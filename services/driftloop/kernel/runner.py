@@ -68,6 +68,9 @@ class Wiring:
     process_shared: Callable[[Sequence[sharing.Shared]], Outputs] | None = None
     """Takes all batches of a poll that several models share, where that is cheaper than one by one;
     ``core.process`` takes each model's part otherwise."""
+    gap_s: float = GAP_S
+    """Between two transactions, where they are committed beside the processing; see
+    :data:`driftloop.kernel.pipeline.GAP_S`."""
     dead_letter_limit: int = 100_000
     """Dead letters this process may write before it stops."""
 
@@ -118,7 +121,7 @@ class Runner:
             committer or Inline(),
             clock,
             meter,
-            gap_s=0.0 if committer is None or isinstance(committer, Inline) else GAP_S,
+            gap_s=0.0 if committer is None or isinstance(committer, Inline) else wiring.gap_s,
         )
         self._status: Mapping[TopicPartition, int] = {}
         self._newest: dict[str, int] = {}

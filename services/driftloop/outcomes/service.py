@@ -11,6 +11,10 @@ from driftloop.kernel.service import Context, Status
 from driftloop.outcomes.core import SERVICE, OutcomesCore
 from driftloop.outcomes.recovery import JoinRecovery
 
+_GAP_S = 0.2
+"""Labels come seconds to weeks later: nobody waits for an outcome as for a prediction, and fewer
+transactions leave the broker to those."""
+
 
 class OutcomesService:
     """See :class:`driftloop.kernel.service.Service`."""
@@ -34,6 +38,7 @@ class OutcomesService:
                 lead_topics=lambda c: sorted({m.topics.predictions for m in c.models.values()}),
                 companions=lambda topic: (catalog.models_of(topic)[0].topics.labels,),
                 batch_rows=settings.batch_rows,
+                gap_s=_GAP_S,
                 dead_letter_limit=settings.dead_letter_limit,
             ),
             context.log,
