@@ -39,6 +39,12 @@ def test_a_broker_that_is_silent_for_30_s_is_waited_for(
         os.kill(broker.pid, signal.SIGSTOP)
         try:
             threading.Event().wait(SILENT_S)
+            # Who waits for an answer says so; who has none under way may not have noticed.
+            ages = [loop.metric(service, "driftloop_step_age_seconds") for service in SERVICES]
+            ready = [loop.metric(service, "driftloop_ready") for service in SERVICES]
+            print("ages", ages, "ready", ready)
+            assert max(ages) > SILENT_S / 2
+            assert min(ready) == 0.0
         finally:
             os.kill(broker.pid, signal.SIGCONT)
         sending.join()

@@ -22,22 +22,30 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 from harness.published import deploy, publish_version
+from harness.reading import read
 from harness.small import SmallLoop, eventually, small_loop
 from harness.traffic import Message
 
 from driftloop.adapters.artifacts.directory import ARRAYS, DirectoryStore
+from driftloop.cli.standing import model_rows
 from driftloop.cli.supervision import Fleet
+from driftloop.kernel.codec.records import codec
 from driftloop.kernel.errors import ArtifactError
+from driftloop.kernel.records import AlertKind, AlertStatus, Load
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(400)]
 
 FAILURES = "driftloop_model_load_failures_total"
+STOPS = "driftloop_stops_total"
+ABORTS = "driftloop_aborted_transactions_total"
+OPENED, RESOLVED = AlertStatus.OPENED, AlertStatus.RESOLVED
 
 
 @pytest.fixture(scope="module")
 def inference(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallLoop]:
-    """The inference service, for the quick ones."""
-    with small_loop(kafka, tmp_path_factory.mktemp("inference"), ["inference"]) as loop:
+    """The inference service, and who alerts of it, for the quick ones."""
+    directory = tmp_path_factory.mktemp("inference")
+    with small_loop(kafka, directory, ["inference", "drift"]) as loop:
         yield loop
 
 
@@ -54,6 +62,9 @@ def test_a_fenced_producer_stops_and_nothing_is_doubled(kafka: str, tmp_path: Pa
             loop.all_predicted()
             eventually(lambda: loop.restarts("inference") > 0, "the first one stopped")
             assert "another process took over" in loop.log_of("inference")
+            eventually(
+                lambda: loop.metric("inference", STOPS, 'error="Fenced"') >= 1, "it is counted"
+            )
         loop.send(labels=False)
         loop.all_predicted()
 
@@ -75,7 +86,8 @@ def test_a_corrupt_store_of_outcomes_is_rebuilt_from_the_log(
         loop.send_labels(0)
         loop.all_joined()
         said = loop.log_of("outcomes")
-        assert "rebuilt from the log" in said or "again" in said
+        assert "state is rebuilt from the log" in said
+        assert loop.metric("outcomes", "driftloop_state_rebuilt_total", "corrupt") == 1
 
 
 def spoil(directory: Path, what: str) -> None:
@@ -112,6 +124,11 @@ def test_an_artifact_that_cannot_be_loaded_leaves_the_old_version_serving(
         deploy(loop, number, number)
         counted = partial(lambda least: loop.metric("inference", FAILURES) > least, failed)
         eventually(counted, "the failure is counted")
+        assert loop.metric("inference", "driftloop_not_loaded") == 1
+        eventually(partial(told, loop, number, OPENED), "an alert says so")
+        assert loop.metric("drift", "driftloop_open_alerts", "not_loaded") == 1
+        (shown,) = model_rows(loop.log, loop.settings.topics, loop.declared.declaration.name)
+        assert [a["kind"] for a in shown["open_alerts"]] == ["not_loaded"]
         assert loop.log_of("inference").count("the version before serves on") >= number - 1
         loop.send(labels=False)
         loop.all_predicted()
@@ -121,7 +138,50 @@ def test_an_artifact_that_cannot_be_loaded_leaves_the_old_version_serving(
         arrays.write_bytes(whole)
         loop.serves(number)
         before = now
+        eventually(partial(told, loop, number, OPENED, RESOLVED), "the alert is over")
+        assert loop.metric("inference", "driftloop_not_loaded") == 0
     assert loop.restarts("inference") == 0
+
+
+def told(loop: SmallLoop, version: int, *statuses: AlertStatus) -> bool:
+    """Whether these and no others are the records of alerts that the version is not loaded."""
+    kind = AlertKind.NOT_LOADED
+    found = [a for a in loop.alerts() if (a.kind, a.version) == (kind, version)]
+    assert len({a.id for a in found}) <= 1
+    return [a.status for a in found] == list(statuses)
+
+
+@pytest.mark.slow
+def test_processes_that_cannot_load_a_version_and_restart_open_one_alert(
+    kafka: str, tmp_path: Path
+) -> None:
+    with small_loop(kafka, tmp_path, {"inference": 2, "drift": 1}) as loop:
+        publish_version(loop, 1, 0.25)
+        deploy(loop, 1, 1)
+        loop.serves(1)
+        version = publish_version(loop, 2, 0.5)
+        arrays = loop.settings.artifacts / version.artifact / ARRAYS
+        whole = arrays.read_bytes()
+        arrays.unlink()
+        deploy(loop, 2, 2)
+        eventually(lambda: told(loop, 2, OPENED), "an alert says so")
+        loop.send(labels=False)
+        for service, instance in (("inference", "0"), ("drift", "0"), ("inference", "1")):
+            loop.fleet.kill(service, instance)
+            loop.send(labels=False)
+        eventually(lambda: told_by(loop) >= {"0", "1"}, "both have said so again")
+        arrays.write_bytes(whole)
+        loop.serves(2)
+        eventually(lambda: told(loop, 2, OPENED, RESOLVED), "the alert is over")
+        loop.all_predicted()
+
+
+def told_by(loop: SmallLoop) -> set[str]:
+    """The processes that said more than once that they could not load version 2."""
+    records = read(loop.settings.bootstrap, loop.settings.topics.loads)
+    loads = [codec(Load).decode(record.value) for record in records]
+    counts = Counter(load.instance for load in loads if load.failed == 2)
+    return {instance for instance, count in counts.items() if count > 1}
 
 
 def test_dead_letters_that_cannot_be_written_hold_the_service_uncommitted(
@@ -129,8 +189,7 @@ def test_dead_letters_that_cannot_be_written_hold_the_service_uncommitted(
 ) -> None:
     loop = inference
     bootstrap, dead_letters = loop.settings.bootstrap, loop.settings.topics.dead_letters
-    aborts = "driftloop_aborted_transactions_total"
-    aborted = loop.metric("inference", aborts)
+    aborted = loop.metric("inference", ABORTS)
     known = len(loop.letters())
     # Room for the markers that end a transaction, and for nothing else.
     configure(bootstrap, dead_letters, "max.message.bytes", "100")
@@ -141,7 +200,9 @@ def test_dead_letters_that_cannot_be_written_hold_the_service_uncommitted(
         lambda: "message size too large" in loop.log_of("inference").lower(),
         "the service says what is wrong",
     )
-    eventually(lambda: loop.metric("inference", aborts) > aborted, "and counts it")
+    eventually(lambda: loop.metric("inference", ABORTS) >= aborted + 5, "and counts it")
+    # It is tried again, but less and less often: this is the pause after the fifth.
+    assert "on again in 0.8 s" in loop.log_of("inference")
     assert len(loop.letters()) == known
     configure(bootstrap, dead_letters, "max.message.bytes", str(16 << 20))
     loop.all_predicted()
@@ -185,13 +246,21 @@ def test_a_full_disk_under_the_join_holds_it_until_there_is_room(
             fill(filler)
             loop.send(labels=False)
             loop.send()
-            eventually(
-                lambda: "No space left" in loop.log_of("outcomes"), "the service says what is wrong"
-            )
+
+            def said() -> bool:
+                # The store is written with a transaction, and only every 30 s.
+                loop.send(labels=False)
+                return "No space left" in loop.log_of("outcomes")
+
+            eventually(said, "the service says what is wrong", every_s=3.0)
+            eventually(lambda: loop.restarts("outcomes") > 0, "it stops for it")
             filler.unlink()
             loop.send_labels(1)
             loop.all_joined(120.0)
             assert "Traceback" not in loop.log_of("outcomes")
+            assert loop.metric("outcomes", STOPS, 'error="NoRoom"') >= 1
+            free = loop.metric("outcomes", "driftloop_disk_free_bytes", 'directory="state"')
+            assert 0 < free <= 4 << 20
 
 
 def fill(filler: Path) -> None:
@@ -226,10 +295,9 @@ def test_a_transaction_that_times_out_is_made_again(kafka: str, tmp_path: Path) 
         finally:
             os.kill(pid, signal.SIGCONT)
         loop.all_predicted()
-        assert loop.metric("inference", "driftloop_aborted_transactions_total") or loop.restarts(
-            "inference"
-        )
-        assert "inference" in loop.log_of("inference")
+        said = loop.log_of("inference")
+        assert "lasted longer than Kafka lets it" in said or "transaction was aborted" in said
+        assert loop.metric("inference", ABORTS) + loop.metric("inference", STOPS) >= 1
 
 
 def freeze_in_transaction(loop: SmallLoop) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,27 @@ def test_what_is_found_corrupt_while_in_use_is_put_aside_at_the_next_start(tmp_p
         store.get_many([b"a"])
     again = RocksStore(tmp_path / "state")
     assert again.get_many([b"a"]) == [None]
+    again.close()
+
+
+def test_a_scan_over_a_corrupt_block_does_not_end_as_if_there_were_no_more(tmp_path: Path) -> None:
+    keys = [b"k%06d" % number for number in range(2_000)]
+    store = RocksStore(tmp_path / "state")
+    store.write({key: os.urandom(100) for key in keys})
+    assert [key for key, _ in store.scan(b"k", b"l")] == keys
+    store.close()
+    for table in (tmp_path / "state").glob("*.sst"):
+        data = bytearray(table.read_bytes())
+        data[len(data) // 2 : len(data) // 2 + 100] = os.urandom(100)
+        table.write_bytes(data)
+    store = RocksStore(tmp_path / "state")
+    assert next(store.scan(b"k", b"l"))[0] == keys[0]
+    with pytest.raises(LogUnavailableError, match="next start"):
+        list(store.scan(b"k", b"l"))
+    store.close()
+    again = RocksStore(tmp_path / "state")
+    assert again.rebuilt
+    assert list(again.scan(b"k", b"l")) == []
     again.close()
 
 

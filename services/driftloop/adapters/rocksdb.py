@@ -92,11 +92,19 @@ class RocksStore:
             raise self._spoilt(error) from error
 
     def scan(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
+        last = start
         try:
             for key, value in self._db.items(from_key=start):
                 if key >= end:
                     return
+                last = key
                 yield key, value
+            # It ends in silence where a block cannot be read, as it does behind the last key.
+            behind = self._db.iter()
+            behind.seek(last)
+            if behind.valid():
+                behind.next()
+            behind.status()
         except Exception as error:
             raise self._spoilt(error) from error
 

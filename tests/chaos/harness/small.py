@@ -8,7 +8,7 @@ import secrets
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,7 +21,7 @@ from driftloop.cli.applying import DeclaredModel, apply_declaration
 from driftloop.cli.supervision import Fleet
 from driftloop.kernel.codec.records import codec
 from driftloop.kernel.ports import Send
-from driftloop.kernel.records import DeadLetter, Outcome, Prediction
+from driftloop.kernel.records import Alert, DeadLetter, Outcome, Prediction
 from driftloop.kernel.settings import Settings
 
 from . import model
@@ -105,6 +105,10 @@ class SmallLoop:
         topic = self.settings.topics.dead_letters
         return [codec(DeadLetter).decode(r.value) for r in read(self.settings.bootstrap, topic)]
 
+    def alerts(self) -> list[Alert]:
+        topic = self.settings.topics.alerts
+        return [codec(Alert).decode(r.value) for r in read(self.settings.bootstrap, topic)]
+
     def expected_predictions(self) -> Counter[bytes]:
         found: Counter[bytes] = Counter()
         for chunk in self.sent:
@@ -169,26 +173,27 @@ class SmallLoop:
     def restarts(self, service: str) -> int:
         return next(m for m in self.fleet.members() if m.service == service).restarts
 
-    def metric(self, service: str, name: str) -> float:
-        """The sum over the metric's series; 0 while there is none."""
+    def metric(self, service: str, name: str, labels: str = "") -> float:
+        """The sum over the metric's series that have ``labels``, as exposed; 0 while there is
+        none."""
         for found in announced(self.settings.directory):
             if found.service == service:
                 answer = found.get("/metrics")
                 text = "" if answer is None else answer[1].decode()
-                values = re.findall(rf"(?m)^{name}(?:{{[^}}]*}})? (\S+)$", text)
-                return sum(map(float, values))
+                values = re.findall(rf"(?m)^{name}(?:{{([^}}]*)}})? (\S+)$", text)
+                return sum(float(value) for shown, value in values if labels in shown)
         return 0.0
 
     def serves(self, version: int) -> None:
-        """Wait until inference answers with this version."""
+        """Wait until every process of inference answers with this version."""
         name = self.declared.declaration.name
 
-        def champion() -> int | None:
-            (status,) = [s for s in self.fleet.statuses() if s["service"] == "inference"]
-            serving = status.get("details", {}).get("serving", {}).get(name)
-            return None if serving is None else int(serving["champion"])
+        def champions() -> set[int | None]:
+            found = [s for s in self.fleet.statuses() if s["service"] == "inference"]
+            serving = [s.get("details", {}).get("serving", {}).get(name) for s in found]
+            return {None if one is None else int(one["champion"]) for one in serving}
 
-        eventually(lambda: champion() == version, f"version {version} is served")
+        eventually(lambda: champions() == {version}, f"version {version} is served")
 
     def open_transaction(self) -> bool:
         """Whether some record of the predictions is not decided."""
@@ -210,7 +215,7 @@ class SmallLoop:
 def small_loop(
     bootstrap: str,
     directory: Path,
-    services: Sequence[str],
+    services: Sequence[str] | Mapping[str, int],
     *,
     seed: int = 5,
     options: dict[str, str] | None = None,

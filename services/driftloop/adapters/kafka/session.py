@@ -166,7 +166,10 @@ class KafkaSession:
     def _failed(self, doing: str, error: LibraryError) -> LogError:
         if error.fatal:
             self._in_transaction = False
-            return FencedError(f"{doing}: {error.text}: another process took over; this one stops")
+            return FencedError(
+                f"{doing}: {error.text}: another process took over, or the transaction lasted "
+                "longer than Kafka lets it; this one stops"
+            )
         if self._in_transaction and error.requires_abort:
             self.abort()
             return LogError(f"{doing}: {error.text}: the transaction was aborted")
