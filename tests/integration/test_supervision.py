@@ -256,9 +256,9 @@ def test_the_outcomes_service_is_ready_again_after_it_was_killed(
     log.ensure_topics(settings.topics.specs())
     log.close()
     with Fleet(settings, ["outcomes"]) as fleet:
-        fleet.wait_ready(5.0)
+        fleet.wait_ready()
         killed = fleet.kill("outcomes")
-        fleet.wait_ready(5.0)
+        fleet.wait_ready()
         (status,) = fleet.statuses()
         assert status["ready"]
         assert status["pid"] != killed
