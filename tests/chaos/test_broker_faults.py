@@ -42,7 +42,6 @@ def test_a_broker_that_is_silent_for_30_s_is_waited_for(
             # Who waits for an answer says so; who has none under way may not have noticed.
             ages = [loop.metric(service, "driftloop_step_age_seconds") for service in SERVICES]
             ready = [loop.metric(service, "driftloop_ready") for service in SERVICES]
-            print("ages", ages, "ready", ready)
             assert max(ages) > SILENT_S / 2
             assert min(ready) == 0.0
         finally:

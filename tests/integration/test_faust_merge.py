@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 import uuid
@@ -9,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
+from faust.transport.consumer import Fetcher
 
 from driftloop.adapters.clock import SystemClock
 from driftloop.adapters.faust import FaustTable, TableRecord, Work
@@ -182,6 +184,29 @@ def test_a_second_stage_takes_over_half_and_gives_it_back(loop: Loop) -> None:
         both(200, 100 + CLOSE)
         wait_for(lambda: loop.caught_up(first))
     assert sorted(loop.windows()) == closed(0, 100)
+
+
+def test_a_table_restored_before_anyone_waits_for_it_is_restored(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the start of the fetching and the waiting for its end lies time enough to read the
+    changelog to its end."""
+    with running(loop.stage()) as stage:
+        loop.write(partial(0, watermark=50), partial(0, watermark=50, partition=1))
+        wait_for(lambda: loop.caught_up(stage))
+    start = Fetcher.maybe_start
+
+    async def late(fetcher: Fetcher) -> bool:
+        started = await start(fetcher)
+        await asyncio.sleep(0.5)
+        return bool(started)
+
+    monkeypatch.setattr(Fetcher, "maybe_start", late)
+    with running(loop.stage()) as stage:
+        wait_for(lambda: loop.caught_up(stage))
+        loop.write(partial(100, watermark=CLOSE), partial(100, watermark=CLOSE, partition=1))
+        wait_for(lambda: loop.caught_up(stage))
+    assert loop.windows() == [("m/predictions/0/1/-", 0)]
 
 
 def test_what_is_no_partial_becomes_a_dead_letter(loop: Loop) -> None:

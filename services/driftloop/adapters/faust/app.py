@@ -16,6 +16,7 @@ changelog, producing. What it is not trusted with (faust-streaming 0.15.3):
 - Assigning. The leader shares out the partitions its metadata has at that moment. Just after a
   broker's restart that may be none, and the group would rest so for ever: an assignment that leaves
   partitions out stops the app.
+- Restoring. The signal that it is done could be missed; see ``adapters.faust.restoring``.
 
 Reads are uncommitted: records of aborted transactions are seen too.
 """
@@ -35,6 +36,7 @@ from typing import Any
 import faust
 from faust.types import TP
 
+from driftloop.adapters.faust.restoring import RecoveryEnd, Standstill
 from driftloop.adapters.faust.settings import app_settings
 from driftloop.adapters.faust.work import TableRecord, TableWork, Work
 from driftloop.kernel.errors import LogError, LogUnavailableError
@@ -167,6 +169,9 @@ class FaustTable:
             value_type=bytes,
         )
         self._app.agent(topic, name=f"{self._group}-{self._table_name}")(self._take)
+        recovery = self._app.tables.recovery
+        recovery._signal_recovery_end = RecoveryEnd(recovery)
+        self._restoring = Standstill(recovery)
         self._app.on_partitions_revoked.connect(self._on_revoked, weak=False)
         assign = self._app.assignor.assign
         self._app.assignor.assign = lambda *arguments: self._checked(assign(*arguments))
@@ -247,6 +252,7 @@ class FaustTable:
                     f"{self._left_out} of {self._partitions} partitions of {self._topic} were "
                     "assigned to nobody: Kafka did not know them just then"
                 )
+            self._restoring.check(asyncio.get_running_loop().time())
             async with self._working:
                 if self._app.tables.actives_ready and not self._app.rebalancing:
                     await self._step()

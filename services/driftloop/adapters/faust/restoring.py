@@ -1,0 +1,60 @@
+"""What Faust's recovery of a table is helped with (faust-streaming 0.15.3)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Hashable
+from typing import Any, Literal
+
+from typing_extensions import override
+
+from driftloop.kernel.errors import LogUnavailableError
+
+_STANDSTILL_S = 30.0
+
+
+class RecoveryEnd(asyncio.Event):
+    """Tells whoever waits for it that the table is restored, however late he comes.
+
+    The task that reads the changelog sets Faust's own event and clears it again at once, on its
+    next turn. The task that waits begins to only after it has started the fetching. Where the
+    changelog was read in between, it waited for ever: the partitions were assigned, the group
+    stable, and nothing read any more. Here the state decides that the event tells of.
+    """
+
+    def __init__(self, recovery: Any) -> None:
+        super().__init__()
+        self._recovery = recovery
+
+    @override
+    async def wait(self) -> Literal[True]:
+        while self._recovery.in_recovery:
+            self.clear()
+            await super().wait()
+        return True
+
+
+class Standstill:
+    """Notices a recovery that gets nowhere, for whatever other reason."""
+
+    def __init__(self, recovery: Any) -> None:
+        self._recovery = recovery
+        self._state: Hashable = None
+        self._since = 0.0
+
+    def check(self, now: float) -> None:
+        """``now``: monotonic seconds. Raises :class:`LogUnavailableError`: the restart of the
+        service begins anew."""
+        recovery = self._recovery
+        state = (
+            recovery.in_recovery,
+            tuple(sorted(recovery.active_offsets.items(), key=str)),
+            tuple(sorted(recovery.active_highwaters.items(), key=str)),
+        )
+        if state != self._state:
+            self._state, self._since = state, now
+        elif recovery.in_recovery and now - self._since > _STANDSTILL_S:
+            raise LogUnavailableError(
+                f"restoring the table has stood still for {_STANDSTILL_S:g} s at "
+                f"{dict(recovery.active_offsets)} of {dict(recovery.active_highwaters)}"
+            )
