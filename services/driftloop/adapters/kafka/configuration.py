@@ -55,6 +55,16 @@ class Configuration:
             **self._common,
         }
 
+    def range_reader(self) -> Options:
+        """A reader of one range of offsets."""
+        return {
+            **self.reader(),
+            # librdkafka reads ahead, 64 MB by default, of what lies behind the range too: the
+            # longer a topic, the more memory each reading would take.
+            "queued.max.messages.kbytes": 8_192,
+            **self._common,
+        }
+
     def member(self, group: str) -> Options:
         """A consumer that is a member of a group."""
         return {

@@ -54,7 +54,7 @@ def read_range(
 
     Raises :class:`LogUnavailableError` when nothing comes for 30 s.
     """
-    fetcher = Fetcher(configuration.reader(), PASSING)
+    fetcher = Fetcher(configuration.range_reader(), PASSING)
     positions = {source: start}
     try:
         fetcher.assign(positions)
