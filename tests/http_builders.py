@@ -16,13 +16,15 @@ from driftloop.inference.gateway import Gateway, Limits
 from driftloop.inference.jobs import Job
 from driftloop.inference.protocol import Answer, parse_request
 from driftloop.inference.rows import RowReader
-from driftloop.inference.versions import NEWEST
+from driftloop.inference.tensors import ProtocolError
+from driftloop.inference.versions import NEWEST, LoadingError
 from driftloop.kernel.codec.blocks import F64, Features
 from driftloop.kernel.codec.records import codec
 from driftloop.kernel.declaration import Declaration, EventFields, Format, HttpPolicy
 from driftloop.kernel.ports import Send
 from driftloop.kernel.records import Prediction
 from driftloop.kernel.schemas import parse_schema
+from driftloop.models.ports import FrozenModel
 from window_builders import CountingMeter, declaration
 
 SCHEMA = {
@@ -57,11 +59,15 @@ class Weighted:
 
 
 class FakeModels:
-    """Champion 3, shadow 4; versions up to 5 were published."""
+    """Champion 3, shadow 4; versions up to 5 were published, and are loaded when told to."""
 
     def __init__(self, model: Declaration = MODEL) -> None:
         self.model = model
         self.champion, self.shadow = Weighted(), Weighted(0.5)
+        self.others: dict[int, Weighted] = {}
+        self.wanted: list[int] = []
+        self.away = False
+        """The champion is loaded when first needed, and was not needed yet."""
         self.now: Serving | None = Serving(1, 3, self.champion, 4, self.shadow)
 
     def declaration(self, name: str) -> Declaration | None:
@@ -70,8 +76,22 @@ class FakeModels:
     def names(self) -> Sequence[str]:
         return [self.model.name]
 
-    def serving(self, model: Declaration) -> Serving | None:
+    def serving(self, model: Declaration, *, load: bool = True) -> Serving | None:
+        if self.away:
+            raise LoadingError
         return self.now
+
+    def version(self, model: Declaration, version: int, *, load: bool = True) -> FrozenModel:
+        if version in self.others:
+            return self.others[version]
+        if version == 5:
+            raise ProtocolError(503, "version 5 cannot be loaded", retry_after_s=5)
+        if load:
+            self.wanted.append(version)
+        raise LoadingError
+
+    def versions(self, model: str) -> Sequence[int]:
+        return range(6)
 
     def published(self, model: str, version: int) -> bool:
         return version <= 5

@@ -324,6 +324,10 @@ CASES: dict[str, Callable[[], Case]] = {
     ),
     "boosted binary": lambda: boosted_case(BINARY),
     "boosted multiclass": lambda: boosted_case(THREE),
+    "boosted of many leaves": lambda: boosted_case(BINARY, {"leaves": 50}),
+    "boosted of too many leaves for masks": lambda: boosted_case(
+        BINARY, {"leaves": 120, "trees": 10}, count=2500
+    ),
     "boosted regression": lambda: boosted_case(REGRESSION),
     "boosted of complete rows": lambda: boosted_case(BINARY, missing=0.0, count=600),
     "boosted without splits": lambda: boosted_case(THREE, {"min_leaf": 5000}, count=60),

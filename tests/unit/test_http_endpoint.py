@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from typing_extensions import override
 
 from driftloop.adapters.clock import SystemClock
 from driftloop.adapters.http import ApplicationServer, StatusPages
 from driftloop.kernel import metrics
-from http_builders import MODEL, GatewayBench, endpoint, infer_body, tensor
+from http_builders import MODEL, GatewayBench, Weighted, endpoint, infer_body, tensor
 
 PATH = "/v2/models/m/infer"
 
@@ -72,7 +73,7 @@ def test_health(served: Served) -> None:
 def test_the_model_names_its_tensors(served: Served) -> None:
     status, found = served.json("GET", "/v2/models/m")
     assert status == 200
-    assert found["versions"] == ["3", "4"]
+    assert found["versions"] == ["0", "1", "2", "3", "4", "5"]
     assert found["inputs"] == [
         {"name": "x", "datatype": "FP64", "shape": [-1]},
         {"name": "y", "datatype": "FP64", "shape": [-1]},
@@ -91,7 +92,7 @@ def test_the_model_names_its_tensors(served: Served) -> None:
         ("/v2/models/m/versions/4/ready", 200),
         ("/v2/models/m/versions/4", 200),
         ("/v2/models/m/versions/2/ready", 400),
-        ("/v2/models/m/versions/2", 409),
+        ("/v2/models/m/versions/2", 200),
         ("/v2/models/m/versions/99/ready", 404),
         ("/v2/models/m/versions/99", 404),
         ("/v2/models/m/versions/x", 404),
@@ -135,8 +136,25 @@ def test_a_version_can_be_asked_for(served: Served) -> None:
     status, found = served.json("POST", "/v2/models/m/versions/4/infer", infer_body([2.0]))
     assert (status, found["model_version"]) == (200, "4")
     assert found["outputs"][0]["data"] == [1.0]
-    assert served.json("POST", "/v2/models/m/versions/1/infer", infer_body([2.0]))[0] == 409
+    assert served.json("POST", "/v2/models/m/versions/5/infer", infer_body([2.0]))[0] == 503
     assert served.json("POST", "/v2/models/m/versions/77/infer", infer_body([2.0]))[0] == 404
+
+
+def test_a_version_that_is_not_loaded_is_waited_for(served: Served) -> None:
+    models = served.bench.models
+
+    class Wanted(list[int]):
+        @override
+        def append(self, version: int) -> None:
+            models.others[version] = Weighted(7.0)
+
+    models.wanted = Wanted()
+    # Looking at it does not load it.
+    assert served.json("GET", "/v2/models/m/versions/1/ready")[0] == 400
+    assert models.others == {}
+    status, found = served.json("POST", "/v2/models/m/versions/1/infer", infer_body([2.0]))
+    assert (status, found["model_version"], found["outputs"][0]["data"]) == (200, "1", [14.0])
+    assert served.json("GET", "/v2/models/m/versions/1/ready")[0] == 200
 
 
 def test_outputs_can_be_chosen(served: Served) -> None:

@@ -105,13 +105,64 @@ def test_the_shadow_asked_for_by_number_answers_and_is_named(bench: GatewayBench
     assert found == {"a": (4, -1), "b": (3, 4), "c": (3, 4)}
 
 
-def test_a_version_that_is_known_but_not_loaded_is_refused(bench: GatewayBench) -> None:
+def test_a_version_that_is_not_loaded_is_waited_for(bench: GatewayBench) -> None:
     bench.submit("a", [2.0], version=2)
     bench.submit("b", [2.0], version=9)
+    bench.submit("c", [2.0])
     bench.run()
-    assert bench.replies["a"].status == 409
-    assert "not loaded; loaded: 3 and 4" in bench.replies["a"].body["error"]
     assert bench.replies["b"].status == 404
+    assert "the newest are 1, 2, 3, 4, 5" in bench.replies["b"].body["error"]
+    assert bench.scores("c") == [2.0]
+    assert "a" not in bench.replies
+    assert bench.gateway.unsettled
+    assert set(bench.models.wanted) == {2}
+    bench.models.others[2] = Weighted(5.0)
+    bench.gateway.settle()
+    assert bench.gateway.queued
+    bench.run()
+    assert bench.scores("a") == [10.0]
+    assert bench.replies["a"].body["model_version"] == "2"
+    found = {p.event_id: (p.version, p.shadow_version) for p in bench.outbox.predictions()}
+    assert found["a"] == (2, -1)
+
+
+def test_a_champion_that_is_not_loaded_is_waited_for(bench: GatewayBench) -> None:
+    bench.models.away = True
+    bench.submit("a", [2.0])
+    bench.run()
+    assert bench.replies == {}
+    bench.models.away = False
+    bench.run()
+    bench.run()
+    assert bench.scores("a") == [2.0]
+
+
+def test_loading_that_takes_too_long_is_503_with_a_time(bench: GatewayBench) -> None:
+    bench.submit("a", [2.0], version=2)
+    bench.run()
+    bench.clock.advance(5_001)
+    bench.submit("b", [2.0], version=2)
+    bench.run()
+    assert (bench.replies["a"].status, bench.replies["a"].retry_after_s) == (503, 1)
+    assert "version 2 of model 'm' is being loaded" in bench.replies["a"].body["error"]
+    assert "b" not in bench.replies
+    bench.gateway.close(1.0)
+    assert bench.replies["b"].status == 503
+
+
+def test_a_version_that_cannot_be_loaded_is_503_with_a_time(bench: GatewayBench) -> None:
+    bench.submit("a", [2.0], version=5)
+    bench.run()
+    assert (bench.replies["a"].status, bench.replies["a"].retry_after_s) == (503, 5)
+
+
+def test_requests_that_wait_for_a_version_count_for_the_queue() -> None:
+    bench = GatewayBench(queue_rows=3)
+    bench.submit("a", [1.0, 1.0], version=2)
+    bench.run()
+    with pytest.raises(ProtocolError) as refused:
+        bench.submit("b", [1.0, 1.0])
+    assert refused.value.status == 429
 
 
 def test_a_swap_between_two_batches_counts_from_the_next_on(bench: GatewayBench) -> None:

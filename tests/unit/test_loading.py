@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Executor, Future
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,42 +15,22 @@ from typing_extensions import override
 from driftloop.adapters.artifacts.directory import ARRAYS, DirectoryStore
 from driftloop.adapters.clock import ManualClock
 from driftloop.inference.core import InferenceCore
+from driftloop.inference.demanded import Demanded
 from driftloop.inference.loading import Loader
 from driftloop.inference.reports import SAY_AGAIN_MS, Reports
+from driftloop.inference.served import Served
+from driftloop.inference.tensors import ProtocolError
+from driftloop.inference.versions import NEWEST, LoadingError, chosen
 from driftloop.kernel import metrics
 from driftloop.kernel.codec.records import codec
 from driftloop.kernel.processor import Outputs
 from driftloop.kernel.records import Deployment, Load, Stage
+from driftloop.kernel.topics import ModelTopics
 from driftloop.models.constant import ConstantModel
+from later import Later
 from window_builders import CountingMeter, catalog, declaration, version
 
 RETRY_MS = 5_000
-
-
-class Later(Executor):
-    """Does what was submitted when told to."""
-
-    def __init__(self) -> None:
-        self.waiting: list[Callable[[], None]] = []
-
-    @override
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        future: Future[Any] = Future()
-
-        def work() -> None:
-            try:
-                future.set_result(fn(*args, **kwargs))
-            except Exception as error:
-                future.set_exception(error)
-
-        self.waiting.append(work)
-        return future
-
-    def work(self) -> int:
-        done, self.waiting = self.waiting, []
-        for task in done:
-            task()
-        return len(done)
 
 
 class Bench:
@@ -293,3 +273,58 @@ def test_what_may_have_been_aborted_is_told_again_and_only_the_newest(bench: Ben
     assert again.committed is not None
     again.committed(SAY_AGAIN_MS)
     assert not bench.reports.outputs(3 * SAY_AGAIN_MS)
+
+
+def test_a_model_that_shares_topics_is_loaded_when_it_is_wanted(bench: Bench) -> None:
+    shared = replace(declaration(), topics=ModelTopics.of("shop", shared=True))
+    bench.catalog.declare(shared)
+    bench.deploy(1, champion=1)
+    bench.loader.update()
+    assert bench.executor.waiting == []
+    bench.loader.want("m")
+    bench.loader.update()
+    assert not bench.loader.behind()
+    bench.executor.work()
+    bench.loader.update()
+    installed = bench.core.installed("m")
+    assert installed is not None
+    assert installed.champion == 1
+    bench.loader.update()
+    assert bench.executor.waiting == []
+
+
+def test_http_waits_for_a_model_that_shares_topics_and_does_not_load_it_itself(
+    bench: Bench,
+) -> None:
+    shared = replace(declaration(), topics=ModelTopics.of("shop", shared=True))
+    bench.catalog.declare(shared)
+    demanded = Demanded(bench.loader.fetch, bench.executor, bench.clock, bench.meter, 1000)
+    served = Served(
+        bench.catalog,
+        bench.core,
+        demanded,
+        lambda: True,
+        bench.loader.blocked,
+        bench.loader.want,
+    )
+    assert chosen(served, shared, NEWEST).champion == 0
+    bench.deploy(1, champion=1)
+    with pytest.raises(LoadingError):
+        chosen(served, shared, NEWEST, load=False)
+    bench.loader.update()
+    assert bench.executor.waiting == []
+    with pytest.raises(LoadingError):
+        chosen(served, shared, NEWEST)
+    bench.loader.update()
+    bench.executor.work()
+    bench.loader.update()
+    assert chosen(served, shared, NEWEST).champion == 1
+    with pytest.raises(LoadingError):
+        chosen(served, shared, 2)
+    bench.executor.work()
+    other = chosen(served, shared, 2)
+    assert (other.champion, other.champion_model) == (2, ConstantModel(0.2))
+    assert chosen(served, shared, 1).champion == 1
+    assert list(served.versions("m")) == [0, 1, 2]
+    with pytest.raises(ProtocolError, match="no version 9"):
+        chosen(served, shared, 9)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -82,6 +83,11 @@ class InferenceCore:
         else:
             self._serving.move_to_end(model.name)
         return found
+
+    def used(self, model: str) -> None:
+        """It is not the least recently used one; may be said from any thread."""
+        with suppress(KeyError):
+            self._serving.move_to_end(model)
 
     def installed(self, model: str) -> Serving | None:
         """What was installed last; may be asked from any thread."""

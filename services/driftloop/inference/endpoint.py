@@ -6,6 +6,7 @@ import asyncio
 import random
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from importlib import metadata
 from typing import NamedTuple
 from urllib.parse import unquote
@@ -23,7 +24,7 @@ from driftloop.inference.protocol import (
 )
 from driftloop.inference.rows import RowReader
 from driftloop.inference.tensors import ProtocolError
-from driftloop.inference.versions import NEWEST, Models, chosen, versions_of
+from driftloop.inference.versions import NEWEST, LoadingError, Models, chosen
 from driftloop.kernel.declaration import Declaration
 from driftloop.kernel.ports import Clock
 
@@ -114,7 +115,8 @@ class InferenceEndpoint:
             reader.check_times(rows.times, "as given")
         # Who names a version that does not answer hears so before he waits in the queue.
         if version != NEWEST:
-            chosen(self._models, model, version)
+            with suppress(LoadingError):
+                chosen(self._models, model, version)
 
         def reply(status: int, answer: Answer, retry_after_s: int) -> None:
             if status == 200 and answer.json_length < 0:
@@ -138,6 +140,9 @@ class InferenceEndpoint:
                 lambda: exchange.gone,
             )
         )
+        self._run_soon()
+
+    def _run_soon(self) -> None:
         if not self._run_due:
             self._run_due = True
             assert self._loop is not None
@@ -156,6 +161,8 @@ class InferenceEndpoint:
     def _settle(self) -> None:
         self._settle_due = False
         self._gateway.settle()
+        if self._gateway.queued:
+            self._run_soon()
         if self._gateway.unsettled:
             self._settle_later()
 
@@ -203,17 +210,22 @@ class InferenceEndpoint:
     def _describe(
         self, exchange: Exchange, route: _Route, model: Declaration, version: int
     ) -> None:
-        try:
-            serving = chosen(self._models, model, version)
-        except ProtocolError as error:
-            if route.verb != "ready" or error.status == 404:
-                raise
-            raise ProtocolError(400, error.message) from error
         if route.verb == "ready":
+            try:
+                chosen(self._models, model, version, load=False)
+            except LoadingError:
+                why = f"what should answer for model {model.name!r} is loaded when it is asked"
+                raise ProtocolError(400, why) from None
+            except ProtocolError as error:
+                if error.status == 404:
+                    raise
+                raise ProtocolError(400, error.message) from error
             exchange.answer(200, b'{"name":"%s","ready":true}' % model.name.encode())
             return
-        versions = versions_of(serving) if version == NEWEST else [version]
-        exchange.answer(200, model_document(model, versions))
+        known = self._models.versions(model.name)
+        if version != NEWEST and version not in known:
+            chosen(self._models, model, version, load=False)
+        exchange.answer(200, model_document(model, known if version == NEWEST else [version]))
 
     def _no_model(self, name: str) -> str:
         names = sorted(self._models.names())

@@ -18,7 +18,7 @@ from driftloop.inference.journal import Journal
 from driftloop.inference.protocol import Answer, encode_answer, encode_error
 from driftloop.inference.rows import RowReader, join_features
 from driftloop.inference.tensors import ProtocolError
-from driftloop.inference.versions import RETRY_AFTER_S, Models, chosen
+from driftloop.inference.versions import NEWEST, RETRY_AFTER_S, LoadingError, Models, chosen
 from driftloop.kernel import metrics
 from driftloop.kernel.codec.blocks import F64
 from driftloop.kernel.metrics import Meter
@@ -55,11 +55,19 @@ class Gateway:
         self._held: dict[Job, None] = {}
         """In the order of their beginnings, near enough."""
         self._held_rows = 0
+        self._parked: dict[tuple[RowReader, int], list[Job]] = {}
+        """What is asked about is being loaded."""
+        self._parked_rows = 0
 
     @property
     def unsettled(self) -> bool:
         """Whether :meth:`settle` is to be called again soon."""
-        return bool(self._held) or self._journal.unsettled
+        return bool(self._held or self._parked) or self._journal.unsettled
+
+    @property
+    def queued(self) -> bool:
+        """Whether :meth:`run` is to be called."""
+        return bool(self._queue)
 
     @property
     def holding(self) -> bool:
@@ -68,7 +76,7 @@ class Gateway:
 
     def submit(self, job: Job) -> None:
         """Raises :class:`ProtocolError` where there is no room."""
-        waiting = self._queued_rows + self._held_rows
+        waiting = self._waiting_rows()
         if waiting and waiting + job.rows.count > self._limits.queue_rows:
             raise ProtocolError(
                 429, f"{waiting} rows are waiting already", retry_after_s=RETRY_AFTER_S
@@ -95,6 +103,9 @@ class Gateway:
         for (reader, version), jobs in groups.items():
             try:
                 self._answer(reader, version, jobs)
+            except LoadingError:
+                self._parked.setdefault((reader, version), []).extend(jobs)
+                self._parked_rows += sum(job.rows.count for job in jobs)
             except ProtocolError as error:
                 self._refuse_all(jobs, error)
             except Exception:
@@ -115,12 +126,16 @@ class Gateway:
             if now - job.began <= self._limits.timeout_s:
                 break
             self._release(job, False)
+        self._unpark(now)
         self._measure()
 
     def close(self, timeout_s: float) -> None:
         """Answer what waits, and have the records written that are not yet."""
         while self._queue:
             self.run()
+        parked, self._parked, self._parked_rows = self._parked, {}, 0
+        for jobs in parked.values():
+            self._refuse_all(jobs, _still_loading(jobs[0]))
         self._journal.close(timeout_s)
         for job in list(self._held):
             self._release(job, False)
@@ -178,6 +193,33 @@ class Gateway:
         job.reply(200, job.held, 0)
         self.count(name, 200, [now - job.began])
 
+    def _unpark(self, now: float) -> None:
+        """Queue who waited for what is loaded now, and refuse who has waited too long."""
+        for (reader, version), jobs in list(self._parked.items()):
+            late = [job for job in jobs if now - job.began > self._limits.timeout_s]
+            waiting = [job for job in jobs if now - job.began <= self._limits.timeout_s]
+            try:
+                chosen(self._models, reader.declaration, version)
+            except LoadingError:
+                self._refuse_all(late, _still_loading(jobs[0]))
+            except ProtocolError as error:
+                self._refuse_all(jobs, error)
+                waiting = []
+            else:
+                # Who has waited too long is refused there, as anyone else.
+                self._queue.extend(jobs)
+                self._queued_rows += sum(job.rows.count for job in jobs)
+                waiting = []
+            self._parked_rows += sum(job.rows.count for job in waiting)
+            self._parked_rows -= sum(job.rows.count for job in jobs)
+            if waiting:
+                self._parked[reader, version] = waiting
+            else:
+                del self._parked[reader, version]
+
+    def _waiting_rows(self) -> int:
+        return self._queued_rows + self._held_rows + self._parked_rows
+
     def _inside(
         self, reader: RowReader, jobs: Sequence[Job], numeric: F64, outside: list[int]
     ) -> list[Job]:
@@ -210,5 +252,11 @@ class Gateway:
         self.count(job.reader.declaration.name, error.status, [now - job.began])
 
     def _measure(self) -> None:
-        self._meter.set(metrics.HTTP_QUEUE_ROWS, self._queued_rows + self._held_rows)
+        self._meter.set(metrics.HTTP_QUEUE_ROWS, self._waiting_rows())
         self._meter.set(metrics.HTTP_UNACKNOWLEDGED, self._journal.unacknowledged)
+
+
+def _still_loading(job: Job) -> ProtocolError:
+    which = "" if job.version == NEWEST else f"version {job.version} of "
+    why = f"{which}model {job.reader.declaration.name!r} is being loaded, for longer than it may"
+    return ProtocolError(503, f"{why} take; ask again", retry_after_s=RETRY_AFTER_S)

@@ -66,6 +66,13 @@ class Loader:
         self._reports = reports
         self._loading: dict[str, tuple[Deployment, Future[Serving]]] = {}
         self._retry_at: dict[str, int] = {}
+        self._asked: set[str] = set()
+        """Models that share topics, and are needed though no event of theirs has come."""
+
+    def want(self, name: str) -> None:
+        """Load what a model's deployment says though it would wait for the first event; from any
+        thread."""
+        self._asked.add(name)
 
     def update(self, *, wait: bool = False) -> None:
         """Start loading what is newly wanted, and install what is loaded.
@@ -75,11 +82,11 @@ class Loader:
         when their first event comes, and swapped from then on.
         """
         revision = self._catalog.revision
-        if revision == self._seen and not self._loading and not self._retry_at:
+        if revision == self._seen and not (self._loading or self._retry_at or self._asked):
             return
         for name, deployment in self._catalog.deployments.items():
             model = self._catalog.models.get(name)
-            if model is None or not self._concerns(model):
+            if model is None or not (self._concerns(model) or name in self._asked):
                 continue
             if name not in self._loading and self._wanted(model, deployment):
                 future = self._executor.submit(self._load, model, deployment)
@@ -174,6 +181,7 @@ class Loader:
             self._failed(deployment, error)
             return
         self._well(deployment)
+        self._asked.discard(name)
         self._core.install(name, serving)
         _log.info("%s: serving version %d, shadow %d", name, serving.champion, serving.shadow)
 
@@ -212,6 +220,14 @@ class Loader:
         return Serving(
             deployment.sequence, deployment.champion, champion, deployment.shadow, shadow
         )
+
+    def fetch(self, model: Declaration, version: int) -> tuple[FrozenModel, int]:
+        """A published version and the bytes of its arrays; from any thread. Raises
+        :class:`DriftloopError`."""
+        started = self._clock.monotonic()
+        found = self._fetch(model, version)
+        self._meter.observe(metrics.LOAD_SECONDS, [self._clock.monotonic() - started])
+        return found, self._sizes.get((model.name, version), 0)
 
     def _fetch(self, model: Declaration, version: int) -> FrozenModel:
         if version == 0:

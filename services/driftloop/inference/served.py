@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from driftloop.inference.core import InferenceCore, Serving
+from driftloop.inference.demanded import Demanded
+from driftloop.inference.versions import LoadingError
 from driftloop.kernel.catalog import Catalog
 from driftloop.kernel.declaration import Declaration
 from driftloop.models.constant import ConstantModel
+from driftloop.models.ports import FrozenModel
 
 
 class Served:
@@ -18,13 +21,17 @@ class Served:
         self,
         catalog: Catalog,
         core: InferenceCore,
+        demanded: Demanded,
         loaded: Callable[[], bool],
         blocked: Callable[[str], bool],
+        want: Callable[[str], None],
     ) -> None:
         """``loaded``: every wanted version has been loaded, or tried, once; ``blocked``: none of a
-        model's could be."""
+        model's could be; ``want``: load what a model's deployment says, soon."""
         self._catalog = catalog
         self._core = core
+        self._demanded = demanded
+        self._want = want
         self._loaded = loaded
         self._blocked = blocked
 
@@ -38,14 +45,27 @@ class Served:
     def names(self) -> Sequence[str]:
         return list(self._catalog.models)
 
-    def serving(self, model: Declaration) -> Serving | None:
-        if not self._loaded() or self._blocked(model.name):
+    def serving(self, model: Declaration, *, load: bool = True) -> Serving | None:
+        name = model.name
+        if not self._loaded() or self._blocked(name):
             return None
-        found = self._core.installed(model.name)
-        if found is None and model.topics.shared:
+        found = self._core.installed(name)
+        if model.topics.shared:
             # Loaded when first needed, by whichever of the two ways a request comes.
-            found = self._core.serving(model)
+            if found is not None:
+                self._core.used(name)
+            elif name in self._catalog.deployments:
+                if load:
+                    self._want(name)
+                raise LoadingError
         return found or Serving(-1, 0, ConstantModel(model.prior), -1, None)
+
+    def version(self, model: Declaration, version: int, *, load: bool = True) -> FrozenModel:
+        return self._demanded.get(model, version, load=load)
+
+    def versions(self, model: str) -> Sequence[int]:
+        known = list(self._catalog.versions)
+        return [0, *sorted(number for name, number in known if name == model)]
 
     def published(self, model: str, version: int) -> bool:
         return version == 0 or (model, version) in self._catalog.versions

@@ -6,6 +6,7 @@ import logging
 
 from driftloop.adapters.artifacts.directory import DirectoryStore
 from driftloop.inference.core import SERVICE, InferenceCore
+from driftloop.inference.demanded import Demanded
 from driftloop.inference.endpoint import InferenceEndpoint
 from driftloop.inference.gateway import Gateway, Limits
 from driftloop.inference.loading import Loader
@@ -75,7 +76,21 @@ class InferenceService:
         """The same models over HTTP. From then on the service outlives Kafka: requests are
         answered while events wait."""
         context, settings = self._context, self._context.settings
-        served = Served(self._catalog, self._core, lambda: self._loaded, self._loader.blocked)
+        demanded = Demanded(
+            self._loader.fetch,
+            context.executor,
+            context.clock,
+            context.meter,
+            settings.model_bytes,
+        )
+        served = Served(
+            self._catalog,
+            self._core,
+            demanded,
+            lambda: self._loaded,
+            self._loader.blocked,
+            self._loader.want,
+        )
         limits = Limits(
             settings.http_rows, settings.http_queue_rows, settings.http_timeout_ms / 1000
         )

@@ -15,6 +15,10 @@ NEWEST = -1
 """The version of a request that names none: the champion."""
 
 
+class LoadingError(Exception):
+    """What should answer is being loaded: ask again in a moment."""
+
+
 class Models(Protocol):
     """What is served now. Called from the thread that serves; must not wait."""
 
@@ -24,8 +28,19 @@ class Models(Protocol):
         """Of every declared model."""
         ...
 
-    def serving(self, model: Declaration) -> Serving | None:
-        """None where nothing can answer yet, for example because no artifact could be loaded."""
+    def serving(self, model: Declaration, *, load: bool = True) -> Serving | None:
+        """None where nothing can answer yet, for example because no artifact could be loaded.
+        Raises :class:`LoadingError` where it is loaded when first needed, which begins with
+        ``load``."""
+        ...
+
+    def version(self, model: Declaration, version: int, *, load: bool = True) -> FrozenModel:
+        """One that is neither champion nor shadow. Raises :class:`LoadingError`, as above, or
+        :class:`ProtocolError`."""
+        ...
+
+    def versions(self, model: str) -> Sequence[int]:
+        """All that were published, ascending, 0 before them."""
         ...
 
     def published(self, model: str, version: int) -> bool:
@@ -33,10 +48,11 @@ class Models(Protocol):
         ...
 
 
-def chosen(models: Models, model: Declaration, version: int) -> Serving:
+def chosen(models: Models, model: Declaration, version: int, *, load: bool = True) -> Serving:
     """What scores a request for this version: the champion with the shadow beside it, or, asked
-    for by its number, the shadow alone. Raises :class:`ProtocolError`."""
-    serving = models.serving(model)
+    for by its number, another alone. Raises :class:`ProtocolError`, or :class:`LoadingError`,
+    having begun to load it if ``load``."""
+    serving = models.serving(model, load=load)
     if serving is None:
         raise ProtocolError(
             503, f"model {model.name!r} is being loaded", retry_after_s=RETRY_AFTER_S
@@ -46,17 +62,10 @@ def chosen(models: Models, model: Declaration, version: int) -> Serving:
     loaded: FrozenModel | None = serving.shadow_model
     if version == serving.shadow and loaded is not None:
         return Serving(serving.sequence, version, loaded, -1, None)
-    there = " and ".join(map(str, versions_of(serving)))
-    if models.published(model.name, version):
+    if not models.published(model.name, version):
+        known = ", ".join(map(str, models.versions(model.name)[-5:]))
         raise ProtocolError(
-            409, f"version {version} of model {model.name!r} is not loaded; loaded: {there}"
+            404, f"model {model.name!r} has no version {version}; the newest are {known}"
         )
-    raise ProtocolError(
-        404, f"model {model.name!r} has no version {version}; versions that answer: {there}"
-    )
-
-
-def versions_of(serving: Serving) -> list[int]:
-    """The versions that can be asked for."""
-    shadowed = serving.shadow_model is not None
-    return [serving.champion, serving.shadow] if shadowed else [serving.champion]
+    alone = models.version(model, version, load=load)
+    return Serving(serving.sequence, version, alone, -1, None)

@@ -1,4 +1,4 @@
-"""Delivery reports, counted by a compiled callback: Python is asked once per batch."""
+"""Delivery reports, counted by a compiled callback: Python hears of calls, not of records."""
 
 from __future__ import annotations
 
