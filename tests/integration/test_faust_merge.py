@@ -198,7 +198,9 @@ def test_a_table_restored_before_anyone_waits_for_it_is_restored(
 
     async def late(fetcher: Fetcher) -> bool:
         started = await start(fetcher)
-        await asyncio.sleep(0.5)
+        async with asyncio.timeout(DEADLINE_S):
+            while fetcher.app.tables.recovery.in_recovery:
+                await asyncio.sleep(0)
         return bool(started)
 
     monkeypatch.setattr(Fetcher, "maybe_start", late)
