@@ -14,6 +14,7 @@ from driftloop.adapters.clock import SystemClock
 from driftloop.adapters.kafka import KafkaLog
 from driftloop.adapters.memory import MemoryLog
 from driftloop.kernel.codec.murmur2 import partition_of
+from driftloop.kernel.errors import LogUnavailableError
 from driftloop.kernel.ports import Log, Outbox, Send, TopicPartition, TopicSpec
 
 DEADLINE_S = 60.0
@@ -118,3 +119,37 @@ def test_without_kafka_what_is_held_is_given_up_after_the_delivery_timeout() -> 
     assert settled == [2]
     assert outbox.unacknowledged == 0
     outbox.close(1.0)
+
+
+def test_without_kafka_a_record_that_is_too_large_does_not_take_the_others_along() -> None:
+    outbox = KafkaLog(NOWHERE, {"message.max.bytes": "2000"}).outbox(30)
+    lost: list[int] = []
+    settled: list[int] = []
+    values = [b"a", b"b" * 5000, b"c"]
+    outbox.confirm(Send("t", [None] * 3, values), settled.append)
+    headed = [(("h", b"v"),)] * 3
+    outbox.post(Send("t", [None] * 3, values, headers=headed), lost.append)
+    outbox.confirm(Send("t", [None], values[1:2]), settled.append)
+    assert settled == [1]
+    assert outbox.unacknowledged >= 4
+    outbox.close(0.01)
+    assert (settled, lost) == ([1, 3], [3])
+    assert outbox.unacknowledged == 0
+
+
+def test_a_producer_whose_records_are_given_up_names_their_topic() -> None:
+    producer = KafkaLog(NOWHERE, {"delivery.timeout.ms": "200"}).producer("tests")
+    producer.send(Send("first", [b"k"], [b"v"]))
+    producer.send(Send("second", [b"k", None], [b"v", None], timestamps=[1, 2]))
+    with pytest.raises(LogUnavailableError, match=r"1 records for first were not taken: .*timed"):
+        producer.flush(30.0)
+    producer.close()
+
+
+def test_a_record_too_large_for_the_topic_is_an_error_at_once() -> None:
+    producer = KafkaLog(NOWHERE, {"message.max.bytes": "2000"}).producer("tests")
+    with pytest.raises(LogUnavailableError, match=r"writing to t: .*too large"):
+        producer.send(Send("t", [None], [b"b" * 5000]))
+    with pytest.raises(LogUnavailableError, match=r"writing to t: .*too large"):
+        producer.send(Send("t", [None, None], [b"a", b"b" * 5000]))
+    producer.close()

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from driftloop.adapters.artifacts.directory import ARRAYS, DirectoryStore
 from driftloop.adapters.broker import LocalBroker
 from driftloop.adapters.clock import SystemClock
 from driftloop.adapters.kafka import KafkaLog
@@ -23,7 +25,15 @@ from driftloop.cli.supervision import Fleet
 from driftloop.kernel.codec.records import codec
 from driftloop.kernel.declaration_toml import parse_declaration
 from driftloop.kernel.ports import Send, TopicPartition
-from driftloop.kernel.records import Label, Outcome, Prediction
+from driftloop.kernel.records import (
+    Label,
+    LossBaseline,
+    Outcome,
+    Prediction,
+    Profile,
+    Recipe,
+    Version,
+)
 from driftloop.kernel.settings import Settings
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(400)]
@@ -171,6 +181,40 @@ def test_a_prediction_is_on_its_topic_under_its_id_and_finds_its_label(
     assert eventually(lambda: f"{model}-1" in served.records(f"{model}.outcomes", Outcome))
     outcome = served.records(f"{model}.outcomes", Outcome)[f"{model}-1"]
     assert (outcome.scores, outcome.label) == ((0.25,), 1.0)
+
+
+def test_a_version_that_is_not_deployed_answers_when_it_is_named(served: Served) -> None:
+    topics = served.settings.topics
+    store = DirectoryStore(served.settings.artifacts)
+    producer = served.log.producer("tests")
+    for number, prior in ((1, 0.75), (2, 0.5)):
+        arrays = {"prior": np.array([prior])}
+        path, digest = store.put("loose", str(number), "constant", arrays, {})
+        made = Version(
+            "loose", number, Recipe("constant", {}, 0), path, digest,
+            Profile(0, (), (), LossBaseline(0, 0.0, 0.0, 0.0)), {}, (), 0, 0, "tests", 0,
+        )  # fmt: skip
+        if number == 2:
+            (served.settings.artifacts / path / ARRAYS).write_bytes(b"others")
+        key, value = f"loose/{number}".encode(), codec(Version).encode(made)
+        producer.send(Send(topics.versions, [key], [value], topics.partition("loose")))
+    producer.flush(30)
+    producer.close()
+    assert eventually(lambda: served.infer("loose/versions/1", "by-number")[0] == 200)
+    status, found = served.infer("loose/versions/1", "by-number-again")
+    assert (status, found["model_version"]) == (200, "1")
+    assert found["outputs"][0]["data"] == [0.75]
+    assert eventually(lambda: served.infer("loose/versions/2", "broken")[0] == 503)
+    assert served.infer("loose/versions/2", "broken")[1]["retry_after"] == "5"
+    assert served.infer("loose/versions/3", "none")[0] == 404
+    # The champion answers whoever names none.
+    assert served.infer("loose", "unnamed")[1]["model_version"] == "0"
+
+    def recorded() -> Any:
+        return served.records("loose.predictions", Prediction).get("by-number-again")
+
+    assert eventually(lambda: recorded() is not None)
+    assert (recorded().version, recorded().scores) == (1, (0.75,))
 
 
 def test_without_kafka_it_serves_on_and_counts_and_a_strict_model_refuses(served: Served) -> None:

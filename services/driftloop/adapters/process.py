@@ -151,6 +151,8 @@ def _serve(
         # process: looked through by the garbage collector they are pauses of 100 ms and more.
         gc.collect()
         gc.freeze()
+        # A request makes some 50 containers: looked for garbage after every 700 new ones, a service
+        # would do so every few requests.
         gc.set_threshold(20_000, 20, 100)
         if serve is not None and mounted is not None:
             mounted.mount(serve(service))
