@@ -52,11 +52,15 @@ def main(words: list[str]) -> int:
         )
         return 2
     if len(words) == 1:
-        shown = _run(words[0])
-    else:
-        shown = {name: _apart(name) for name in words or sorted(BENCHMARKS)}
+        _print(_run(words[0]))
+        return 0
+    shown = {name: _apart(name) for name in words or sorted(BENCHMARKS)}
+    _print(shown)
+    return 1 if None in shown.values() else 0
+
+
+def _print(shown: dict[str, Any]) -> None:
     sys.stdout.write(orjson.dumps(shown).decode() + "\n")
-    return 0 if all(shown.values()) else 1
 
 
 def _run(name: str) -> dict[str, Any]:

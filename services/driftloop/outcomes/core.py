@@ -56,8 +56,8 @@ class OutcomesCore:
     its partition that are newer by more than the horizon. The first prediction and the first label
     of an event count; later ones are counted as duplicates until the event is forgotten.
 
-    What is new stays in memory until a checkpoint moves it to the store: every ``checkpoint_ms``,
-    or when it takes more than ``memory_bytes``.
+    What is new goes to the store with a checkpoint, every ``checkpoint_ms``, and leaves memory with
+    the next one. They come sooner where it would take more than ``memory_bytes``.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class OutcomesCore:
         store: KeyValueStore,
         meter: Meter,
         *,
-        memory_bytes: int = 128 << 20,
+        memory_bytes: int = 256 << 20,
         checkpoint_ms: int = 30_000,
     ) -> None:
         self._catalog = catalog
@@ -129,7 +129,7 @@ class OutcomesCore:
             self.checkpoint()
 
     def _large(self) -> bool:
-        return sum(self._states[key].held_bytes for key in self._dirty) > self._memory_bytes
+        return sum(self._states[key].held_bytes for key in self._dirty) > self._memory_bytes // 2
 
     def on_time(self, now: int) -> Outputs:
         self._now = now
@@ -151,8 +151,11 @@ class OutcomesCore:
     def _seal(self) -> None:
         self._checkpoint_at = self._now + self._checkpoint_ms
         self._sealed = dict(self._reflected)
-        for key in sorted(self._dirty):
-            self._states[key].seal()
+        for key, state in self._states.items():
+            if key in self._dirty:
+                state.seal()
+            else:
+                state.release()
         self._dirty.clear()
 
     def _write(self) -> None:
@@ -161,7 +164,7 @@ class OutcomesCore:
             return
         changes: dict[bytes, bytes | None] = {}
         for state in self._states.values():
-            changes |= state.sealed_changes()
+            state.add_sealed(changes)
         for source, offset in self._sealed.items():
             changes[_source_key(source)] = offset.to_bytes(8, "big")
         self._store.write(changes)
@@ -226,8 +229,7 @@ class OutcomesCore:
         place = state.place
         if len(rows) == 0:
             return found
-        names, known = state.find(Slices.of(block.ids))
-        entry = np.array(known, np.int64)
+        names, entry = state.find(Slices.of(block.ids))
         kind = _kinds(entry)
         fresh = _firsts(names, (kind == ABSENT) | (kind == LABEL))
         self._meter.add(
@@ -290,8 +292,7 @@ class OutcomesCore:
         place = state.place
         if len(block.rows) == 0:
             return found
-        names, known = state.find(Slices.of(block.ids))
-        entry = np.array(known, np.int64)
+        names, entry = state.find(Slices.of(block.ids))
         kind = _kinds(entry)
         belongs = partitions_of(block.ids, model.partitions)
         ours = belongs == batch.partition
@@ -393,7 +394,7 @@ class OutcomesCore:
         unlabelled = orphaned = 0
         for tag, ids in state.expired(passed):
             names, known = state.find(ids)
-            kind = _kinds(np.array(known, np.int64))
+            kind = _kinds(known)
             if tag == _FROM_PREDICTIONS:
                 gone = (kind == PREDICTION) | (kind == DONE)
                 unlabelled += int(np.count_nonzero(kind == PREDICTION))

@@ -2,7 +2,8 @@
 
 A checkpoint moves what is in memory to the store, together with the offsets it reflects; rows
 between those and the committed ones are read again after a restart. So an event whose label comes
-soon costs the store one small entry, for its id must be known while duplicates may come.
+soon costs the store one small entry, for its id must be known while duplicates may come. What went
+to the store stays in memory until the next checkpoint: what is asked for is mostly new.
 
 Keys, per model and partition (the prefix is their length-framed name)::
 
@@ -18,10 +19,9 @@ The offsets that all of it reflects are kept by the core, per topic partition.
 from __future__ import annotations
 
 import struct
-from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import islice, repeat
 from typing import TypeVar
 
 import numpy as np
@@ -49,6 +49,8 @@ ABSENT, PREDICTION, LABEL, DONE, GONE = -1, 0, 1, 2, 3
 """What is known of an id. In memory an entry is ``4 * number + kind``, the number being that of a
 kept row; in the store its first byte tells."""
 _TAGS = {b"P"[0]: PREDICTION, b"L"[0]: LABEL, b"D"[0]: DONE}
+_SETTLED = (None, None, b"D", None)
+"""What the store is given of an entry of each kind, where that does not depend on its row."""
 
 
 @dataclass(slots=True)
@@ -118,7 +120,7 @@ class _Expiring:
 
 
 class _Memory:
-    """Entries since a checkpoint."""
+    """Entries between two checkpoints."""
 
     def __init__(self) -> None:
         self.entries: dict[bytes, int] = {}
@@ -139,7 +141,9 @@ class JoinState:
         self._prefix = struct.pack(">H", len(name)) + name + struct.pack(">I", partition)
         self._memory = _Memory()
         self._sealed: _Memory | None = None
-        """What a checkpoint holds, until its transaction is through."""
+        """What the last checkpoint holds."""
+        self._writing = False
+        """Until that checkpoint's transaction is through."""
         self._sealed_place = Place()
         self._numbers = 0
         self._filter = IdFilter()
@@ -162,33 +166,27 @@ class JoinState:
 
     @property
     def held_bytes(self) -> int:
-        """About how much memory what was not written yet takes."""
+        """About how much memory what was not sealed yet takes."""
         return self._memory.bytes
 
-    def find(self, ids: Slices[bytes]) -> tuple[list[bytes], list[int]]:
+    def find(self, ids: Slices[bytes]) -> tuple[list[bytes], I64]:
         """The ids, and for each its entry: in memory ``4 * number + kind``, from the store minus
         two minus the kind (its value is to be fetched), ABSENT where there is none."""
         self._learn()
         names = list(ids)
-        found: list[int | None] = list(map(self._memory.entries.get, names))
-        if self._sealed is not None:
-            sealed = self._sealed.entries
-            found = [
-                sealed.get(name) if entry is None else entry
-                for name, entry in zip(names, found, strict=True)
-            ]
-        if None not in found:
-            return names, [ABSENT if e is None or e & 3 == GONE else e for e in found]
-        missing = np.array([row for row, entry in enumerate(found) if entry is None], np.int64)
-        asked = missing[self._filter.may_contain(ids.take(missing))].tolist()
-        if asked:
+        found = np.array(list(map(self._memory.entries.get, names, repeat(ABSENT))), np.int64)
+        missing = np.flatnonzero(found == ABSENT)
+        if len(missing) and self._sealed is not None:
+            asked_for = map(names.__getitem__, missing.tolist())
+            found[missing] = list(map(self._sealed.entries.get, asked_for, repeat(ABSENT)))
+            missing = missing[found[missing] == ABSENT]
+        if len(missing):
+            asked = missing[self._filter.may_contain(ids.take(missing))].tolist()
             for row, value in zip(asked, self.fetch([names[r] for r in asked]), strict=True):
                 if value is not None:
                     found[row] = -2 - _TAGS[value[0]]
-        return names, [
-            ABSENT if entry is None or (entry >= 0 and entry & 3 == GONE) else entry
-            for entry in found
-        ]
+        found[(found >= 0) & (found & 3 == GONE)] = ABSENT
+        return names, found
 
     def fetch(self, ids: Sequence[bytes]) -> Sequence[bytes | None]:
         """What the store holds of ids."""
@@ -251,7 +249,7 @@ class JoinState:
             self._memory.expiring = [g for g in self._memory.expiring if g.expiry >= until]
             for group in sorted(due, key=lambda g: (g.expiry, g.offset, g.tag)):
                 yield group.tag, group.ids
-        if self._sealed is not None:
+        if self._writing:
             # What is being written is told of once it is in the store.
             self.held_up = True
             return
@@ -270,44 +268,55 @@ class JoinState:
     def seal(self) -> None:
         """What is in memory belongs to the transaction that commits next; see
         :meth:`sealed_changes`."""
-        assert self._sealed is None
+        assert not self._writing
         self._sealed, self._memory = self._memory, _Memory()
+        self._writing = True
         self._sealed_place = replace(self.place)
 
-    def sealed_changes(self) -> dict[bytes, bytes | None]:
-        """What of the sealed goes to the store; then :meth:`written`."""
+    def add_sealed(self, changes: dict[bytes, bytes | None]) -> None:
+        """Add what of the sealed goes to the store; then :meth:`written`."""
         memory = self._sealed
-        if memory is None:
-            return {}
+        if memory is None or not self._writing:
+            return
+        changes.update(dict.fromkeys(memory.forgotten))
         prefix = self._prefix + _ENTRY
-        changes: dict[bytes, bytes | None] = dict.fromkeys(memory.forgotten)
-        for id, entry in memory.entries.items():
-            kind = entry & 3
-            if kind == DONE:
-                changes[prefix + id] = b"D"
-            elif kind == GONE:
-                changes[prefix + id] = None
-            elif kind == PREDICTION:
-                batch, row = _find(memory.predictions, entry >> 2)
-                time = int(batch.block.event_time[row])
-                head = _HEAD.pack(int(batch.offset[row]), time)
-                changes[prefix + id] = b"P" + head + batch.records[row]
-            else:
-                labels, row = _find(memory.labels, entry >> 2)
-                changes[prefix + id] = b"L" + _LABEL.pack(
-                    int(labels.offset[row]), int(labels.observed_at[row]), labels.label[row]
-                )
+        entries = np.fromiter(memory.entries.values(), np.int64, len(memory.entries))
+        kind = entries & 3
+        values: list[bytes | None] = list(map(_SETTLED.__getitem__, kind.tolist()))
+        opened = np.flatnonzero(kind == PREDICTION)
+        for predictions, rows, which in _by_batch(memory.predictions, entries[opened] >> 2):
+            heads = zip(
+                opened[which].tolist(),
+                predictions.offset[rows].tolist(),
+                predictions.block.event_time[rows].tolist(),
+                predictions.records.take(rows),
+                strict=True,
+            )
+            for at, offset, time, record in heads:
+                values[at] = b"P" + _HEAD.pack(offset, time) + record
+        opened = np.flatnonzero(kind == LABEL)
+        label, observed, offsets = self.labels(entries[opened] >> 2)
+        told = zip(
+            opened.tolist(), offsets.tolist(), observed.tolist(), label.tolist(), strict=True
+        )
+        for at, offset, time, value in told:
+            values[at] = b"L" + _LABEL.pack(offset, time, value)
+        changes.update(zip(map(prefix.__add__, memory.entries), values, strict=True))
         for group in memory.expiring:
             index = _INDEX.pack(group.expiry + _ORIGIN, group.offset)
             changes[self._prefix + _EXPIRY + index + group.tag] = _packed(group.ids)
             self._filter.add(group.ids, group.expiry)
             self._next_expiry = min(self._next_expiry, group.expiry)
         changes[self._prefix + _PLACE_KEY] = self._sealed_place.pack()
-        return changes
 
     def written(self) -> None:
         """The store holds what was sealed."""
-        self._sealed = None
+        self._writing = False
+
+    def release(self) -> None:
+        """Forget what the store holds: nothing new has come since the last checkpoint."""
+        if not self._writing:
+            self._sealed = None
 
     def wipe(self) -> None:
         """Start anew from an empty state."""
@@ -316,7 +325,7 @@ class JoinState:
             key for key, _ in self._store.scan(self._prefix, self._prefix + b"\xff")
         )
         self._store.write(gone)
-        self._memory, self._sealed = _Memory(), None
+        self._memory, self._sealed, self._writing = _Memory(), None, False
         self._load()
 
     def _kept_predictions(self) -> list[KeptPredictions]:
@@ -344,18 +353,10 @@ def _after(kind: bytes) -> bytes:
     return bytes([kind[0] + 1])
 
 
-def _find(kept: Sequence[Kept], number: int) -> tuple[Kept, int]:
-    """The batch that holds the row of a number, and its place there."""
-    batch = kept[bisect_right(kept, number, key=_first) - 1]
-    return batch, number - batch.first
-
-
-def _first(kept: KeptPredictions | KeptLabels) -> int:
-    return kept.first
-
-
 def _by_batch(kept: Sequence[Kept], numbers: I64) -> Iterator[tuple[Kept, I64, I64]]:
     """Per batch that holds some of the numbered rows: the batch, the rows, and which they are."""
+    if not len(numbers):
+        return
     firsts = np.array([batch.first for batch in kept], np.int64)
     place = np.searchsorted(firsts, numbers, side="right") - 1
     for index in np.unique(place).tolist():
