@@ -74,6 +74,7 @@ def run(
         format=f"%(asctime)s %(levelname)s {name}-{settings.instance} %(name)s: %(message)s",
         stream=sys.stderr,
     )
+    os.nice(settings.niceness)
     # Whoever ends a process that hangs (SIGABRT) finds in its log where it hung.
     faulthandler.enable()
     stops = Stops(settings.directory / "run" / f"{name}-{settings.instance}.stops")

@@ -23,6 +23,10 @@ SERVICES = ("inference", "outcomes", "featurestats", "drift", "trainer", "deploy
 
 _LOOK_EVERY_S = 0.1
 _GRACE_S = 15.0
+_FIRST = "inference"
+_NICENESS = 5
+"""Of the other services: where processors are short, answers come first; what is made of them later
+may lie in Kafka for a moment."""
 
 
 def service_command(service: str) -> Sequence[str]:
@@ -210,6 +214,8 @@ class Fleet:
             port += self._ports_used
             self._ports_used += 1
         settings = replace(self.settings, instance=instance, http_port=port)
+        if service != _FIRST:
+            settings = replace(settings, niceness=max(settings.niceness, _NICENESS))
         member = Supervised(
             service,
             instance,

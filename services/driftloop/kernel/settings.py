@@ -147,6 +147,12 @@ class Settings:
         "Rejected records after which a service stops",
         _whole(1),
     )
+    niceness: int = _setting(
+        "DRIFTLOOP_NICENESS",
+        0,
+        "Added to the process's niceness. 'driftloop up' gives 5 to all but inference",
+        _whole(0),
+    )
     log_level: str = _setting("DRIFTLOOP_LOG_LEVEL", "INFO", "DEBUG, INFO, WARNING or ERROR")
 
     @classmethod
