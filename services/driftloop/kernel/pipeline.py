@@ -19,7 +19,7 @@ from driftloop.kernel import metrics
 from driftloop.kernel.metrics import Meter
 from driftloop.kernel.ports import Clock, Send, Session, TopicPartition
 
-GAP_S = 0.05
+GAP_S = 0.02
 """Between the end of one transaction and the beginning of the next, unless much waits: each costs
 the broker about a millisecond, however small it is. The first after a pause begins at once."""
 _MANY_ROWS = 16_384
