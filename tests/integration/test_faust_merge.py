@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 import time
 import uuid
@@ -249,11 +250,27 @@ def test_failing_work_stops_the_app_uncommitted(loop: Loop) -> None:
         table="t",
         partitions=2,
     )
-    table.start()
     with pytest.raises(DriftloopError, match="this work fails"):
-        wait_for(lambda: table.check() is not None)  # type: ignore[func-returns-value]
+        until_it_fails(table)
     table.stop()
     assert loop.log.committed(group, [loop.topics.partials]) == {}
+
+
+def test_a_kafka_that_is_gone_is_told_as_that() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        bootstrap = f"127.0.0.1:{server.getsockname()[1]}"
+    table = FaustTable(
+        FailingWork(), bootstrap=bootstrap, group="g", topic="p", table="t", partitions=2
+    )
+
+    with pytest.raises(LogUnavailableError, match="Unable to bootstrap from"):
+        until_it_fails(table)
+    table.stop()
+
+
+def until_it_fails(table: FaustTable) -> None:
+    table.start()
+    wait_for(lambda: table.check() is not None)  # type: ignore[func-returns-value]
 
 
 def test_partitions_that_kafka_did_not_know_stop_the_app(loop: Loop) -> None:

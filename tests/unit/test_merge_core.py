@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -263,6 +264,24 @@ def test_an_undeclared_model_is_asked_for_before_anything_changes() -> None:
     with pytest.raises(ControlBehindError, match="other"):
         merge.process(raw_batch(values, "driftloop.partials"))
     assert not merge.on_time(10 * IDLE)
+
+
+@pytest.mark.parametrize("number", [-1, 1 << 24])
+@pytest.mark.parametrize("field", ["partition", "source_partitions"])
+def test_a_partial_of_a_partition_that_cannot_be_becomes_a_dead_letter(
+    field: str, number: int
+) -> None:
+    good = partial(0, watermark=50)
+    if field == "partition":
+        bad = replace(good, source=replace(good.source, partition=number))
+    else:
+        bad = replace(good, source_partitions=number)
+
+    outputs = processor().process(raw_batch(batch_of(bad, good), "driftloop.partials"))
+
+    assert [(letter.offset, letter.reason) for letter in outputs.dead_letters] == [
+        (0, "out_of_limits")
+    ]
 
 
 def test_what_is_no_partial_becomes_a_dead_letter() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from driftloop.featurestats.merged import MergedStream
+from driftloop.featurestats.merged import MergedStream, read_partial
 from driftloop.featurestats.sketch import SERVICE
 from driftloop.kernel import metrics
 from driftloop.kernel.catalog import Catalog
@@ -16,7 +16,6 @@ from driftloop.kernel.ports import RecordBatch, Send, TopicPartition
 from driftloop.kernel.processor import ControlBehindError, Outputs
 from driftloop.kernel.reasons import Reason
 from driftloop.kernel.records import DeadLetter, Partial, Stream, Window
-from driftloop.kernel.statistics.checks import check_statistics
 
 
 class MergeCore:
@@ -172,11 +171,9 @@ def decode_partials(
     """The partials of a batch of the partials topic with their rows, and what is none."""
     partials: list[tuple[int, Partial]] = []
     letters: list[DeadLetter] = []
-    decode = codec(Partial).decode
     for row, value in enumerate(batch.values):
         try:
-            partial = decode(value)
-            check_statistics(partial.statistics)
+            partial = read_partial(value)
         except DecodeError as error:
             letters.append(dead_letter(SERVICE, batch, row, error))
         else:

@@ -12,7 +12,7 @@ from driftloop.kernel.errors import DecodeError
 from driftloop.kernel.reasons import Reason
 from driftloop.kernel.records import OffsetRange, Partial, Stream, Window
 from driftloop.kernel.records.windows import window_id
-from driftloop.kernel.statistics.checks import check_same_shape
+from driftloop.kernel.statistics.checks import check_same_shape, check_statistics
 from driftloop.kernel.statistics.merge import merge_all, statistics_digest
 from driftloop.kernel.windows import Watermarks, WindowKey, closes_at, expires_at
 
@@ -21,6 +21,8 @@ PUBLISHED = "published"
 
 _REMEMBERED = 10_000
 """Publications kept after their windows expired, so that a replayed partial is known as one."""
+_MOST_PARTITIONS = 1 << 16
+"""Of a source topic: no Kafka has one of so many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +143,7 @@ class MergedStream:
         if last == PUBLISHED:
             self._learn(key, Publication.decode(data))
             return
-        partial = codec(Partial).decode(data)
+        partial = read_partial(data)
         self._parts.setdefault(key, {})[partial.source.partition] = partial
         self._watermarks.report(
             partial.source.partition, partial.watermark, partial.source_partitions
@@ -208,6 +210,21 @@ class MergedStream:
 
     def _entry(self, key: WindowKey, last: str) -> bytes:
         return f"{window_id(self._model, self._stream, *key)}/{last}".encode()
+
+
+def read_partial(data: bytes | None) -> Partial:
+    """Raises :class:`DecodeError` for what featurestats cannot have written."""
+    partial = codec(Partial).decode(data)
+    check_statistics(partial.statistics)
+    numbered = {
+        "a source partition": partial.source.partition,
+        "a count of source partitions": partial.source_partitions,
+    }
+    for what, number in numbered.items():
+        # The watermark looks at every partition that is said to be there.
+        if not 0 <= number <= _MOST_PARTITIONS:
+            raise DecodeError(Reason.OUT_OF_LIMITS, f"{what} of {number}")
+    return partial
 
 
 def _reaches_further(sources: tuple[OffsetRange, ...], given: tuple[OffsetRange, ...]) -> bool:

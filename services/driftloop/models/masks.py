@@ -12,7 +12,7 @@ from driftloop.models import mask_kernels, walk_kernels
 from driftloop.models.mask_kernels import U32, Word
 from driftloop.models.walk import Walk
 
-_LEAST_STRIDE = 32
+_LEAST_STRIDE = 8
 _MOST_COLUMNS = 128
 """What is kept is read for every column, however few tests ask it: beyond, walking is quicker."""
 
@@ -59,8 +59,8 @@ class Masks:
         plain = plain[np.lexsort((plain[:, 1], plain[:, 0]))]
         column = (plain[:, 0] // np.uint64(walk_kernels.LANES)).astype(np.int64)
         starts = np.searchsorted(column, np.arange(len(walked.columns) + 1)).astype(np.int64)
-        # Kept states then take no more than a few times the tests' own memory.
-        stride = max(_LEAST_STRIDE, len(trees) // 4)
+        # Kept states then take about four times the tests' own memory.
+        stride = max(_LEAST_STRIDE, len(trees) // 16)
         rows = int((np.diff(starts) // stride + 1).sum())
         kept: U64 = np.zeros((rows, len(trees)), np.uint64)
         marks: U64 = np.zeros(rows, np.uint64)

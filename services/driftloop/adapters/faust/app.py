@@ -34,6 +34,7 @@ from pathlib import Path
 from typing import Any
 
 import faust
+from aiokafka.errors import KafkaError
 from faust.types import TP
 
 from driftloop.adapters.faust.restoring import RecoveryEnd, Standstill
@@ -149,6 +150,10 @@ class FaustTable:
         directory = Path(tempfile.mkdtemp(prefix="driftloop-faust-"))
         try:
             asyncio.run(self._main(directory))
+        except KafkaError as error:
+            failure = LogUnavailableError(f"Faust app {self._group!r} cannot go on: {error}")
+            failure.__cause__ = error
+            self._failure = failure
         except BaseException as error:
             self._failure = error
         finally:
