@@ -34,6 +34,9 @@ from loadtest.measure import setting
 from loadtest.stream import declared
 
 _FEATURES = 20
+_PARTITIONS = 2
+"""As many as processors: each service is one process here, and every partition asks for requests of
+its own from whoever produces."""
 _WARM_EVENTS = 60_000
 _BROKER_WARM_EVENTS = 1_000_000
 """Until then the broker's compiler takes up to a third of what it uses: five to eight
@@ -78,7 +81,7 @@ def stage(model: DeclaredModel, directory: Path) -> Iterator[Stage]:
 
 def run() -> dict[str, Any]:
     """Sustained throughput first, then the latency at half of it."""
-    model = declared(features=_FEATURES)
+    model = declared(features=_FEATURES, partitions=_PARTITIONS)
     with (
         tempfile.TemporaryDirectory(prefix="driftloop-load-") as directory,
         stage(model, Path(directory)) as on,
