@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 from collections.abc import Iterator
 
 import pytest
 
 from driftloop.adapters.broker import LocalBroker
+
+# Ignored signals are inherited: started in the background of a script, or by nohup, the suite would
+# start processes that cannot be asked to end.
+for _number in (signal.SIGINT, signal.SIGHUP):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(
+            _number, signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL
+        )
 
 
 @pytest.fixture(scope="session")

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from typing import Any
+from unittest.mock import Mock
 
 import pytest
+from mode.utils.queues import FlowControlQueue
 
-from driftloop.adapters.faust.restoring import RecoveryEnd, Standstill
+from driftloop.adapters.faust import FaustTable
+from driftloop.adapters.faust.restoring import Flow, RecoveryEnd, Standstill
+from driftloop.adapters.faust.work import TableWork
 from driftloop.kernel.errors import LogUnavailableError
 
 
@@ -61,3 +67,36 @@ def test_a_recovery_that_stands_still_is_an_error_and_one_that_gets_on_is_none()
     recovery.in_recovery = False
     standstill.check(222.0)
     standstill.check(999.0)
+
+
+def test_resuming_a_flow_clears_the_queues_only_where_it_was_suspended() -> None:
+    flow = Flow()
+    queue: FlowControlQueue[str] = FlowControlQueue(flow_control=flow, clear_on_resume=True)
+    queue.put_nowait("read before the partitions were given back")
+    flow.resume()
+    assert queue.empty()
+    queue.put_nowait("read since")
+    flow.resume()
+    assert queue.get_nowait() == "read since"
+    flow.suspend()
+    queue.put_nowait("read by another generation")
+    flow.resume()
+    assert queue.empty()
+
+
+def test_a_record_read_before_and_after_a_seek_is_taken_once() -> None:
+    async def scenario() -> list[tuple[int, int]]:
+        table = FaustTable(
+            Mock(TableWork), bootstrap="", group="g", topic="t", table="w", partitions=2
+        )
+
+        async def events() -> AsyncIterator[Any]:
+            for offset in (3, 4, 3, 4, 6):
+                message = Mock(partition=0, offset=offset, timestamp=0.0, key=b"", value=b"")
+                yield Mock(message=message)
+            yield Mock(message=Mock(partition=1, offset=0, timestamp=0.0, key=b"", value=b""))
+
+        await table._take(Mock(events=events))
+        return [(record.partition, record.offset) for record in table._buffer]
+
+    assert asyncio.run(scenario()) == [(0, 3), (0, 4), (0, 6), (1, 0)]

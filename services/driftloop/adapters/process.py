@@ -54,11 +54,26 @@ def run(
     name: str,
     build: Callable[[Context, Catalog], S],
     serve: Callable[[S], Application] | None = None,
+    *,
+    ending_s: float = 10.0,
 ) -> int:
-    """Run one service until SIGTERM or SIGINT; the process's exit code.
+    """Run one service until SIGTERM or SIGINT; the process's exit code, to be ended with at once.
 
-    ``serve``: what it serves over HTTP besides health and metrics.
+    ``serve``: what it serves over HTTP besides health and metrics. A process that has not ended
+    ``ending_s`` later is ended by a watchdog, which prints where it hung.
     """
+    code = _run(name, build, serve)
+    # A thread that waits for ever, or a client's destructor: whoever watches over this process sees
+    # only that it runs, and starts no other.
+    faulthandler.dump_traceback_later(ending_s, exit=True)
+    return code
+
+
+def _run(
+    name: str,
+    build: Callable[[Context, Catalog], S],
+    serve: Callable[[S], Application] | None,
+) -> int:
     try:
         settings = Settings.read(os.environ)
         if not settings.bootstrap:

@@ -16,7 +16,8 @@ changelog, producing. What it is not trusted with (faust-streaming 0.15.3):
 - Assigning. The leader shares out the partitions its metadata has at that moment. Just after a
   broker's restart that may be none, and the group would rest so for ever: an assignment that leaves
   partitions out stops the app.
-- Restoring. The signal that it is done could be missed; see ``adapters.faust.restoring``.
+- Restoring. The signal that it is done could be missed, and records that come just then were lost
+  or came twice; see ``adapters.faust.restoring``.
 
 Reads are uncommitted: records of aborted transactions are seen too.
 """
@@ -37,7 +38,7 @@ import faust
 from aiokafka.errors import KafkaError
 from faust.types import TP
 
-from driftloop.adapters.faust.restoring import RecoveryEnd, Standstill
+from driftloop.adapters.faust.restoring import Flow, RecoveryEnd, Standstill
 from driftloop.adapters.faust.settings import app_settings
 from driftloop.adapters.faust.work import TableRecord, TableWork, Work
 from driftloop.kernel.errors import LogError, LogUnavailableError
@@ -92,6 +93,8 @@ class FaustTable:
         self._taken = asyncio.Event()
         self._working = asyncio.Lock()
         self._buffer: list[TableRecord] = []
+        self._next: dict[int, int] = {}
+        """By partition: records before this offset have been taken since the rebalance."""
         self._epoch = 0
         self._gained: set[int] = set()
         self._positions: dict[int, int] = {}
@@ -165,6 +168,7 @@ class FaustTable:
         self._loop = asyncio.get_running_loop()
         settings = app_settings(self._bootstrap, directory, self._options, self._partitions)
         self._app: Any = faust.App(self._group, **settings)
+        self._app.flow_control = Flow()
         topic = self._app.topic(self._topic, acks=False, **_RAW)
         self._table: Any = self._app.Table(
             self._table_name,
@@ -232,7 +236,10 @@ class FaustTable:
             while len(self._buffer) >= _BUFFERED:
                 self._taken.clear()
                 await self._taken.wait()
-            if epoch == self._epoch:
+            # What is read before the seek that ends a recovery is read after it too.
+            new = record.offset >= self._next.get(record.partition, 0)
+            if epoch == self._epoch and new:
+                self._next[record.partition] = record.offset + 1
                 self._buffer.append(record)
                 self._arrived.set()
 
@@ -241,6 +248,7 @@ class FaustTable:
         self._ready = False
         self._epoch += 1
         self._buffer.clear()
+        self._next.clear()
         self._taken.set()
         async with self._working:
             for partition in sorted(self._gained):

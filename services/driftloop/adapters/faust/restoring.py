@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Hashable
 from typing import Any, Literal
 
+from mode.utils.queues import FlowControlEvent
 from typing_extensions import override
 
 from driftloop.kernel.errors import LogUnavailableError
@@ -32,6 +33,21 @@ class RecoveryEnd(asyncio.Event):
             self.clear()
             await super().wait()
         return True
+
+
+class Flow(FlowControlEvent):  # type: ignore[misc]
+    """Resumed while it flows it leaves the streams' queues alone.
+
+    At the end of a recovery the partitions are opened, sought to their committed offsets, and then
+    the flow, which the changelog needed long before, is resumed once more. Faust's own event clears
+    the queues at every resume: a record that had come since the seek was lost, and later ones were
+    committed past it.
+    """
+
+    @override
+    def resume(self) -> None:
+        if not self.is_active():
+            super().resume()
 
 
 class Standstill:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
+from weakref import WeakSet
 
 from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as KafkaPartition
@@ -28,6 +29,10 @@ from driftloop.kernel.ports import (
 _TIMEOUT_S = 30.0
 _LOOK_EVERY_S = 0.02
 _RETRY_S = 0.05
+_CLOSING_S = 10.0
+"""For what an outbox still holds when nobody has closed it."""
+
+_Client = TypeVar("_Client", bound=KafkaSession | KafkaFollower | KafkaProducer | KafkaOutbox)
 
 
 class KafkaLog:
@@ -48,6 +53,9 @@ class KafkaLog:
         self._clock = clock or SystemClock()
         self._replication = replication
         self._admin: Any = AdminClient(self._configuration.admin())
+        self._clients: WeakSet[KafkaSession | KafkaFollower | KafkaProducer | KafkaOutbox] = (
+            WeakSet()
+        )
 
     def session(
         self,
@@ -58,19 +66,23 @@ class KafkaLog:
         listener: AssignmentListener,
         companions: Callable[[str], Sequence[str]] = lambda topic: (),
     ) -> KafkaSession:
-        return KafkaSession(self._configuration, group, topics, instance, listener, companions)
+        return self._kept(
+            KafkaSession(self._configuration, group, topics, instance, listener, companions)
+        )
 
     def follow(self, topics: Sequence[str]) -> KafkaFollower:
         names = tuple(topics)
-        return KafkaFollower(
-            self._configuration, self.start_offsets(names), lambda: self.end_offsets(names)
+        return self._kept(
+            KafkaFollower(
+                self._configuration, self.start_offsets(names), lambda: self.end_offsets(names)
+            )
         )
 
     def producer(self, name: str) -> KafkaProducer:
-        return KafkaProducer(self._configuration)
+        return self._kept(KafkaProducer(self._configuration))
 
     def outbox(self, limit: int) -> KafkaOutbox:
-        return KafkaOutbox(self._configuration, limit)
+        return self._kept(KafkaOutbox(self._configuration, limit))
 
     def read(
         self, source: TopicPartition, start: int, end: int, *, limit: int = 4096
@@ -135,7 +147,17 @@ class KafkaLog:
         return {TopicPartition(p.topic, p.partition): p.offset for p in answer if p.offset >= 0}
 
     def close(self) -> None:
-        """The clients close with the sessions, followers and producers made here."""
+        # Whoever failed while it was being built closed nothing: left to the interpreter's end, a
+        # client in a group hangs there.
+        for client in list(self._clients):
+            if isinstance(client, KafkaOutbox):
+                client.close(_CLOSING_S)
+            else:
+                client.close()
+
+    def _kept(self, client: _Client) -> _Client:
+        self._clients.add(client)
+        return client
 
     def _offsets(
         self,

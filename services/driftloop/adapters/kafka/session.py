@@ -153,15 +153,19 @@ class KafkaSession:
         self._closed = True
         try:
             # Leaving gives the partitions back: the listener finishes or aborts what is open.
-            self._member.close()
-            self.abort()
-        except (KafkaException, LogError) as error:
-            # A fenced producer says so once more; there is nothing left to do for it.
-            _log.warning("leaving the group: %s", error)
+            self._closing(self._member.close)
+            self._closing(self.abort)
         finally:
             self._fetcher.close()
             self._producer.close()
         self._positions.clear()
+
+    def _closing(self, step: Callable[[], object]) -> None:
+        try:
+            step()
+        except (KafkaException, LogError) as error:
+            # A fenced producer says so once more; there is nothing left to do for it.
+            _log.warning("leaving the group: %s", error)
 
     def _failed(self, doing: str, error: LibraryError) -> LogError:
         if error.fatal:
