@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from driftloop.adapters.clock import ManualClock
+from driftloop.adapters.clock import ManualClock, SystemClock
 from driftloop.adapters.http import ApplicationServer, StatusPages
 from driftloop.inference.protocol import encode_answer, parse_request
 from driftloop.inference.rows import RowReader, join_features
@@ -122,7 +122,7 @@ def port() -> Iterator[int]:
         body_bytes=5_000,
     )
     server.start()
-    server.mount(endpoint(GatewayBench()))
+    server.mount(endpoint(GatewayBench(clock=SystemClock())))
     yield server.port
     server.stop()
 
