@@ -5,9 +5,23 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from driftloop.kernel.schemas import Schema
 from driftloop.kernel.topics import ModelTopics
+
+BUDGET_SHARES = {
+    "concept_drift": 0.5,
+    "data_drift": 0.3,
+    "prediction_drift": 0.1,
+    "data_quality": 0.1,
+}
+"""What the false-alarm budget is spent on, unless declared otherwise. ``data_quality`` is missing
+values, new categories, values out of range and constant features."""
+
+REFERENCES = ("training", "first_weeks")
+"""What windows are compared with: the rows a version was trained on and evaluated with, or those
+that it predicted first."""
 
 
 class Task(enum.StrEnum):
@@ -101,11 +115,30 @@ class AlertPolicy:
     """Over everything that is watched."""
     psi_floor: float
     loss_floor: float
-    """Least increase of the mean bounded loss over its baseline, in nats."""
+    """Least increase of the mean bounded loss over its baseline: nats; of a regression, the label's
+    unit."""
     missing_floor: float
     """Least increase of a feature's missing share."""
     stale_after: int
     """Processing time without an event, ms, after which the stream is stale."""
+    shift_floor: float = 0.2
+    """Least shift of a numeric feature, in standard deviations; either this or ``psi_floor``."""
+    error_floor: float = 0.02
+    """Least increase of the share of errors; either this or ``loss_floor``."""
+    unseen_floor: float = 0.005
+    """Least increase of a feature's share of new categories."""
+    outside_floor: float = 0.005
+    """Least increase of a feature's share of values out of the reference's range."""
+    shares: Mapping[str, float] = MappingProxyType(BUDGET_SHARES)
+    """Keys of :data:`BUDGET_SHARES` to their share of the budget, 1 in sum; 0: not watched."""
+    reference: str = "training"
+    """One of :data:`REFERENCES`."""
+    reference_period: int = 14 * 86_400_000
+    """ms of event time that ``first_weeks`` takes."""
+    season: tuple[str, ...] = ()
+    """Of ``kernel.seasons.SEASONS``: the reference is that of the window's hour or weekday."""
+    segment: str = ""
+    """A categorical feature, each level of which is watched on its own too; empty: none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from driftloop.kernel.declaration import (
+    BUDGET_SHARES,
+    REFERENCES,
     AlertPolicy,
     CandidatePolicy,
     HttpPolicy,
@@ -15,7 +18,9 @@ from driftloop.kernel.declaration import (
     WindowPolicy,
 )
 from driftloop.kernel.declaration_reader import Problems, Section
+from driftloop.kernel.declaration_wording import one_of, shown
 from driftloop.kernel.records import AlertKind
+from driftloop.kernel.seasons import SEASONS
 from driftloop.kernel.statistics.losses import LOSS_BOUND
 
 CandidateCheck = Callable[[str, Mapping[str, float]], list[str]]
@@ -41,16 +46,63 @@ class PolicyParser:
         section.finish()
         return windows
 
-    def alerts(self, section: Section) -> AlertPolicy:
+    def alerts(self, section: Section, windows: WindowPolicy, levels: Sequence[str]) -> AlertPolicy:
+        """``levels``: the names of the categorical features."""
         alerts = AlertPolicy(
             false_alarms_per_100k=section.number("false_alarms_per_100k", 1.0, above=0.0, most=1e4),
             psi_floor=section.number("psi_floor", 0.1, least=0.0),
             loss_floor=section.number("loss_floor", 0.02, least=0.0, below=LOSS_BOUND),
             missing_floor=section.number("missing_floor", 0.05, least=0.0, below=1.0),
             stale_after=section.duration("stale_after", "10m", least="1s"),
+            shift_floor=section.number("shift_floor", 0.2, least=0.0),
+            error_floor=section.number("error_floor", 0.02, least=0.0, below=1.0),
+            unseen_floor=section.number("unseen_floor", 0.005, least=0.0, below=1.0),
+            outside_floor=section.number("outside_floor", 0.005, least=0.0, below=1.0),
+            shares=self._shares(section),
+            reference=section.choice("reference", REFERENCES, REFERENCES[0]),
+            reference_period=section.duration("reference_period", "14d", least="1s"),
+            season=section.choices("season", list(SEASONS), []),
+            segment=section.text("segment", ""),
         )
         section.finish()
+        for season in alerts.season:
+            if "season" not in section.failed and SEASONS[season] % windows.size:
+                section.problem(
+                    "season",
+                    f"season in [alerts]: windows of {windows.size / 60_000:g} min do not fit into "
+                    f"a slot of {season}; make size in [windows] a part of "
+                    f"{SEASONS[season] / 3_600_000:g} h",
+                )
+        if alerts.segment and "segment" not in section.failed and alerts.segment not in levels:
+            section.problem(
+                "segment",
+                f"segment in [alerts]: {shown(alerts.segment)} is no categorical feature; "
+                + one_of(alerts.segment, levels)
+                if levels
+                else f"segment in [alerts]: there is no categorical feature {alerts.segment!r}",
+            )
         return alerts
+
+    def _shares(self, alerts: Section) -> Mapping[str, float]:
+        """In parts of 1."""
+        alerts.expect(["shares"])
+        values = alerts.values.get("shares", {})
+        title = "[alerts.shares]"
+        if not isinstance(values, Mapping):
+            alerts.problem("shares", f"shares in [alerts] is a table; write it as {title}")
+            values = {}
+        there = "shares" in alerts.values
+        section = Section(self._problems, ("alerts", "shares"), values, title, there=there)
+        shares = {
+            key: section.number(key, usual, least=0.0, most=1e6)
+            for key, usual in BUDGET_SHARES.items()
+        }
+        section.finish()
+        total = sum(shares.values())
+        if total <= 0.0:
+            alerts.problem("shares", f"{title}: nothing is watched; leave something above 0")
+            return BUDGET_SHARES
+        return MappingProxyType({key: share / total for key, share in shares.items()})
 
     def training(self, section: Section) -> TrainingPolicy:
         # Another version trained would leave the one that cannot be loaded as it is.

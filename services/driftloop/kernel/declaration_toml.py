@@ -101,7 +101,9 @@ class _Parser:
         numeric, categorical, vectors = fields.features(self._document.values.get("features"))
         policies = PolicyParser(self._problems, self._check_candidate)
         windows = policies.windows(self._section("windows"))
-        alerts = policies.alerts(self._section("alerts"))
+        alerts = policies.alerts(
+            self._section("alerts"), windows, [feature.name for feature in categorical]
+        )
         training = policies.training(self._section("training"))
         promotion = policies.promotion(self._section("promotion"))
         http = policies.http(self._section("http"))

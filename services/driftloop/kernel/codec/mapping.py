@@ -44,7 +44,10 @@ def from_plain(kind: type[T], value: Any) -> T:
 def _convert(kind: Any, value: Any) -> Any:
     if dataclasses.is_dataclass(kind):
         fields = _fields(typing.cast(type, kind))
-        return typing.cast(type, kind)(**{n: _convert(t, value[n]) for n, t in fields})
+        # What an older release kept lacks the newer fields, which then have defaults.
+        return typing.cast(type, kind)(
+            **{n: _convert(t, value[n]) for n, t, needed in fields if needed or n in value}
+        )
     origin = typing.get_origin(kind)
     if origin is tuple:
         (item,) = {a for a in typing.get_args(kind) if a is not Ellipsis}
@@ -64,9 +67,12 @@ def _convert(kind: Any, value: Any) -> Any:
 
 
 @cache
-def _fields(kind: type) -> tuple[tuple[str, Any], ...]:
+def _fields(kind: type) -> tuple[tuple[str, Any, bool], ...]:
+    """Name, type, and whether there must be a value."""
     hints = typing.get_type_hints(kind)
-    return tuple((f.name, hints[f.name]) for f in dataclasses.fields(kind))
+    return tuple(
+        (f.name, hints[f.name], f.default is dataclasses.MISSING) for f in dataclasses.fields(kind)
+    )
 
 
 @cache

@@ -4,7 +4,14 @@
 says otherwise.
 """
 
-from driftloop.kernel.records.alerts import Alert, AlertKind, AlertStatus, Evidence, Severity
+from driftloop.kernel.records.alerts import (
+    Alert,
+    AlertKind,
+    AlertStatus,
+    Evidence,
+    Finding,
+    Severity,
+)
 from driftloop.kernel.records.control import (
     Command,
     CommandAction,
@@ -13,6 +20,7 @@ from driftloop.kernel.records.control import (
     ModelRecord,
 )
 from driftloop.kernel.records.deployments import Deployment, Stage
+from driftloop.kernel.records.estimates import Estimate
 from driftloop.kernel.records.loads import Load
 from driftloop.kernel.records.provenance import OffsetRange
 from driftloop.kernel.records.rows import Label, Outcome, Prediction
@@ -23,6 +31,7 @@ from driftloop.kernel.records.training import (
     NumericProfile,
     Profile,
     Recipe,
+    ReferenceCounts,
     Run,
     RunStatus,
     Trigger,
@@ -34,6 +43,7 @@ from driftloop.kernel.records.windows import (
     NumericStatistics,
     PairedStatistics,
     Partial,
+    SegmentStatistics,
     Stream,
     Window,
     WindowStatistics,
@@ -44,6 +54,7 @@ RECORDS = (
     Command,
     DeadLetter,
     Deployment,
+    Estimate,
     Label,
     Load,
     ModelRecord,
@@ -67,7 +78,9 @@ __all__ = [
     "CommandAction",
     "DeadLetter",
     "Deployment",
+    "Estimate",
     "Evidence",
+    "Finding",
     "Header",
     "Label",
     "Load",
@@ -83,8 +96,10 @@ __all__ = [
     "Prediction",
     "Profile",
     "Recipe",
+    "ReferenceCounts",
     "Run",
     "RunStatus",
+    "SegmentStatistics",
     "Severity",
     "Stage",
     "Stream",

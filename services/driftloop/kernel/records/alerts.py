@@ -15,6 +15,12 @@ class AlertKind(enum.StrEnum):
     PREDICTION_DRIFT = "prediction_drift"
     CONCEPT_DRIFT = "concept_drift"
     MISSING_VALUES = "missing_values"
+    NEW_CATEGORIES = "new_categories"
+    """Values that the reference does not know."""
+    OUT_OF_RANGE = "out_of_range"
+    """Numbers outside the reference's extremes."""
+    CONSTANT = "constant"
+    """A feature that has stopped changing."""
     STALE = "stale"
     NOT_LOADED = "not_loaded"
     """A version that is deployed cannot be loaded; the subject is ``artifact``."""
@@ -33,6 +39,17 @@ class Severity(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Finding:
+    """One stream of an alert."""
+
+    subject: str
+    e_value: float
+    """Natural logarithm."""
+    effect: float
+    effect_name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """Why: what the test saw, against what it asks for."""
 
@@ -44,12 +61,21 @@ class Evidence:
     """What it had to pass, natural logarithm."""
     effect: float
     effect_name: str
-    """The effect's unit: ``psi``, ``loss_increase``, ``missing_share``, ``age_ms``."""
+    """The effect's unit: ``psi``, ``standardised_shift``, ``loss_increase``, ``error_increase``,
+    ``share_increase``, ``age_ms``, ..."""
     effect_floor: float
     rows: int
     """Rows since the suspected onset."""
     windows: tuple[str, ...]
     """Ids of the windows since the suspected onset, oldest first, at most 64 newest."""
+    share: float = 0.0
+    """Share of the model's false-alarm budget that the test has."""
+    dispersion: float = 1.0
+    """How many rows the test takes for one independent row."""
+    reference: str = "training"
+    """What was compared with: ``training``, ``first_weeks``, or either and a season's slot."""
+    findings: tuple[Finding, ...] = ()
+    """Every stream that belongs to the alert, the strongest first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,3 +102,9 @@ class Alert:
     summary: str
     action: str
     """What to do."""
+    segment: str = ""
+    """Level of the declared segment feature; empty: all rows."""
+    acknowledged_by: str = ""
+    """Who said that they know of it; empty: nobody."""
+    snoozed_until: int = 0
+    """Processing time, ms, until which nobody wants to hear of it; 0: not snoozed."""

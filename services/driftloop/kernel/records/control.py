@@ -25,6 +25,10 @@ class CommandAction(enum.StrEnum):
     PROMOTE = "promote"
     REJECT = "reject"
     ROLL_BACK = "roll_back"
+    ACKNOWLEDGE = "acknowledge"
+    """An alert."""
+    SNOOZE = "snooze"
+    """An alert."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,10 @@ class Command:
     at: int
     """Processing time, ms."""
     why: str
+    alert: str = ""
+    """The alert meant; empty where the action needs none."""
+    until: int = 0
+    """Processing time, ms, that a snooze ends at; 0 elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from driftloop.kernel.records.provenance import OffsetRange
+from driftloop.kernel.records.windows import Stream
 
 
 class Trigger(enum.StrEnum):
@@ -82,6 +83,11 @@ class NumericProfile:
     missing: int
     minimum: float
     maximum: float
+    dispersion: float = 1.0
+    """How many rows of the stream tell as much as one independent row, at least 1: the variance of
+    the bin counts of the reference's windows over that of independent rows."""
+    missing_dispersion: float = 1.0
+    """The same of the count of missing values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +98,9 @@ class CategoricalProfile:
     levels: tuple[str, ...]
     counts: tuple[int, ...]
     missing: int
+    dispersion: float = 1.0
+    """As of a numeric profile."""
+    missing_dispersion: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +113,37 @@ class LossBaseline:
     """Upper 95% confidence bound of the mean; the null hypothesis of concept drift."""
     bound: float
     """Largest loss a row can have."""
+    edges: tuple[float, ...] = ()
+    """Ascending inner edges of the bins of the loss; bin i holds edges[i-1] < loss <= edges[i]."""
+    counts: tuple[int, ...] = ()
+    """Rows per bin, one more than edges; empty in versions made before losses were binned: then
+    concept drift is not watched."""
+    means: tuple[float, ...] = ()
+    """Mean loss of each bin's rows."""
+    errors: int = 0
+    """Rows whose most probable class is not the label; 0 of a regression."""
+    dispersion: float = 1.0
+    """How many rows tell as much as one independent row, at least 1; of the loss."""
+    error_dispersion: float = 1.0
+    """The same of the errors."""
+    score_errors: tuple[int, ...] = ()
+    """Errors per bin of the score's profile (whose counts are these same rows)."""
+    score_losses: tuple[float, ...] = ()
+    """Sum of losses per bin of the score's profile."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceCounts:
+    """A part of the reference rows: of a season's slot, of a segment, or of both."""
+
+    stream: Stream
+    slot: int
+    """Slot of the declared season, ``kernel.seasons``; -1: all."""
+    segment: str
+    """Level of the segment feature; empty: all."""
+    rows: int
+    counts: tuple[int, ...]
+    """In the layout of the profile for the stream, ``kernel.statistics.layout``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +155,8 @@ class Profile:
     """The declared numeric features in order, then ``score``."""
     categorical: tuple[CategoricalProfile, ...]
     loss: LossBaseline
+    references: tuple[ReferenceCounts, ...] = ()
+    """Where a season or segments are declared."""
 
 
 @dataclass(frozen=True, slots=True)

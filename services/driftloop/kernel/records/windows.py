@@ -41,6 +41,8 @@ class NumericStatistics:
     buckets: tuple[int, ...]
     """Log-bucket indices, ascending, of the non-empty buckets."""
     bucket_counts: tuple[int, ...]
+    outside: int = 0
+    """Finite values outside the reference's extremes; 0 without a profile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +96,20 @@ class LossStatistics:
     histogram: tuple[int, ...]
     """Binary: counts of rows per (score bin, class), 64 equal bins of [0, 1], class fastest."""
     bets: tuple[bytes, ...]
-    """Per bet of the version's loss baseline: exact sum of the log of the bet's payoff; empty
-    without a baseline."""
+    """Always empty: bets on the loss are placed on :attr:`bins` since the schema's version 2."""
     paired: PairedStatistics | None
+    bins: tuple[int, ...] = ()
+    """Counts on the bins of the version's loss baseline; empty without one."""
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentStatistics:
+    """Counts of the rows of one segment: those whose segment feature has this level."""
+
+    level: str
+    rows: int
+    counts: tuple[int, ...]
+    """In the layout of the version's profile for the stream, ``kernel.statistics.layout``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +122,9 @@ class WindowStatistics:
     categorical: tuple[CategoricalStatistics, ...]
     loss: LossStatistics | None
     """Of outcomes only."""
+    segments: tuple[SegmentStatistics, ...] = ()
+    """In the order of the segment feature's levels in the profile, each of them; empty where no
+    segment is declared, and without a profile."""
 
 
 @dataclass(frozen=True, slots=True)

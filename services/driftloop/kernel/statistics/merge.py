@@ -22,12 +22,13 @@ from driftloop.kernel.records import (
     LossStatistics,
     NumericStatistics,
     PairedStatistics,
+    SegmentStatistics,
     WindowStatistics,
 )
 from driftloop.kernel.schemas import Schema, parse_schema, record_schema
 from driftloop.kernel.statistics.exact import add_sums
 
-_DIGEST_SCHEMA_VERSION = 1
+_DIGEST_SCHEMA_VERSION = 2
 """Digests are of the statistics as this version of the window's schema writes them, so that a
 recomputation years later compares."""
 
@@ -42,6 +43,7 @@ def merge_statistics(a: WindowStatistics, b: WindowStatistics) -> WindowStatisti
         numeric=tuple(map(_merge_numeric, a.numeric, b.numeric)),
         categorical=tuple(map(_merge_categorical, a.categorical, b.categorical)),
         loss=_merge_loss(a.loss, b.loss),
+        segments=_merge_segments(a.segments, b.segments),
     )
 
 
@@ -61,7 +63,7 @@ def statistics_digest(statistics: WindowStatistics) -> str:
 def _statistics_schema() -> Schema:
     window = json.loads(record_schema("window", _DIGEST_SCHEMA_VERSION).text)
     (field,) = [f for f in window["fields"] if f["name"] == "statistics"]
-    return parse_schema(json.dumps(field["type"]), source="window.1.avsc, field statistics")
+    return parse_schema(json.dumps(field["type"]), source="window's field statistics")
 
 
 def _merge_numeric(a: NumericStatistics, b: NumericStatistics) -> NumericStatistics:
@@ -81,6 +83,7 @@ def _merge_numeric(a: NumericStatistics, b: NumericStatistics) -> NumericStatist
         bins=_add(a.bins, b.bins),
         buckets=tuple(indices),
         bucket_counts=tuple(buckets[index] for index in indices),
+        outside=a.outside + b.outside,
     )
 
 
@@ -107,6 +110,7 @@ def _merge_loss(a: LossStatistics | None, b: LossStatistics | None) -> LossStati
         histogram=_add(a.histogram, b.histogram),
         bets=_add_exact(a.bets, b.bets),
         paired=_merge_paired(a.paired, b.paired),
+        bins=_add(a.bins, b.bins),
     )
 
 
@@ -124,6 +128,16 @@ def _merge_paired(
         shadow_loss=add_sums(a.shadow_loss, b.shadow_loss),
         better=_add_exact(a.better, b.better),
         worse=_add_exact(a.worse, b.worse),
+    )
+
+
+def _merge_segments(
+    a: Sequence[SegmentStatistics], b: Sequence[SegmentStatistics]
+) -> tuple[SegmentStatistics, ...]:
+    _same("segments", [s.level for s in a], [s.level for s in b])
+    return tuple(
+        SegmentStatistics(x.level, x.rows + y.rows, _add(x.counts, y.counts))
+        for x, y in zip(a, b, strict=True)
     )
 
 
