@@ -11,7 +11,6 @@ from driftloop.drift import wording
 from driftloop.drift.alerts import opened, resolved, updated
 from driftloop.drift.effects import Effect
 from driftloop.drift.panel import Key
-from driftloop.drift.shiryaev import EMPTY
 from driftloop.drift.state import Kept
 from driftloop.drift.streams import Watched
 from driftloop.kernel.codec.mapping import from_plain, to_plain
@@ -51,10 +50,15 @@ class Member:
     """Number of the window its change began in."""
     opened: int
     """Number of the window it was found in."""
+    rows: int
+    """Of the stream, between the two."""
     drifted: list[float]
-    """Its shares between the two, which it recovers from; empty of a feature that stands still."""
-    recovery: float = EMPTY
-    """Log of the e-detector's M against these shares."""
+    """Counts on its bins while drifted, which it recovers from; empty of a feature that stands
+    still."""
+    recovery: float = 0.0
+    """CUSUM of the log evidence against the shares of these counts."""
+    turned: int = 0
+    """Number of the window it last left 0 with."""
 
 
 @dataclass(slots=True)
@@ -68,7 +72,7 @@ class Case:
 
     def to_plain(self) -> dict[str, Any]:
         members = [
-            [list(key), m.onset, m.opened, m.drifted, m.recovery]
+            [list(key), m.onset, m.opened, m.rows, m.drifted, m.recovery, m.turned]
             for key, m in sorted(self.members.items())
         ]
         return {"alert": to_plain(self.alert), "reported": self.reported, "members": members}

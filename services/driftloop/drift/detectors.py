@@ -122,38 +122,36 @@ class Detectors:
         self._freeze(found.key, True)
         drifted: list[float] = []
         if found.key[0] != STILL:
-            counts = self._counts(found.key, found.since)
-            drifted = _smoothed(counts).tolist()
-        return Member(found.since[0].number, number, drifted)
+            drifted = self._counts(found.key, found.since).tolist()
+        return Member(found.since[0].number, number, found.rows, drifted)
 
     def recovering(self, member: Member, key: Key, kept: Kept, history: History) -> bool:
         """Take in a window: whether the stream is back at its reference.
 
-        An e-detector in the other direction, whose null hypothesis is that rows still come from the
-        shares that the stream had drifted to: it may go wrong once in as many rows as a false alarm
-        may come. And the effect of the rows since it turned must be below half its floor.
+        A CUSUM of the evidence against rows still coming from the shares that the stream had
+        drifted to; while they do, it goes wrong at most once in as many rows as a false alarm of
+        the whole budget comes in (Lorden, Annals of Mathematical Statistics 42, 1971). The rows
+        since it turned must be as many as it took to find the change, and their effect below half
+        its floor.
         """
         family, _, index = key
         if family == STILL:
             return self._still.moved[index]
         panel = self._panels[family]
-        drifted = np.array(member.drifted)
-
-        def log_e(window: Kept) -> float:
-            counts = panel.rows_of(window, key)
-            expected, known = panel.expected([window], key)
-            back = _smoothed(expected * known)
-            ratio = float((counts * np.log(back / drifted)).sum())
-            return ratio / float(panel.dispersions[index])
-
-        rows = float(panel.rows_of(kept, key).sum())
-        if rows:
-            member.recovery = float(np.logaddexp(member.recovery, np.log(rows))) + log_e(kept)
+        if member.recovery <= 0.0:
+            member.recovery, member.turned = 0.0, kept.number
+        counts = panel.rows_of(kept, key)
+        expected, known = panel.expected([kept], key)
+        ratios = np.log(_smoothed(expected * known) / _smoothed(np.array(member.drifted)))
+        member.recovery += float((counts * ratios).sum()) / float(panel.dispersions[index])
+        turned = history.since(member.turned)
+        counts = self._counts(key, turned)
+        if member.recovery <= 0.0:
+            # It had not turned: these windows are of the change too.
+            member.drifted = (np.array(member.drifted) + counts).tolist()
         if member.recovery < self._recovered:
             return False
-        after = history.since(member.opened + 1)
-        turned = after[onset([log_e(window) for window in after]) :]
-        return self._effect(key, turned, self._counts(key, turned)).ratio < 0.5
+        return counts.sum() >= member.rows and self._effect(key, turned, counts).ratio < 0.5
 
     def release(self, key: Key, number: int) -> None:
         """Begin anew with a stream that has recovered; window ``number`` is the first to count."""
