@@ -6,7 +6,6 @@ rows, which the model that scored them was not trained on.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,18 +13,17 @@ import numpy as np
 from driftloop.kernel.codec.blocks import F64, Categories, Features
 from driftloop.kernel.records.training import (
     CategoricalProfile,
-    LossBaseline,
     NumericProfile,
     Profile,
 )
-from driftloop.kernel.statistics.losses import LOSS_BOUND, bounded_log_loss
+from driftloop.kernel.statistics.losses import bounded_log_loss
+from driftloop.models.baseline import loss_baseline
 from driftloop.models.encoding import level_counts
 
 MAX_BINS = 20
 MAX_LEVELS = 500
 """Levels of a categorical profile. Rows of the levels beyond it are in no count: their number is
 rows minus missing minus the counts."""
-CONFIDENCE = 0.95
 SCORE = "score"
 _TARGETS = (16, 14, 12, 10)
 """Bins of equal mass aimed at; values that are heavy by themselves cost bins of their own."""
@@ -122,20 +120,3 @@ def categorical_profile(name: str, categories: Categories, column: int) -> Categ
         counts=tuple(count for _, count in kept),
         missing=int((categories.codes[:, column] < 0).sum()),
     )
-
-
-def loss_baseline(losses: F64, confidence: float = CONFIDENCE) -> LossBaseline:
-    """Mean of losses in [0, LOSS_BOUND] and the upper confidence bound of their expectation.
-
-    Empirical Bernstein bound: Maurer and Pontil, arXiv 0907.3740, theorem 4. It takes the rows to
-    be independent. Without two rows the bound is LOSS_BOUND.
-    """
-    rows = len(losses)
-    mean = float(losses.mean()) if rows else 0.0
-    upper = LOSS_BOUND
-    if rows >= 2:
-        log_term = math.log(2.0 / (1.0 - confidence))
-        spread = math.sqrt(2.0 * float(losses.var(ddof=1)) * log_term / rows)
-        slack = 7.0 * LOSS_BOUND * log_term / (3.0 * (rows - 1))
-        upper = min(LOSS_BOUND, mean + spread + slack)
-    return LossBaseline(rows=rows, mean=mean, upper=upper, bound=LOSS_BOUND)
