@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from driftloop.kernel.schemas import Schema
@@ -129,7 +129,7 @@ class AlertPolicy:
     """Least increase of a feature's share of new categories."""
     outside_floor: float = 0.005
     """Least increase of a feature's share of values out of the reference's range."""
-    shares: Mapping[str, float] = MappingProxyType(BUDGET_SHARES)
+    shares: Mapping[str, float] = field(default_factory=lambda: MappingProxyType(BUDGET_SHARES))
     """Keys of :data:`BUDGET_SHARES` to their share of the budget, 1 in sum; 0: not watched."""
     reference: str = "training"
     """One of :data:`REFERENCES`."""
