@@ -34,8 +34,13 @@ def check_same_shape(a: WindowStatistics, b: WindowStatistics) -> None:
 
 
 def _check_numeric(column: NumericStatistics) -> None:
-    counts = [column.count, column.missing, *column.bins, *column.bucket_counts]
+    counts = [column.count, column.missing, column.outside, *column.bins, *column.bucket_counts]
     _counts(column.name, counts)
+    if column.outside > column.count:
+        raise DecodeError(
+            Reason.MALFORMED,
+            f"{column.name}: {column.outside} of {column.count} values are outside",
+        )
     _sums(column.name, [column.sum, column.squares])
     if len(column.buckets) != len(column.bucket_counts):
         raise DecodeError(Reason.MALFORMED, f"{column.name}: buckets and counts differ in number")

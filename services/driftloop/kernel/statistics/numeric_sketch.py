@@ -18,6 +18,13 @@ _SLOTS = 128
 """Of a new bucket table: 64 buckets, eight octaves, before it grows."""
 
 
+def extremes(profile: NumericProfile) -> tuple[float, float]:
+    """The range outside which values are counted: without a reference value, none is outside."""
+    if not any(profile.counts):
+        return -math.inf, math.inf
+    return profile.minimum, profile.maximum
+
+
 class NumericSketch:
     """Statistics of C numeric columns; the state is what :func:`numeric_pass` says."""
 
@@ -28,6 +35,7 @@ class NumericSketch:
         "_edges",
         "_extremes",
         "_keys",
+        "_limits",
         "_names",
         "_squares",
         "_sums",
@@ -39,8 +47,9 @@ class NumericSketch:
         columns = len(names)
         widest = max((len(p.edges) for p in profiles if p is not None), default=0)
         self._names = tuple(names)
-        self._counts: I64 = np.zeros((columns, 2), dtype=np.int64)
+        self._counts: I64 = np.zeros((columns, 3), dtype=np.int64)
         self._extremes: F64 = np.tile([math.inf, -math.inf], (columns, 1))
+        self._limits: F64 = np.tile([-math.inf, math.inf], (columns, 1))
         self._sums = ExactSums(columns)
         self._squares = ExactSums(columns)
         self._edges: F64 = np.zeros((columns, widest))
@@ -49,6 +58,7 @@ class NumericSketch:
             if profile is not None:
                 self._edge_counts[column] = len(profile.edges)
                 self._edges[column, : len(profile.edges)] = profile.edges
+                self._limits[column] = extremes(profile)
         self._bins: I64 = np.zeros((columns, widest + 1), dtype=np.int64)
         self._new_tables(_SLOTS)
 
@@ -64,6 +74,7 @@ class NumericSketch:
                 row,
                 self._counts,
                 self._extremes,
+                self._limits,
                 self._sums.limbs,
                 self._squares.limbs,
                 self._edges,
@@ -105,7 +116,7 @@ class NumericSketch:
                     f"column {s.name!r} has {len(s.bins)} bins and {len(s.buckets)} buckets with "
                     f"{len(s.bucket_counts)} counts; its profile has {expected} bins",
                 )
-            self._counts[column] = (s.count, s.missing)
+            self._counts[column] = (s.count, s.missing, s.outside)
             if s.count:
                 self._extremes[column] = (s.minimum, s.maximum)
             self._sums.load(column, s.sum)
@@ -117,7 +128,7 @@ class NumericSketch:
             self._used[column] = len(indices)
 
     def _column(self, column: int, total: bytes, squares: bytes) -> NumericStatistics:
-        count, missing = self._counts[column].tolist()
+        count, missing, outside = self._counts[column].tolist()
         least, greatest = self._extremes[column].tolist() if count else (math.nan, math.nan)
         taken = np.flatnonzero(self._keys[column] != NO_KEY)
         order = taken[np.argsort(self._keys[column, taken])]
@@ -132,6 +143,7 @@ class NumericSketch:
             bins=tuple(self._bins[column, : self._edge_counts[column] + 1].tolist()),
             buckets=tuple(self._keys[column, order].tolist()),
             bucket_counts=tuple(self._tallies[column, order].tolist()),
+            outside=outside,
         )
 
     def _new_tables(self, slots: int) -> None:
