@@ -23,6 +23,7 @@ from driftloop.kernel.records import (
     Prediction,
     Stream,
     Window,
+    WindowStatistics,
 )
 from driftloop.kernel.statistics.merge import statistics_digest
 from driftloop.kernel.topics import ControlTopics
@@ -167,7 +168,7 @@ class World:
             late=0,
             sources=tuple(OffsetRange(topic, p, *span) for p, span in sorted(parts.items())),
             watermark=0,
-            statistics=None,  # type: ignore[arg-type]
+            statistics=WindowStatistics(0, (), (), None),
             digest="",
         )
         found = recompute_window(self.log, self.model, None, draft)

@@ -23,11 +23,21 @@ def check_statistics(statistics: WindowStatistics) -> None:
         _counts(levels.name, [levels.count, levels.missing, levels.unseen, *levels.levels])
     if statistics.loss is not None:
         _check_loss(statistics.loss)
+    for segment in statistics.segments:
+        _counts(segment.level, [segment.rows, *segment.counts])
+        if segment.rows > statistics.rows or max(segment.counts, default=0) > segment.rows:
+            raise DecodeError(Reason.MALFORMED, f"{segment.level}: more than the window's rows")
+    if len({segment.level for segment in statistics.segments}) < len(statistics.segments):
+        raise DecodeError(Reason.MALFORMED, "a segment comes twice")
 
 
 def check_same_shape(a: WindowStatistics, b: WindowStatistics) -> None:
-    """Raises :class:`DecodeError` where the two cannot be of one window."""
-    if _shape(a) != _shape(b):
+    """Raises :class:`DecodeError` where the two cannot be of one window.
+
+    Their segments may be others, when what is declared changed meanwhile.
+    """
+    lengths = {len(segment.counts) for segment in (*a.segments, *b.segments)}
+    if _shape(a) != _shape(b) or len(lengths) > 1:
         raise DecodeError(
             Reason.MALFORMED, "the columns, bins or levels are not those of the window's others"
         )

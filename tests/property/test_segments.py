@@ -1,0 +1,170 @@
+"""Counts by segment: those of the segment's rows, whatever the batches, partitions and restarts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from driftloop.kernel.codec.blocks import OutcomeBlock, PredictionBlock
+from driftloop.kernel.declaration import Declaration
+from driftloop.kernel.errors import DecodeError
+from driftloop.kernel.records import (
+    CategoricalProfile,
+    Profile,
+    SegmentStatistics,
+    Stream,
+    Window,
+    WindowStatistics,
+)
+from driftloop.kernel.statistics.checks import check_same_shape, check_statistics
+from driftloop.kernel.statistics.layout import Layout
+from driftloop.kernel.statistics.merge import merge_all, merge_statistics, statistics_digest
+from driftloop.kernel.statistics.segments import MOST_SEGMENTS, segment_levels
+from driftloop.kernel.statistics.sketch import Sketch
+from window_builders import declaration, outcomes, predictions, profile
+
+ROWS = 300
+STREAMS = [Stream.PREDICTIONS]
+BLOCKS = {
+    Stream.PREDICTIONS: predictions([0] * ROWS),
+    Stream.OUTCOMES: outcomes([0] * ROWS),
+}
+
+
+def segmented(segment: str = "kind") -> Declaration:
+    plain = declaration()
+    return replace(plain, alerts=replace(plain.alerts, segment=segment))
+
+
+def empty(stream: Stream, reference: Profile | None = None, segment: str = "kind") -> Sketch:
+    return Sketch(segmented(segment), reference or profile(), stream)
+
+
+def update(sketch: Sketch, block: PredictionBlock | OutcomeBlock, rows: np.ndarray) -> None:
+    if isinstance(block, OutcomeBlock):
+        sketch.update_outcomes(block, rows)
+    else:
+        sketch.update_predictions(block, rows)
+
+
+def of_rows(stream: Stream, rows: np.ndarray | list[int]) -> WindowStatistics:
+    sketch = empty(stream)
+    update(sketch, BLOCKS[stream], np.asarray(rows, dtype=np.int64))
+    return sketch.statistics()
+
+
+def window(stream: Stream, statistics: WindowStatistics) -> Window:
+    return Window("m", stream, 0, 1, 1, -1, 0, statistics.rows, 0, (), 0, statistics, "")
+
+
+@pytest.mark.parametrize("stream", STREAMS)
+def test_a_segment_counts_what_a_window_of_its_rows_would(stream: Stream) -> None:
+    codes = BLOCKS[stream].features.categories.codes[:, 0]
+    levels = BLOCKS[stream].features.categories.levels[0]
+    layout = Layout(profile(), stream)
+    found = of_rows(stream, np.arange(ROWS))
+    assert [segment.level for segment in found.segments] == ["a", "b"]
+    for segment in found.segments:
+        own = np.flatnonzero(codes == levels.index(segment.level))
+        expected = layout.of_window(window(stream, of_rows(stream, own)))
+        assert segment.rows == len(own) > 0
+        assert segment.counts == tuple(expected.tolist())
+    check_statistics(found)
+
+
+@pytest.mark.parametrize("stream", STREAMS)
+@settings(max_examples=15, deadline=None)
+@given(data=st.data())
+def test_any_order_split_and_restart_gives_the_same_digest(
+    stream: Stream, data: st.DataObject
+) -> None:
+    order = np.array(data.draw(st.permutations(range(ROWS))))
+    cuts = sorted(data.draw(st.lists(st.integers(0, ROWS), max_size=5)))
+    whole = statistics_digest(of_rows(stream, np.arange(ROWS)))
+    parts = np.split(order, cuts)
+    assert statistics_digest(merge_all(of_rows(stream, part) for part in parts)) == whole
+
+    stepwise = empty(stream)
+    for part in parts:
+        update(stepwise, BLOCKS[stream], part)
+        stepwise = Sketch.from_statistics(segmented(), profile(), stream, stepwise.statistics())
+    assert statistics_digest(stepwise.statistics()) == whole
+
+
+@pytest.mark.parametrize("stream", STREAMS)
+def test_infinite_values_are_counted_in_no_segment(stream: Stream) -> None:
+    block = predictions([0] * 3)
+    block.features.numeric[:, 0] = [np.inf, -np.inf, np.nan]
+    block.features.categories.codes[:] = 2
+    sketch = empty(Stream.PREDICTIONS)
+    sketch.update_predictions(block, np.arange(3))
+    a = sketch.statistics().segments[0]
+    assert (a.rows, a.counts[:6]) == (3, (0, 0, 0, 0, 1, 0))
+
+
+@pytest.mark.parametrize(
+    ("declared", "reference"), [("", profile()), ("kind", None), ("other", profile())]
+)
+def test_there_are_no_segments_without_a_declared_feature_and_a_profile(
+    declared: str, reference: Profile | None
+) -> None:
+    sketch = Sketch(segmented(declared), reference, Stream.PREDICTIONS)
+    sketch.update_predictions(BLOCKS[Stream.PREDICTIONS], np.arange(ROWS))
+    assert sketch.statistics().segments == ()
+
+
+def test_of_many_levels_the_most_frequent_are_segments_in_the_profile_s_order() -> None:
+    levels = tuple(f"l{i:02}" for i in range(MOST_SEGMENTS + 4))
+    counts = tuple(i % 10 + 1 for i in range(len(levels)))
+    many = replace(profile(), categorical=(CategoricalProfile("kind", levels, counts, 0),))
+    rare = {"l00", "l01", "l10", "l11"}
+    assert segment_levels(many, "kind") == tuple(v for v in levels if v not in rare)
+
+
+def test_a_window_keeps_its_segments_when_the_declaration_changes() -> None:
+    before = of_rows(Stream.PREDICTIONS, np.arange(20))
+    for segment in ("", "kind", "other"):
+        goes_on = Sketch.from_statistics(segmented(segment), profile(), Stream.PREDICTIONS, before)
+        goes_on.update_predictions(BLOCKS[Stream.PREDICTIONS], np.arange(20, ROWS))
+        whole = of_rows(Stream.PREDICTIONS, np.arange(ROWS))
+        assert goes_on.statistics().segments == whole.segments
+
+
+def test_a_window_made_under_two_declarations_has_no_segments() -> None:
+    some = of_rows(Stream.PREDICTIONS, [1, 2])
+    without = replace(of_rows(Stream.PREDICTIONS, [3]), segments=())
+    check_same_shape(some, without)
+    for first, second in ((some, without), (without, some)):
+        assert merge_statistics(first, second).segments == ()
+        assert merge_statistics(first, second).rows == 3
+
+
+def test_segments_of_another_length_are_of_another_window() -> None:
+    some = of_rows(Stream.PREDICTIONS, [1, 2])
+    longer = tuple(replace(s, counts=(*s.counts, 0)) for s in some.segments)
+    with pytest.raises(DecodeError):
+        check_same_shape(some, replace(some, segments=longer))
+    with pytest.raises(DecodeError, match="segments"):
+        Sketch.from_statistics(
+            segmented(), profile(), Stream.PREDICTIONS, replace(some, segments=longer)
+        )
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        SegmentStatistics("a", -1, ()),
+        SegmentStatistics("a", 3, (-1,)),
+        SegmentStatistics("a", 3, (4,)),
+        SegmentStatistics("a", ROWS + 1, ()),
+        SegmentStatistics("b", 1, ()),
+    ],
+)
+def test_counts_that_cannot_be_are_rejected(bad: SegmentStatistics) -> None:
+    good = of_rows(Stream.PREDICTIONS, np.arange(ROWS))
+    with pytest.raises(DecodeError):
+        check_statistics(replace(good, segments=(bad, good.segments[1])))
