@@ -114,7 +114,7 @@ def test_too_few_blocks_say_nothing() -> None:
 def test_blocks_are_windows_by_time_and_rows_where_there_are_too_few() -> None:
     times = np.arange(100, dtype=np.int64) * 10
     np.testing.assert_array_equal(blocks_of(times, 100, 100), times // 100)
-    for blocks in (
+    for unknown in (
         blocks_of(times, 1000, 100),
         blocks_of(None, 100, 100),
         blocks_of(times, 0, 100),
