@@ -54,7 +54,7 @@ from driftloop.kernel.records import (
 )
 from driftloop.kernel.schemas import parse_schema
 from driftloop.kernel.statistics.exact import encode_sum
-from driftloop.kernel.statistics.losses import BETS, LOSS_BOUND, baseline_payoffs, paired_payoffs
+from driftloop.kernel.statistics.losses import LOSS_BOUND, paired_payoffs
 from driftloop.kernel.topics import ControlTopics, ModelTopics
 
 MODEL = "flights"
@@ -63,6 +63,8 @@ TOPICS = ControlTopics()
 PARTITION = TOPICS.partition(MODEL)
 LEAD = TopicPartition(TOPICS.windows, PARTITION)
 BINS = 10
+LOSS_EDGES = (0.25, 0.4, 0.55, 0.7, 1.0, 2.0)
+LOSS_MEANS = (0.2, 0.3, 0.5, 0.6, 0.9, 1.5, 3.0)
 RECORDS = {
     TOPICS.alerts: Alert,
     TOPICS.deployments: Deployment,
@@ -161,7 +163,18 @@ def profile(rows: int = 20_000, mean_loss: float = 0.4, upper: float = 0.42) -> 
         rows=rows,
         numeric=tuple(NumericProfile(name, edges, even, 0, 0.0, 1.0) for name in ("x", "score")),
         categorical=(CategoricalProfile("c", ("a", "b"), (rows * 9 // 10, rows // 10), 0),),
-        loss=LossBaseline(rows, mean_loss, upper, LOSS_BOUND),
+        loss=LossBaseline(
+            rows,
+            mean_loss,
+            upper,
+            LOSS_BOUND,
+            edges=LOSS_EDGES,
+            counts=(rows // 2, 0, 0, rows // 2, 0, 0, 0),
+            means=LOSS_MEANS,
+            errors=rows // 10,
+            score_errors=(rows // 100,) * BINS,
+            score_losses=(mean_loss * rows / BINS,) * BINS,
+        ),
     )
 
 
@@ -190,14 +203,29 @@ def predictions(
     levels: tuple[int, int] = (900, 100),
     unseen: int = 0,
     missing: int = 0,
+    outside: int = 0,
+    constant: bool = False,
     version: int = 1,
     revision: int = 0,
 ) -> Window:
-    """A window of predictions with these bin counts. ``missing`` values of x come on top."""
-    columns = (("x", x, missing), ("score", score, 0))
+    """A window of predictions with these bin counts. ``missing`` values of x come on top,
+    ``outside`` of them lie out of range, ``constant`` is whether all are one value."""
+    columns = (("x", x, missing, outside), ("score", score, 0, 0))
     numeric = tuple(
-        NumericStatistics(name, sum(bins), lost, b"", b"", 0.0, 1.0, tuple(bins), (), ())
-        for name, bins, lost in columns
+        NumericStatistics(
+            name,
+            sum(bins),
+            lost,
+            b"",
+            b"",
+            0.0,
+            0.0 if constant and name == "x" else 1.0,
+            tuple(bins),
+            (),
+            (),
+            beyond,
+        )
+        for name, bins, lost, beyond in columns
     )
     categorical = (CategoricalStatistics("c", sum(levels) + unseen, 0, levels, unseen),)
     rows = sum(x) + missing
@@ -214,7 +242,7 @@ def outcomes(
     version: int = 1,
     shadow: int = -1,
     revision: int = 0,
-    upper: float = 0.42,
+    errors: int = 0,
 ) -> Window:
     """A window of outcomes with these losses per row, and the champion's loss less the shadow's
     as a share of the bound. ``rows`` for windows of which only the number matters."""
@@ -233,19 +261,19 @@ def outcomes(
         )
     losses = np.asarray(loss, dtype=np.float64)
     count = rows if rows is not None else max(len(losses), len(difference or ()))
-    bets = baseline_payoffs(losses, upper) if version > 0 else ()
+    bins = np.bincount(np.searchsorted(LOSS_EDGES, losses), minlength=len(LOSS_MEANS))
     statistics = LossStatistics(
         rows=len(losses),
         labels=(len(losses), 0),
         loss=encode_sum(losses),
         loss_squares=encode_sum(losses * losses),
-        errors=0,
+        errors=errors,
         histogram=(),
-        bets=tuple(encode_sum(bet) for bet in bets),
+        bets=(),
         paired=paired,
+        bins=tuple(bins.tolist()) if version > 0 else (),
     )
     whole = WindowStatistics(count, (), (), statistics)
-    assert version == 0 or len(statistics.bets) == len(BETS)
     return _window(Stream.OUTCOMES, hour, version, shadow, revision, whole)
 
 

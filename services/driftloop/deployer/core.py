@@ -34,6 +34,9 @@ from driftloop.kernel.statistics.exact import exact_sum
 SERVICE = "deployer"
 
 
+_MINE = (CommandAction.PROMOTE, CommandAction.REJECT, CommandAction.ROLL_BACK)
+
+
 class DeployerCore:
     """One state machine per model; reads ``windows``, ``versions`` and ``commands``, writes
     ``deployments`` (key: the model).
@@ -142,7 +145,7 @@ class DeployerCore:
 
     def _commands(self, batch: RecordBatch) -> Outputs:
         found, letters = read_records(SERVICE, Command, batch, self._catalog.topics)
-        mine = [(row, c) for row, c in found if c.action is not CommandAction.RETRAIN]
+        mine = [(row, c) for row, c in found if c.action in _MINE]
         for _, command in mine:
             declared(self._catalog, command.model)
         outbox = Outbox()

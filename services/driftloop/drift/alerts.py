@@ -12,6 +12,8 @@ from driftloop.kernel.records import (
     Alert,
     AlertKind,
     AlertStatus,
+    Command,
+    CommandAction,
     Evidence,
     OffsetRange,
     Severity,
@@ -27,15 +29,16 @@ def opened(
     onset: int,
     sources: tuple[OffsetRange, ...],
     evidence: Evidence,
+    segment: str = "",
 ) -> Alert:
     """An alert's first record."""
-    effect, floor = evidence.effect, evidence.effect_floor
+    named = f"{subject}[{segment}]" if segment else subject
     return Alert(
-        id=alert_id(model, kind, subject, version, onset),
+        id=alert_id(model, kind, named, version, onset),
         model=model,
         kind=kind,
         status=AlertStatus.OPENED,
-        severity=wording.severity(effect, floor),
+        severity=wording.severity(ratio(evidence.effect, evidence.effect_floor)),
         subject=subject,
         version=version,
         sequence=0,
@@ -44,14 +47,15 @@ def opened(
         onset=onset,
         onset_sources=sources,
         evidence=evidence,
-        summary=wording.finding(kind, subject, version, effect, floor, evidence.rows, onset),
-        action=wording.action(kind, subject),
+        summary=wording.finding(kind, named, version, evidence, onset),
+        action=wording.action(kind, named),
+        segment=segment,
     )
 
 
 def updated(alert: Alert, at: int, severity: Severity) -> Alert:
     """An open alert's next record; its severity never falls."""
-    e = alert.evidence
+    named = f"{alert.subject}[{alert.segment}]" if alert.segment else alert.subject
     worse = severity if wording.rank(severity) > wording.rank(alert.severity) else alert.severity
     return replace(
         alert,
@@ -59,9 +63,7 @@ def updated(alert: Alert, at: int, severity: Severity) -> Alert:
         severity=worse,
         sequence=alert.sequence + 1,
         at=at,
-        summary=wording.finding(
-            alert.kind, alert.subject, alert.version, e.effect, e.effect_floor, e.rows, alert.onset
-        ),
+        summary=wording.finding(alert.kind, named, alert.version, alert.evidence, alert.onset),
     )
 
 
@@ -75,6 +77,24 @@ def resolved(alert: Alert, at: int, summary: str) -> Alert:
         summary=summary,
         action=wording.DONE,
     )
+
+
+def annotated(alert: Alert, command: Command) -> Alert:
+    """An open alert's next record after somebody acknowledged or snoozed it. What is tested, and
+    when it is over, does not depend on it."""
+    if command.action is CommandAction.SNOOZE:
+        alert = replace(alert, snoozed_until=command.until)
+    return replace(
+        alert,
+        status=AlertStatus.UPDATED,
+        sequence=alert.sequence + 1,
+        acknowledged_by=command.who,
+    )
+
+
+def ratio(effect: float, floor: float) -> float:
+    """Of an effect to its floor."""
+    return effect / floor if floor > 0.0 else 2.0
 
 
 def alert_id(model: str, kind: AlertKind, subject: str, version: int, onset: int) -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from driftloop.drift.alerts import cloud_event_headers
+from driftloop.drift.alerts import annotated, cloud_event_headers
+from driftloop.drift.detectors import Reading
 from driftloop.drift.freshness import Freshness
 from driftloop.drift.loading import Loading
-from driftloop.drift.observations import Watch, observe, watch
-from driftloop.drift.track import Reading, Track
+from driftloop.drift.track import Track
+from driftloop.drift.watch import Watch, watch
 from driftloop.kernel.catalog import Catalog
 from driftloop.kernel.codec.records import codec
 from driftloop.kernel.deadletters import dead_letter
@@ -25,9 +26,11 @@ from driftloop.kernel.entries import Entries
 from driftloop.kernel.errors import DecodeError
 from driftloop.kernel.ports import RecordBatch, TopicPartition
 from driftloop.kernel.processor import Outputs
+from driftloop.kernel.reasons import Reason
 from driftloop.kernel.records import (
     Alert,
-    AlertKind,
+    Command,
+    CommandAction,
     Load,
     OffsetRange,
     Stream,
@@ -48,11 +51,24 @@ class _Model:
     freshness: Freshness
     loading: Loading
 
+    def open_alerts(self) -> list[Alert]:
+        alerts = [alert for track in self.tracks.values() for alert in track.open_alerts()]
+        if self.freshness.alert is not None:
+            alerts.append(self.freshness.alert)
+        return [*alerts, *self.loading.alerts.values()]
+
+    def annotate(self, alert: Alert) -> None:
+        """Take back an open alert that somebody acknowledged or snoozed."""
+        for track in self.tracks.values():
+            track.annotate(alert)
+        self.freshness.annotate(alert)
+        self.loading.annotate(alert)
+
 
 class DriftCore:
-    """Reads ``windows`` and ``loads``, writes ``alerts`` (key: the model).
+    """Reads ``windows``, ``loads`` and ``commands``, writes ``alerts`` (key: the model).
 
-    What is tested and what the budget promises: ``drift.shiryaev``, ``drift.detectors``. A window
+    What is tested and what the budget promises: ``drift.shiryaev``, ``drift.bets``. A window
     counts once, in the first revision seen. Version 0 has no reference, so only its stream's
     freshness is watched.
     """
@@ -68,6 +84,8 @@ class DriftCore:
         topics = self._catalog.topics
         if batch.topic == topics.loads:
             return self._loads(batch)
+        if batch.topic == topics.commands:
+            return self._commands(batch)
         if batch.topic != topics.windows:
             raise ValueError(f"drift does not read {batch.topic!r}")
         found, letters = read_records(SERVICE, Window, batch, topics)
@@ -133,19 +151,12 @@ class DriftCore:
 
     def open_alerts(self) -> Mapping[str, list[Alert]]:
         """Model to its open alerts with their newest evidence, for whoever shows them."""
-        out: dict[str, list[Alert]] = {}
-        for name, model in self._models.items():
-            alerts = [a for track in model.tracks.values() for a in track.open_alerts()]
-            if model.freshness.alert is not None:
-                alerts.append(model.freshness.alert)
-            alerts += model.loading.alerts.values()
-            out[name] = alerts
-        return out
+        return {name: model.open_alerts() for name, model in self._models.items()}
 
     def readings(self) -> list[Reading]:
         """Where every detector stands, for whoever shows it."""
         tracks = [track for model in self._models.values() for track in model.tracks.values()]
-        return [reading for track in tracks for reading in track.readings]
+        return [reading for track in tracks for reading in track.readings()]
 
     def _loads(self, batch: RecordBatch) -> Outputs:
         found, letters = read_records(SERVICE, Load, batch, self._catalog.topics)
@@ -157,14 +168,34 @@ class DriftCore:
                 self._send(alert, outbox)
         return outbox.outputs(letters)
 
+    def _commands(self, batch: RecordBatch) -> Outputs:
+        """Acknowledge and snooze: what people said is written on the alert."""
+        found, letters = read_records(SERVICE, Command, batch, self._catalog.topics)
+        outbox = Outbox()
+        for row, command in found:
+            if command.action not in (CommandAction.ACKNOWLEDGE, CommandAction.SNOOZE):
+                continue
+            model = self._model(command.model)
+            alert = next((a for a in model.open_alerts() if a.id == command.alert), None)
+            if alert is None:
+                why = f"command {command.id}: no alert {command.alert!r} is open"
+                letters.append(
+                    dead_letter(SERVICE, batch, row, DecodeError(Reason.OUT_OF_LIMITS, why))
+                )
+                continue
+            said = annotated(alert, command)
+            model.annotate(said)
+            self._send(said, outbox)
+        return outbox.outputs(letters)
+
     def _window(self, window: Window, written: int) -> list[Alert]:
         declaration = declared(self._catalog, window.model)
         policy = declaration.alerts
-        watched, values = None, None
+        watched = None
         if window.version > 0:
             version = self._catalog.version(window.model, window.version)
             watched = self._watch(window.stream, version, policy)
-            values = observe(window, version.profile)
+            watched.counts(window)  # one that does not fit changes nothing
         model = self._model(window.model)
         out = []
         if window.stream is Stream.PREDICTIONS:
@@ -172,15 +203,14 @@ class DriftCore:
             if alert is not None:
                 out.append(alert)
         if model.used[window.stream].claim(window, horizon_of(declaration)):
-            track = model.tracks[window.stream]
-            out += track.take(window, watched, values, lambda kind: _floor(kind, policy))
+            out += model.tracks[window.stream].take(window, watched)
         return out
 
     def _watch(self, stream: Stream, version: Version, policy: AlertPolicy) -> Watch:
         key = (stream, version.model, version.version)
         known = self._watches.get(key)
         if known is None or known[0] is not version or known[1] is not policy:
-            known = (version, policy, watch(version.profile, stream, policy))
+            known = (version, policy, watch(version, stream, policy))
             self._watches[key] = known
         return known[2]
 
@@ -203,17 +233,3 @@ class DriftCore:
                 loading=Loading(self._entries, name),
             )
         return self._models[name]
-
-
-def _floor(kind: AlertKind, policy: AlertPolicy) -> float:
-    match kind:
-        case AlertKind.DATA_DRIFT | AlertKind.PREDICTION_DRIFT:
-            return policy.psi_floor
-        case AlertKind.CONCEPT_DRIFT:
-            return policy.loss_floor
-        case AlertKind.MISSING_VALUES:
-            return policy.missing_floor
-        case AlertKind.STALE:
-            return float(policy.stale_after)
-        case AlertKind.NOT_LOADED:
-            return 1.0

@@ -1,198 +1,266 @@
-"""What is watched: one detector per stream, each a set of bets and an effect.
-
-A detector is fixed by a version's profile and holds no state. Windows reach it as vectors of
-numbers (``drift.observations``), of which it knows its own part.
-"""
+"""All detectors of one watch and where they stand."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from driftloop.drift.bounds import divergence_radius, largest_means, share_upper_bound
+from driftloop.drift.cases import Found, Member
+from driftloop.drift.collecting import Collection
+from driftloop.drift.effects import LEAST_CONSTANT_ROWS, Effect, effect
+from driftloop.drift.panel import Key, Panel
+from driftloop.drift.shiryaev import onset, threshold
+from driftloop.drift.state import History, Kept
+from driftloop.drift.still import STILL, Still
+from driftloop.drift.streams import Watched
+from driftloop.drift.watch import Watch
 from driftloop.kernel.codec.blocks import F64
-from driftloop.kernel.records import AlertKind, LossBaseline
-from driftloop.kernel.statistics.losses import BETS
+from driftloop.kernel.records import AlertKind, Window
 
-MEMORIES = (500, 4000)
-"""Rows of recent windows that a bet on bins is learned from: short for sharp changes, long for
-slight ones."""
-_WEIGHTS = (0.3, 1.0)
-_MISSING_STEPS = (0.01, 0.03, 0.1, 0.3, 0.9)
+RECENT_ROWS = 1000
+"""Rows an effect is measured on where a slight change has lasted long, and for whoever looks."""
 
 
-class Detector(Protocol):
-    """One stream's test. Vectors are observations of whole windows or sums of them."""
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Where one detector stands after the newest window."""
+
+    model: str
+    kind: AlertKind
+    subject: str
+    segment: str
+    effect: float
+    """Of the newest rows, in the unit of its name."""
+    effect_name: str
+    evidence: float
+    """Its value over its threshold, difference of natural logarithms; alarm from 0 on."""
+
+
+class Detectors:
+    """The state of everything watched of one version on one kind of windows."""
+
+    def __init__(self, watch: Watch) -> None:
+        self.watch = watch
+        self._panels = {
+            family: Panel(family, group, watch.rows, watch.references)
+            for family, group in watch.groups.items()
+        }
+        whole = watch.references.get(-1)
+        self._still = Still(watch.streams.still, None if whole is None else whole[0])
+        collects = watch.policy.reference == "first_weeks"
+        period = watch.policy.reference_period
+        self._collection = Collection(period, watch.groups) if collects else None
+        self._recovered = threshold(1, watch.policy.false_alarms_per_100k)
+
+    def take(self, window: Window, kept: Kept) -> bool:
+        """Whether the window was tested; one of the first weeks is not."""
+        if self._collection is not None and not self._collection.done:
+            if self._collection.take(kept):
+                return False
+            self._use_collection(kept.number)
+        for panel in self._panels.values():
+            panel.take(kept)
+        self._still.take(kept, window)
+        return True
+
+    def margins(self) -> Iterator[tuple[float, Key]]:
+        """How far above its threshold each stream is, natural logarithm."""
+        for family, panel in self._panels.items():
+            margins = panel.margins()
+            for row, stream in np.ndindex(*margins.shape):
+                yield float(margins[row, stream]), (family, row, stream)
+        for index in range(len(self._still.streams)):
+            yield self._still.margin(index), (STILL, 0, index)
+
+    def stream(self, key: Key) -> Watched:
+        family, _, index = key
+        streams = self._still.streams if family == STILL else self._panels[family].group.streams
+        return streams[index]
+
+    def since(self, key: Key, history: History) -> list[Kept]:
+        """The windows from the suspected onset of a stream's change on."""
+        family, row, index = key
+        if family == STILL:
+            return history.since(self._still.runs[index][0])
+        panel = self._panels[family]
+        windows = history.since(int(panel.since[row, index]))
+        scores = [
+            float((panel.rows_of(kept, key) * panel.payoffs(key, kept.slot)).sum())
+            for kept in windows
+        ]
+        return windows[onset(scores) :]
+
+    def newest(self, key: Key, history: History) -> list[Kept]:
+        """The newest windows that count towards a stream's evidence."""
+        family, row, index = key
+        first = 0 if family == STILL else int(self._panels[family].since[row, index])
+        return [kept for kept in history.newest(RECENT_ROWS) if kept.number >= first]
+
+    def found(self, key: Key, windows: Sequence[Kept]) -> Found:
+        """A stream as these windows show it."""
+        family, row, index = key
+        stream = self.stream(key)
+        segment = self.watch.streams.segments[row - 1] if row else ""
+        if family == STILL:
+            rows = self._still.runs[index][1]
+            measured = Effect("constant_rows", float(rows), float(LEAST_CONSTANT_ROWS))
+            level, dispersion = self._still.level(index), stream.dispersion
+        else:
+            panel = self._panels[family]
+            counts = self._counts(key, windows)
+            rows = int(counts.sum())
+            measured = self._effect(key, windows, counts)
+            level = float(panel.levels[row, index])
+            dispersion = float(panel.dispersions[index])
+        return Found(key, stream, segment, level, dispersion, measured, tuple(windows), rows)
+
+    def member(self, found: Found, number: int) -> Member:
+        """Follow a stream that was found in window ``number``."""
+        self._freeze(found.key, True)
+        drifted: list[float] = []
+        if found.key[0] != STILL:
+            drifted = self._counts(found.key, found.since).tolist()
+        return Member(found.since[0].number, number, found.rows, drifted)
+
+    def recovering(self, member: Member, key: Key, kept: Kept, history: History) -> bool:
+        """Take in a window: whether the stream is back at its reference.
+
+        A CUSUM of the evidence against rows still coming from the shares that the stream had
+        drifted to; while they do, it goes wrong at most once in as many rows as a false alarm of
+        the whole budget comes in (Lorden, Annals of Mathematical Statistics 42, 1971). The rows
+        since it turned must be as many as it took to find the change, and their effect below half
+        its floor.
+        """
+        family, _, index = key
+        if family == STILL:
+            return self._still.moved[index]
+        panel = self._panels[family]
+        if member.recovery <= 0.0:
+            member.recovery, member.turned = 0.0, kept.number
+        counts = panel.rows_of(kept, key)
+        expected, known = panel.expected([kept], key)
+        ratios = np.log(_smoothed(expected * known) / _smoothed(np.array(member.drifted)))
+        member.recovery += float((counts * ratios).sum()) / float(panel.dispersions[index])
+        turned = history.since(member.turned)
+        counts = self._counts(key, turned)
+        if member.recovery <= 0.0:
+            # It had not turned: these windows are of the change too.
+            member.drifted = (np.array(member.drifted) + counts).tolist()
+        if member.recovery < self._recovered:
+            return False
+        return counts.sum() >= member.rows and self._effect(key, turned, counts).ratio < 0.5
+
+    def release(self, key: Key, number: int) -> None:
+        """Begin anew with a stream that has recovered; window ``number`` is the first to count."""
+        family, _, index = key
+        if family == STILL:
+            self._still.restart(index)
+            return
+        self._freeze(key, False)
+        self._panels[family].restart(key, number)
 
     @property
-    def kind(self) -> AlertKind: ...
-    @property
-    def subject(self) -> str: ...
-    @property
-    def effect_name(self) -> str: ...
+    def reference(self) -> str:
+        """What is compared with, in words."""
+        season = self.watch.policy.season
+        by = f" by {' and '.join(season)}" if season else ""
+        return f"{self.watch.policy.reference}{by}"
 
-    def rows(self, window: F64) -> int:
-        """Rows the test sees of the window."""
-        ...
+    def readings(self, model: str, history: History) -> list[Reading]:
+        """Of every stream, with the effect of the newest rows."""
+        out: list[Reading] = []
+        newest = history.newest(RECENT_ROWS)
+        for margin, key in self.margins():
+            found = self.found(key, newest)
+            out.append(
+                Reading(
+                    model,
+                    found.stream.kind,
+                    found.stream.subject,
+                    found.segment,
+                    found.effect.size,
+                    found.effect.name,
+                    margin,
+                )
+            )
+        return out
 
-    def log_e(self, window: F64, recent: Sequence[F64]) -> tuple[float, ...]:
-        """Log e-value per bet. ``recent``: sums of the windows before, one per MEMORIES."""
-        ...
+    def entries(self) -> dict[str, Any]:
+        """All state, by name."""
+        out: dict[str, Any] = {"watched": self._watched(), "still": self._still.to_plain()}
+        if self._collection is not None:
+            out["collection"] = self._collection.to_plain()
+        for family, panel in self._panels.items():
+            out[f"panel/{family}"] = panel.to_plain()
+            for slot in panel.slots:
+                out[f"bag/{family}/{slot}"] = panel.bag_to_plain(slot)
+        return out
 
-    def scores(
-        self, windows: Sequence[F64], recent: Sequence[F64], log_m: Sequence[float]
-    ) -> list[float]:
-        """Per window the log payoff of the bet that in hindsight was best; ``recent`` as in
-        :meth:`log_e`, but with the newest window. For locating a change, not for testing."""
-        ...
+    def load(self, entries: Mapping[str, Any]) -> bool:
+        """Go on from :meth:`entries`, if they are of the same streams. Whether they are."""
+        if entries.get("watched") != self._watched():
+            return False
+        if self._collection is not None:
+            self._collection.load(entries["collection"])
+            if self._collection.done:
+                self._use_collection(0)
+        self._still.load(entries["still"])
+        for name, value in entries.items():
+            part, _, rest = name.partition("/")
+            if part == "panel":
+                self._panels[rest].load(value)
+            elif part == "bag":
+                family, _, slot = rest.partition("/")
+                self._panels[family].load_bag(int(slot), value)
+        return True
 
-    def effect(self, total: F64) -> float:
-        """How large the change is, over the summed windows."""
-        ...
+    def _use_collection(self, number: int) -> None:
+        assert self._collection is not None
+        references = self._collection.references
+        for family, panel in self._panels.items():
+            panel.use(references, self._collection.dispersions(family), number)
+        whole = [counts[0] for counts in references.values()]
+        self._still.use(np.sum(whole, axis=0) if whole else None)
 
-
-class BinDetector:
-    """Has the distribution over a column's bins changed?
-
-    A row in bin b pays f[b] / Z. f mixes 1 with the ratio of recent shares to the reference's (a
-    plug-in bet, as in conformal test martingales with a betting function constant on bins: Vovk et
-    al., arXiv 2102.10439); it is fixed before the window, so bin counts suffice. Z is the largest
-    mean f can have under any distribution the reference leaves possible, so the mean payoff is at
-    most 1 under each of them.
-    """
-
-    effect_name = "psi"
-
-    def __init__(
-        self, kind: AlertKind, subject: str, part: slice, counts: Sequence[int], error: float
-    ) -> None:
-        """``counts`` are the reference's; ``error`` is the chance its limits may fail with."""
-        self.kind = kind
-        self.subject = subject
-        self._part = part
-        self._rows = sum(counts)
-        bins = len(counts)
-        reference = np.array(counts, dtype=np.float64)
-        self._shares: F64 = reference / max(self._rows, 1)
-        self._smooth: F64 = (reference + 0.5) / (self._rows + 0.5 * bins)
-        self._radius = divergence_radius(self._rows, bins, error)
-
-    def rows(self, window: F64) -> int:
-        return int(window[self._part].sum())
-
-    def log_e(self, window: F64, recent: Sequence[F64]) -> tuple[float, ...]:
-        counts = window[self._part]
-        ratios = np.repeat([self._ratios(total) for total in recent], len(_WEIGHTS), axis=0)
-        weights = np.tile(_WEIGHTS, len(recent))[:, None]
-        payoffs = 1.0 - weights + weights * ratios
-        prices = np.log(largest_means(self._shares, payoffs, self._radius))
-        won = (counts * np.log(payoffs)).sum(axis=1)
-        return tuple((won - counts.sum() * prices).tolist())
-
-    def scores(
-        self, windows: Sequence[F64], recent: Sequence[F64], log_m: Sequence[float]
-    ) -> list[float]:
-        memory = recent[_best(log_m) // len(_WEIGHTS)]
-        logs = np.log(self._ratios(memory))
-        return [float((window[self._part] * logs).sum()) for window in windows]
-
-    def effect(self, total: F64) -> float:
-        """Population stability index, less what sampling alone adds to it on average, (bins - 1)
-        (1/rows + 1/reference rows); at least 0."""
-        counts = total[self._part]
-        rows = float(counts.sum())
-        if rows <= 0.0 or self._rows <= 0:
-            return 0.0
-        bins = len(counts)
-        shares = (counts + 0.5) / (rows + 0.5 * bins)
-        psi = float(((shares - self._smooth) * np.log(shares / self._smooth)).sum())
-        return max(0.0, psi - (bins - 1) * (1.0 / rows + 1.0 / self._rows))
-
-    def _ratios(self, recent: F64) -> F64:
-        """Recent shares over the reference's, drawn towards 1 as by one reference row per bin."""
-        counts = recent[self._part]
-        prior = float(len(counts))
-        shares: F64 = (counts + prior * self._smooth) / (counts.sum() + prior)
-        return shares / self._smooth
-
-
-class MissingDetector:
-    """Is a feature missing more often than the reference's upper confidence bound u?
-
-    A bet on the share q > u pays q/u for a missing value and (1-q)/(1-u) for a present one: mean 1
-    at u, less below.
-    """
-
-    kind = AlertKind.MISSING_VALUES
-    effect_name = "missing_share"
-
-    def __init__(self, subject: str, part: slice, missing: int, rows: int, error: float) -> None:
-        """``part`` holds (missing, present)."""
-        self.subject = subject
-        self._part = part
-        self._share = missing / max(rows, 1)
-        upper = share_upper_bound(missing, rows, error)
-        alternatives = [upper + (1.0 - upper) * step for step in _MISSING_STEPS]
-        self._logs = [
-            (math.log(q / upper), math.log((1.0 - q) / (1.0 - upper)))
-            if upper < 1.0
-            else (0.0, 0.0)
-            for q in alternatives
+    def _watched(self) -> list[list[str]]:
+        streams = self.watch.streams
+        policy = self.watch.policy
+        every = (*streams.two_sided, *streams.upper, *streams.still)
+        return [
+            [f"{s.kind}.{s.subject}.{s.measure.value}.{len(s.bins)}" for s in every],
+            list(streams.segments),
+            [policy.reference, str(policy.reference_period), *policy.season],
         ]
 
-    def rows(self, window: F64) -> int:
-        return int(window[self._part].sum())
+    def _counts(self, key: Key, windows: Sequence[Kept]) -> F64:
+        panel = self._panels[key[0]]
+        out: F64 = np.zeros(int(panel.group.sizes[key[2]]))
+        for kept in windows:
+            out = out + panel.rows_of(kept, key)
+        return out
 
-    def log_e(self, window: F64, recent: Sequence[F64]) -> tuple[float, ...]:
-        missing, present = window[self._part].tolist()
-        return tuple(missing * lost + present * kept for lost, kept in self._logs)
+    def _effect(self, key: Key, windows: Sequence[Kept], counts: F64) -> Effect:
+        panel = self._panels[key[0]]
+        expected, known = panel.expected(windows, key)
+        return effect(
+            self.stream(key),
+            counts,
+            expected,
+            known,
+            float(panel.dispersions[key[2]]),
+            self.watch.policy,
+            self.watch.layout.profile.loss.means,
+        )
 
-    def scores(
-        self, windows: Sequence[F64], recent: Sequence[F64], log_m: Sequence[float]
-    ) -> list[float]:
-        best = _best(log_m)
-        return [self.log_e(window, ())[best] for window in windows]
-
-    def effect(self, total: F64) -> float:
-        """Increase of the missing share over the reference's."""
-        missing, present = total[self._part].tolist()
-        rows = missing + present
-        return float(missing / rows) - self._share if rows else 0.0
-
-
-class LossDetector:
-    """Is the mean bounded loss above the upper confidence bound of the version's baseline?
-
-    The windows bring the sums of the bets' log payoffs with them
-    (``kernel.statistics.losses.baseline_payoffs``). Observations are (rows, loss, payoffs...).
-    """
-
-    kind = AlertKind.CONCEPT_DRIFT
-    subject = "loss"
-    effect_name = "loss_increase"
-
-    def __init__(self, baseline: LossBaseline) -> None:
-        self._mean = baseline.mean
-
-    def rows(self, window: F64) -> int:
-        return int(window[0])
-
-    def log_e(self, window: F64, recent: Sequence[F64]) -> tuple[float, ...]:
-        return tuple(window[2 : 2 + len(BETS)].tolist())
-
-    def scores(
-        self, windows: Sequence[F64], recent: Sequence[F64], log_m: Sequence[float]
-    ) -> list[float]:
-        best = _best(log_m)
-        return [float(window[2 + best]) for window in windows]
-
-    def effect(self, total: F64) -> float:
-        """Increase of the mean loss over the baseline's, nats."""
-        return float(total[1] / total[0]) - self._mean if total[0] else 0.0
+    def _freeze(self, key: Key, frozen: bool) -> None:
+        family, row, index = key
+        if family != STILL:
+            self._panels[family].frozen[row, index] = frozen
 
 
-def _best(log_m: Sequence[float]) -> int:
-    return max(range(len(log_m)), key=lambda index: log_m[index])
+def _smoothed(counts: F64) -> F64:
+    shares: F64 = (counts + 0.5) / (counts.sum() + 0.5 * len(counts))
+    return shares

@@ -75,12 +75,18 @@ class Freshness:
                 evidence,
             )
         else:
-            worse = wording.severity(float(age), float(allowed))
+            worse = wording.severity(age / max(allowed, 1))
             if wording.rank(worse) <= wording.rank(self.alert.severity):
                 return None
             self.alert = updated(replace(self.alert, evidence=evidence), self._end, worse)
         self._save()
         return self.alert
+
+    def annotate(self, alert: Alert) -> None:
+        """Take back the open alert, acknowledged or snoozed; others are not this one's."""
+        if self.alert is not None and self.alert.id == alert.id:
+            self.alert = alert
+            self._save()
 
     def load(self, plain: dict[str, Any]) -> None:
         self._written = plain["written"]

@@ -56,6 +56,12 @@ class Loading:
         self._save()
         return out
 
+    def annotate(self, alert: Alert) -> None:
+        """Take back an open alert, acknowledged or snoozed; others are not this one's."""
+        if any(known.id == alert.id for known in self.alerts.values()):
+            self.alerts[alert.version] = alert
+            self._save()
+
     def load(self, plain: dict[str, Any]) -> None:
         self._sequence = plain["sequence"]
         self._failing = dict(plain["failing"])

@@ -21,7 +21,9 @@ class DriftService:
         self._core = DriftCore(catalog)
         observed = Observed(self._core, catalog.topics.alerts, Alert, self._measure)
         self._measured = False
-        self._runner = control_runner(context, catalog, SERVICE, observed, (catalog.topics.loads,))
+        self._runner = control_runner(
+            context, catalog, SERVICE, observed, (catalog.topics.loads, catalog.topics.commands)
+        )
 
     def step(self, timeout_s: float) -> bool:
         worked = self._runner.step(timeout_s)

@@ -1,23 +1,30 @@
 """The Shiryaev-Roberts e-detector on windows, and the budget it keeps.
 
 For each bet on a stream, M becomes (M + n) * E with every window: n is the window's number of rows
-and E its e-value, the product of the bet's payoffs over the rows. Provided the payoffs were fixed
-before the window and have a mean of at most 1 per row under the null hypothesis, M minus the rows
-seen so far is a supermartingale (Shin, Ramdas, Rinaldo, arXiv 2203.03532, section 3; a mean over
-bets of such M is one again). So is the sum of M over all streams, minus streams x rows.
+and E its e-value, the product of the bet's payoffs over the rows (``drift.bets``). While the
+payoffs of a window have a mean of at most 1 given what came before, M minus the rows seen so far is
+a supermartingale (Shin, Ramdas, Rinaldo, arXiv 2203.03532, section 3; a mean over bets of such M is
+one again). So is the sum of M over all streams, minus streams x rows.
 
-An alarm of one stream asks for M >= A = streams x 100,000 / budget, and puts its M back to 0, that
-is, takes at least A out of that sum. The sum never gets below 0, so the expected number of alarms
-in N rows is at most streams x N / A = N x budget / 100,000: the budget holds for all streams, bets
-and looks together (the sum over features is that of Vovk et al., arXiv 2102.10439). Asking for an
-effect as well only takes alarms away. Streams may depend on each other in any way.
+An alarm of one stream asks for M >= A and puts its M back to 0, that is, takes at least A out of
+that sum, which never gets below 0. So the expected number of alarms of a stream in N rows is at
+most N / A. The budget is shared out over all streams (:func:`threshold`), so it holds for all
+streams, bets and looks together, however they depend on each other. Segments part the rows among
+them: all segments of a stream together have no more rows than the stream, so they cost as much as
+one more. Asking for an effect as well only takes alarms away.
 
-Assumed: given the past and its number of rows, a window's rows are exchangeable draws from one
-distribution allowed by the null hypothesis, and the reference limits hold (``drift.bounds``). It
-fails where rows of one window come in clumps (one cause behind many rows, as weather is behind all
-flights of an hour): E then multiplies what is one observation many times. It also fails where the
-reference is no sample of what is served: one taken in summer makes winter an alarm, which is
-true of the data, if no news to its owner.
+Rows that come in clumps (one cause behind many rows, as weather is behind all flights of an hour)
+tell less than independent ones. With a dispersion d, the rows that tell as much as one, E ** (1/d)
+is taken: d equal rows then count as one, and for rows that only partly agree it is the
+approximation of batch means (the log-likelihood of a mean with its variance d times as large).
+
+Assumed: given its number of rows, a window's rows are exchangeable with the reference's, up to
+clumps no larger than the dispersion tells. Each window's E is exactly valid then. That windows may
+be multiplied is exact for rows taken one at a time; for whole windows it holds as far as the mean
+of f over a bin stands for the ranks within it, which ``tests/unit/test_false_alarms.py`` bounds by
+simulation. It fails where the reference is no sample of what is served: one taken in summer makes
+winter an alarm, which is true of the data, if no news to its owner (declare a season, or
+``first_weeks``).
 """
 
 from __future__ import annotations
@@ -25,24 +32,33 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
+from driftloop.kernel.codec.blocks import F64
+
+EMPTY = -1e9
+"""Log of M = 0: finite, so that it can be stored."""
+
 
 def threshold(streams: int, false_alarms_per_100k: float) -> float:
-    """What the log of a stream's M must reach. ``streams`` is how many are watched."""
+    """What the log of a stream's M must reach: ``false_alarms_per_100k`` > 0 is for ``streams`` of
+    them together."""
     return math.log(streams) + math.log(100_000.0 / false_alarms_per_100k)
 
 
-def advance(log_m: Sequence[float] | None, log_e: Sequence[float], rows: int) -> tuple[float, ...]:
-    """log M of every bet after a window of ``rows`` > 0 rows with log e-values ``log_e``."""
-    start = math.log(rows)
-    if log_m is None:
-        return tuple(start + e for e in log_e)
-    return tuple(_log_add(start, m) + e for m, e in zip(log_m, log_e, strict=True))
+def advance(log_m: F64, log_e: F64, rows: F64) -> F64:
+    """log M after a window of ``rows`` >= 0 rows with log e-values ``log_e``; the shapes fit."""
+    with np.errstate(divide="ignore"):
+        start = np.log(rows)
+    return np.asarray(np.logaddexp(log_m, start) + log_e, dtype=np.float64)
 
 
-def level(log_m: Sequence[float]) -> float:
-    """Log of the mean of M over the bets."""
-    top = max(log_m)
-    return top + math.log(math.fsum(math.exp(m - top) for m in log_m) / len(log_m))
+def log_mean(log_m: F64, log_weights: F64, axis: int) -> F64:
+    """Log of the weighted mean of M along an axis; ``log_weights`` fits ``log_m``."""
+    weighted = log_m + log_weights
+    top = weighted.max(axis=axis, keepdims=True)
+    total = np.exp(weighted - top).sum(axis=axis, keepdims=True)
+    return np.asarray(np.squeeze(top + np.log(total), axis=axis), dtype=np.float64)
 
 
 def onset(scores: Sequence[float]) -> int:
@@ -54,8 +70,3 @@ def onset(scores: Sequence[float]) -> int:
         if total > best_sum:
             best, best_sum = index, total
     return best
-
-
-def _log_add(a: float, b: float) -> float:
-    top = max(a, b)
-    return top + math.log1p(math.exp(min(a, b) - top))

@@ -1,20 +1,42 @@
-"""What is remembered of a model's windows on one stream, and of each of its detectors."""
+"""What is remembered of a model's windows on one stream."""
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
-from driftloop.drift.detectors import MEMORIES
-from driftloop.kernel.codec.blocks import F64
-from driftloop.kernel.codec.mapping import from_plain, to_plain
-from driftloop.kernel.records import Alert, OffsetRange, Window
+from driftloop.kernel.codec.blocks import F64, I64
+from driftloop.kernel.records import OffsetRange, Window
 
 _LEAST_WINDOWS = 64
 _MOST_WINDOWS = 256
+_ROWS = 4000
+"""Rows that are kept for finding an onset, where they fit into the most windows."""
+
+N = TypeVar("N", np.float64, np.int64)
+
+
+def packed(values: npt.NDArray[N]) -> list[Any]:
+    """An array of float64 or int64 for an entry: shape, and the bytes of it."""
+    little = values.astype(values.dtype.newbyteorder("<"))
+    return [list(values.shape), base64.b64encode(little.tobytes()).decode()]
+
+
+def floats(plain: Sequence[Any]) -> F64:
+    """From :func:`packed`."""
+    shape, data = plain
+    return np.frombuffer(base64.b64decode(data), dtype="<f8").astype(np.float64).reshape(shape)
+
+
+def integers(plain: Sequence[Any]) -> I64:
+    """From :func:`packed`."""
+    shape, data = plain
+    return np.frombuffer(base64.b64decode(data), dtype="<i8").astype(np.int64).reshape(shape)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,70 +49,34 @@ class Kept:
     start: int
     end: int
     rows: int
+    slot: int
+    """Of the season; -1 without one."""
     sources: tuple[OffsetRange, ...]
-    values: F64
-    """The observation, see ``drift.observations``."""
+    counts: I64
+    """Of the window and of its segments, (S, L), in the layout."""
 
     @classmethod
-    def of(cls, number: int, window: Window, values: F64) -> Kept:
-        return cls(number, window.id, window.start, window.end, window.rows, window.sources, values)
+    def of(cls, number: int, window: Window, slot: int, counts: I64) -> Kept:
+        return cls(
+            number, window.id, window.start, window.end, window.rows, slot, window.sources, counts
+        )
 
     def to_plain(self) -> list[Any]:
         sources = [[s.topic, s.partition, s.start, s.end] for s in self.sources]
-        values = self.values.tolist()
-        return [self.number, self.id, self.start, self.end, self.rows, sources, values]
+        counts = packed(self.counts)
+        return [self.number, self.id, self.start, self.end, self.rows, self.slot, sources, counts]
 
     @classmethod
     def from_plain(cls, plain: list[Any]) -> Kept:
-        number, id, start, end, rows, sources, values = plain
+        number, id, start, end, rows, slot, sources, counts = plain
         ranges = tuple(OffsetRange(*part) for part in sources)
-        return cls(number, id, start, end, rows, ranges, np.array(values, dtype=np.float64))
-
-
-@dataclass(slots=True)
-class DetectorState:
-    """Of one detector."""
-
-    log_m: tuple[float, ...] | None = None
-    """Log of the Shiryaev-Roberts statistic per bet; None at 0, where it starts."""
-    since: int = 0
-    """Number of the first window after the last start."""
-    alert: Alert | None = None
-    """The open alert, with its newest evidence."""
-    onset: int = 0
-    """Number of the window the open alert's onset lies in."""
-    reported: float = 0.0
-    """Log e-value of the open alert's newest published record."""
-    calm: int = 0
-    """Windows in a row with little effect, while an alert is open."""
-
-    def to_plain(self) -> dict[str, Any]:
-        return {
-            "log_m": self.log_m,
-            "since": self.since,
-            "alert": to_plain(self.alert),
-            "onset": self.onset,
-            "reported": self.reported,
-            "calm": self.calm,
-        }
-
-    @classmethod
-    def from_plain(cls, plain: dict[str, Any]) -> DetectorState:
-        log_m, alert = plain["log_m"], plain["alert"]
-        return cls(
-            log_m=None if log_m is None else tuple(log_m),
-            since=plain["since"],
-            alert=None if alert is None else from_plain(Alert, alert),
-            onset=plain["onset"],
-            reported=plain["reported"],
-            calm=plain["calm"],
-        )
+        return cls(number, id, start, end, rows, slot, ranges, integers(counts))
 
 
 @dataclass(slots=True)
 class History:
-    """The newest windows of the version being watched, oldest first: enough for the longest memory
-    and for finding an onset, and never more than 256."""
+    """The newest windows of the version being watched, oldest first: enough for finding an onset,
+    and never more than 256."""
 
     windows: list[Kept] = field(default_factory=list)
 
@@ -101,16 +87,11 @@ class History:
         gone = 0
         while len(self.windows) - gone > _LEAST_WINDOWS:
             rows -= self.windows[gone].rows
-            if rows < MEMORIES[-1] and len(self.windows) - gone <= _MOST_WINDOWS:
+            if rows < _ROWS and len(self.windows) - gone <= _MOST_WINDOWS:
                 break
             gone += 1
         dropped, self.windows = self.windows[:gone], self.windows[gone:]
         return dropped
-
-    def recent(self, length: int) -> tuple[F64, ...]:
-        """For each of MEMORIES the sum of the newest windows that have that many rows together;
-        zeros before there is any. ``length`` is an observation's."""
-        return tuple(self.total(self.newest(rows), length) for rows in MEMORIES)
 
     def newest(self, rows: int) -> list[Kept]:
         """The newest windows that have ``rows`` rows together (all, if they have fewer)."""
@@ -122,11 +103,3 @@ class History:
 
     def since(self, number: int) -> list[Kept]:
         return [kept for kept in self.windows if kept.number >= number]
-
-    @staticmethod
-    def total(windows: Sequence[Kept], length: int) -> F64:
-        """The sum of observations, added in order."""
-        out: F64 = np.zeros(length)
-        for kept in windows:
-            out = out + kept.values
-        return out

@@ -3,26 +3,19 @@ the alerts that come of it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from driftloop.drift import wording
-from driftloop.drift.alerts import opened, resolved, updated
-from driftloop.drift.detectors import Detector
-from driftloop.drift.observations import Watch
-from driftloop.drift.shiryaev import advance, level, onset
-from driftloop.drift.state import DetectorState, History, Kept
-from driftloop.kernel.codec.blocks import F64
-from driftloop.kernel.decisions import merge_ranges
+from driftloop.drift.alerts import resolved
+from driftloop.drift.cases import Case
+from driftloop.drift.detectors import Detectors, Reading
+from driftloop.drift.judging import judge
+from driftloop.drift.state import History, Kept
+from driftloop.drift.watch import Watch
 from driftloop.kernel.entries import Entries
-from driftloop.kernel.records import Alert, AlertKind, Evidence, Window
-
-RECENT_ROWS = 1000
-"""Rows an effect is measured on where it is asked whether it still lasts."""
-CALM_WINDOWS = 3
-_LOG_TEN = 2.302585092994046
-_IDS = 64
+from driftloop.kernel.records import Alert, Window
 
 
 @dataclass(slots=True)
@@ -52,19 +45,6 @@ class Serving:
         self.last_end = max(self.last_end, window.end)
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """Where one detector stands after the newest window."""
-
-    model: str
-    kind: AlertKind
-    subject: str
-    effect: float
-    """Of the newest rows, in the unit of the kind."""
-    evidence: float
-    """Its value over its threshold, difference of natural logarithms; alarm from 0 on."""
-
-
 class Track:
     """Windows of other versions than the one serving are not tested: their alerts are over, and
     what they tell is of no use to anyone any more."""
@@ -76,182 +56,92 @@ class Track:
         self._serving = Serving()
         self._next = 0
         self._history = History()
-        self._states: dict[str, DetectorState] = {}
-        self.readings: list[Reading] = []
-        """Of the newest window tested."""
+        self._cases: list[Case] = []
+        self._detectors: Detectors | None = None
+        self._stored: dict[str, Any] = {}
+        """Entries of detectors that no window has asked for yet since they were restored."""
 
-    def take(
-        self,
-        window: Window,
-        watch: Watch | None,
-        values: F64 | None,
-        floor: Callable[[AlertKind], float],
-    ) -> list[Alert]:
-        """Alerts that a window not used before leads to. ``watch`` and ``values`` are None for a
-        version without a profile; ``floor`` gives the least effect worth an alert."""
+    def take(self, window: Window, watch: Watch | None) -> list[Alert]:
+        """Alerts that a window not used before leads to. ``watch`` is None for a version without a
+        profile. Raises :class:`DecodeError` when the window does not fit the profile, and then
+        changes nothing."""
         out: list[Alert] = []
+        kept = None
+        counts = None if watch is None else watch.counts(window)
         if self._serving.takes_over(window):
             out += self._replace(window)
         if self._serving.version in (-1, window.version):
             self._serving.note(window)
-        if window.version == self._serving.version and watch is not None and values is not None:
-            out += self._test(window, watch, values, floor)
+        if window.version == self._serving.version and watch is not None and counts is not None:
+            kept = Kept.of(self._next, window, watch.slot(window), counts)
+            self._next += 1
+            out += self._test(window, watch, kept)
         self._save_head()
         return out
 
     def open_alerts(self) -> list[Alert]:
-        """In the order of their detectors' names: that of the states is another one after they
-        were restored."""
-        states = (state for _, state in sorted(self._states.items()))
-        return [state.alert for state in states if state.alert is not None]
+        """In the order of their opening."""
+        return [case.alert for case in self._cases]
+
+    def annotate(self, alert: Alert) -> None:
+        """Take back an open alert that somebody acknowledged or snoozed."""
+        for case in self._cases:
+            if case.alert.id == alert.id:
+                case.alert = alert
+        self._save_head()
+
+    def readings(self) -> list[Reading]:
+        """Of the newest window tested."""
+        return (
+            [] if self._detectors is None else self._detectors.readings(self._model, self._history)
+        )
 
     def load(self, name: str, value: Any) -> None:
         """Take back one entry, named without the prefix."""
-        part, _, rest = name.partition("/")
+        part, _, _ = name.partition("/")
         if part == "head":
             self._next = value["next"]
             self._serving = Serving(**value["serving"])
+            self._cases = [Case.from_plain(case) for case in value["cases"]]
         elif part == "kept":
             self._history.windows.append(Kept.from_plain(value))
         else:
-            self._states[rest] = DetectorState.from_plain(value)
+            self._stored[name] = value
 
-    def _test(
-        self, window: Window, watch: Watch, values: F64, floor: Callable[[AlertKind], float]
-    ) -> list[Alert]:
-        recent = self._history.recent(watch.length)
-        tested: list[tuple[str, Detector, DetectorState]] = []
-        for detector in watch.detectors:
-            name = f"{detector.kind}.{detector.subject}"
-            state = self._states.setdefault(name, DetectorState(since=self._next))
-            tested.append((name, detector, state))
-            rows = detector.rows(values)
-            if rows > 0:
-                state.log_m = advance(state.log_m, detector.log_e(values, recent), rows)
-        kept = Kept.of(self._next, window, values)
-        self._next += 1
+    def _test(self, window: Window, watch: Watch, kept: Kept) -> list[Alert]:
+        out: list[Alert] = []
+        detectors = self._detectors
+        if detectors is None or detectors.watch is not watch:
+            # A restart, or a new declaration: the state goes on if the same is watched.
+            stored = self._stored if self._detectors is None else self._detectors.entries()
+            detectors = Detectors(watch)
+            if stored and not detectors.load(stored):
+                out += [resolved(a, window.end, wording.REDECLARED) for a in self.open_alerts()]
+                self._cases = []
+                for name in stored:
+                    self._entries.delete(self._prefix + name)
+            self._detectors, self._stored = detectors, {}
         self._entries.put(self._kept_name(kept), kept.to_plain())
         for old in self._history.append(kept):
             self._entries.delete(self._kept_name(old))
-        out = []
-        for name, detector, state in tested:
-            least = floor(detector.kind)
-            if state.alert is None:
-                alert = self._open(window, watch, detector, state, least)
-            else:
-                alert = self._follow(window, watch, detector, state, state.alert, least)
-            if alert is not None:
-                out.append(alert)
-            self._entries.put(f"{self._prefix}watch/{name}", state.to_plain())
-        newest = History.total(self._history.newest(RECENT_ROWS), watch.length)
-        self.readings = [
-            Reading(
-                self._model,
-                detector.kind,
-                detector.subject,
-                detector.effect(newest),
-                (0.0 if state.log_m is None else level(state.log_m)) - watch.threshold,
-            )
-            for _, detector, state in tested
-        ]
+        out += judge(detectors, window, kept, self._model, self._history, self._cases)
+        for name, value in detectors.entries().items():
+            self._entries.put(self._prefix + name, value)
         return out
-
-    def _open(
-        self, window: Window, watch: Watch, detector: Detector, state: DetectorState, floor: float
-    ) -> Alert | None:
-        if state.log_m is None or level(state.log_m) < watch.threshold:
-            return None
-        candidates = self._history.since(state.since)
-        recent = self._history.recent(watch.length)
-        scores = detector.scores([kept.values for kept in candidates], recent, state.log_m)
-        since = candidates[onset(scores) :]
-        effect = detector.effect(History.total(since, watch.length))
-        if effect < floor:
-            # A slight change that has lasted long must not hide a large one that has just begun.
-            newest = self._history.newest(RECENT_ROWS)
-            since = [kept for kept in newest if kept.number >= state.since]
-            effect = detector.effect(History.total(since, watch.length))
-            if effect < floor:
-                return None
-        state.onset = since[0].number
-        state.reported = level(state.log_m)
-        state.calm = 0
-        evidence = Evidence(
-            statistic="shiryaev_roberts",
-            e_value=state.reported,
-            threshold=watch.threshold,
-            effect=effect,
-            effect_name=detector.effect_name,
-            effect_floor=floor,
-            rows=sum(detector.rows(kept.values) for kept in since),
-            windows=tuple(kept.id for kept in since)[-_IDS:],
-        )
-        sources = merge_ranges(part for kept in since for part in kept.sources)
-        state.alert = opened(
-            self._model,
-            detector.kind,
-            detector.subject,
-            window.version,
-            window.end,
-            since[0].start,
-            sources,
-            evidence,
-        )
-        return state.alert
-
-    def _follow(
-        self,
-        window: Window,
-        watch: Watch,
-        detector: Detector,
-        state: DetectorState,
-        alert: Alert,
-        floor: float,
-    ) -> Alert | None:
-        """Keep an open alert's evidence up to date; publish it when it has become much stronger or
-        more severe, or when the effect has gone."""
-        recent = detector.effect(History.total(self._history.newest(RECENT_ROWS), watch.length))
-        state.calm = state.calm + 1 if recent < floor / 2 else 0
-        newest = self._history.windows[-1]
-        evidence = replace(
-            alert.evidence,
-            e_value=alert.evidence.e_value if state.log_m is None else level(state.log_m),
-            effect=detector.effect(History.total(self._history.since(state.onset), watch.length)),
-            effect_floor=floor,
-            rows=alert.evidence.rows + detector.rows(newest.values),
-            windows=(*alert.evidence.windows, newest.id)[-_IDS:],
-        )
-        sources = merge_ranges((*alert.onset_sources, *newest.sources))
-        alert = replace(alert, evidence=evidence, onset_sources=sources)
-        if state.calm >= CALM_WINDOWS:
-            state.alert = None
-            state.log_m = None
-            state.since = self._next
-            summary = wording.calmed(
-                alert.kind, alert.subject, alert.version, recent, floor, state.calm
-            )
-            return resolved(
-                replace(alert, evidence=replace(evidence, effect=recent)), window.end, summary
-            )
-        worse = wording.severity(evidence.effect, floor)
-        stronger = evidence.e_value >= max(2 * state.reported, state.reported + _LOG_TEN)
-        if stronger or wording.rank(worse) > wording.rank(alert.severity):
-            state.reported = evidence.e_value
-            alert = updated(alert, window.end, worse)
-            state.alert = alert
-            return alert
-        state.alert = alert
-        return None
 
     def _replace(self, window: Window) -> list[Alert]:
         """The window's version takes over: what was known of the other is over."""
         summary = wording.replaced(self._serving.version, window.version)
         out = [resolved(alert, window.end, summary) for alert in self.open_alerts()]
-        for name in self._states:
-            self._entries.delete(f"{self._prefix}watch/{name}")
+        names: Sequence[str] = list(self._stored)
+        if self._detectors is not None:
+            names = list(self._detectors.entries())
+        for name in names:
+            self._entries.delete(self._prefix + name)
         for kept in self._history.windows:
             self._entries.delete(self._kept_name(kept))
-        self._states = {}
+        self._detectors, self._stored = None, {}
+        self._cases = []
         self._history = History()
         self._serving.version = window.version
         return out
@@ -266,6 +156,7 @@ class Track:
                 "last_start": serving.last_start,
                 "last_end": serving.last_end,
             },
+            "cases": [case.to_plain() for case in self._cases],
         }
         self._entries.put(f"{self._prefix}head", head)
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from driftloop.kernel.records import AlertKind, Severity
+from driftloop.kernel.records import Alert, AlertKind, Evidence, Severity
+
+_NAMED = 5
+"""Streams that a sentence names."""
 
 
-def severity(effect: float, floor: float) -> Severity:
+def severity(ratio: float) -> Severity:
     """By multiples of the effect's floor: from 4 critical, from 2 warning."""
-    if floor <= 0.0:
-        return Severity.WARNING
-    if effect >= 4.0 * floor:
+    if ratio >= 4.0:
         return Severity.CRITICAL
-    return Severity.WARNING if effect >= 2.0 * floor else Severity.INFO
+    return Severity.WARNING if ratio >= 2.0 else Severity.INFO
 
 
 def rank(level: Severity) -> int:
@@ -34,31 +35,45 @@ def duration(span: int) -> str:
     return f"{span / 1000:.1f} s"
 
 
-def finding(
-    kind: AlertKind, subject: str, version: int, effect: float, floor: float, rows: int, onset: int
-) -> str:
+def finding(kind: AlertKind, subject: str, version: int, evidence: Evidence, onset: int) -> str:
     """One sentence on what was found."""
-    since = f"over {rows:,} rows since {moment(onset)}"
+    effect, floor = evidence.effect, evidence.effect_floor
+    since = f"over {evidence.rows:,} rows since {moment(onset)}"
+    if len(evidence.findings) > 1:
+        names = ", ".join(found.subject for found in evidence.findings[:_NAMED])
+        more = len(evidence.findings) - _NAMED
+        since += f"; {len(evidence.findings)} in all: {names}" + (
+            f" and {more} more" if more > 0 else ""
+        )
     match kind:
         case AlertKind.DATA_DRIFT:
-            return (
-                f"Feature {subject} is distributed differently than in version {version}'s "
-                f"reference: PSI {effect:.3f} {since} (floor {floor:g})."
-            )
+            what = f"Feature {subject} is distributed differently than in version {version}'s"
         case AlertKind.PREDICTION_DRIFT:
-            return (
-                f"The scores of version {version} are distributed differently than in its "
-                f"reference: PSI {effect:.3f} {since} (floor {floor:g})."
-            )
+            what = f"The {subject} of version {version} is distributed differently than in its"
         case AlertKind.CONCEPT_DRIFT:
+            more_of = "errs in {} more" if subject.startswith("errors") else "loses {} more"
+            size = percent(effect) if subject.startswith("errors") else f"{effect:.4f}"
             return (
-                f"Version {version} loses {effect:.4f} nats more per row than on its evaluation "
+                f"Version {version} {more_of.format(size)} per row than on its reference's "
                 f"rows, {since} (floor {floor:g})."
             )
         case AlertKind.MISSING_VALUES:
+            what = f"Feature {subject} is missing in {percent(effect)} more of the rows than in the"
+            return f"{what} reference of version {version}, {since} (floor {percent(floor)})."
+        case AlertKind.NEW_CATEGORIES:
+            what = f"Feature {subject} has values that are new to version {version}'s reference"
             return (
-                f"Feature {subject} is missing in {100 * effect:.2f} more of 100 rows than in "
-                f"version {version}'s reference, {since} (floor {100 * floor:g})."
+                f"{what} in {percent(effect)} more of the rows, {since} (floor {percent(floor)})."
+            )
+        case AlertKind.OUT_OF_RANGE:
+            what = f"Feature {subject} lies outside the range of version {version}'s reference"
+            return (
+                f"{what} in {percent(effect)} more of the rows, {since} (floor {percent(floor)})."
+            )
+        case AlertKind.CONSTANT:
+            return (
+                f"Feature {subject} has had one and the same value for {effect:,.0f} rows since "
+                f"{moment(onset)}; in version {version}'s reference it varies."
             )
         case AlertKind.STALE:
             return (
@@ -70,21 +85,27 @@ def finding(
                 f"Version {version}, deployed since {moment(onset)}, cannot be loaded; what served "
                 "before it serves on."
             )
+    return f"{what} reference: {measured(evidence.effect_name, effect)} {since} (floor {floor:g})."
 
 
-def calmed(
-    kind: AlertKind, subject: str, version: int, effect: float, floor: float, windows: int
-) -> str:
-    """One sentence on why an alert is over: the effect went away."""
-    what = {
-        AlertKind.DATA_DRIFT: f"Feature {subject} is back to version {version}'s reference: PSI",
-        AlertKind.PREDICTION_DRIFT: f"The scores are back to version {version}'s reference: PSI",
-        AlertKind.CONCEPT_DRIFT: f"Version {version} is back to its loss: increase in nats per row",
-        AlertKind.MISSING_VALUES: f"Feature {subject} is no longer missing: increase of the share",
-        AlertKind.STALE: "Windows are coming again: age in ms",
-        AlertKind.NOT_LOADED: "The version is loaded: processes that could not",
-    }[kind]
-    return f"{what} {effect:.4f}, below half the floor of {floor:g} for {windows} windows."
+def measured(name: str, effect: float) -> str:
+    """An effect of a distribution with its unit."""
+    if name == "standardised_shift":
+        return f"shifted by {effect:.2f} standard deviations"
+    return f"PSI {effect:.3f}"
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.2f}%"
+
+
+def recovered(alert: Alert, effect: float, floor: float, rows: int) -> str:
+    """One sentence on why an alert is over: its rows are like the reference's again."""
+    return (
+        f"Back to version {alert.version}'s reference: {alert.evidence.effect_name} {effect:.4f} "
+        f"in the newest {rows:,} rows, below half the floor of {floor:g}, and the evidence that it "
+        "has turned passes its threshold."
+    )
 
 
 def replaced(version: int, by: int) -> str:
@@ -105,6 +126,15 @@ def action(kind: AlertKind, subject: str) -> str:
             return "Retrain on outcomes since the onset; until then trust the scores less."
         case AlertKind.MISSING_VALUES:
             return f"Mend the source of {subject}; the model falls back on what it does without it."
+        case AlertKind.NEW_CATEGORIES:
+            return (
+                f"See what is new in {subject}: a mistake at its source, or a category to retrain "
+                "with once there are labels for it."
+            )
+        case AlertKind.OUT_OF_RANGE:
+            return f"Check the source and the unit of {subject}; the model extrapolates."
+        case AlertKind.CONSTANT:
+            return f"Check the source of {subject}: it repeats one value."
         case AlertKind.STALE:
             return "Check that events are produced, and that inference and featurestats run."
         case AlertKind.NOT_LOADED:
@@ -113,5 +143,8 @@ def action(kind: AlertKind, subject: str) -> str:
                 "seconds. Or promote another version."
             )
 
+
+REDECLARED = "The declaration was changed, and with it what is watched; it begins anew."
+"""Why an alert is over."""
 
 DONE = "Nothing: it is over."

@@ -10,12 +10,14 @@ from types import MappingProxyType
 from driftloop.kernel.schemas import Schema
 from driftloop.kernel.topics import ModelTopics
 
-BUDGET_SHARES = {
-    "concept_drift": 0.5,
-    "data_drift": 0.3,
-    "prediction_drift": 0.1,
-    "data_quality": 0.1,
-}
+BUDGET_SHARES: Mapping[str, float] = MappingProxyType(
+    {
+        "concept_drift": 0.5,
+        "data_drift": 0.3,
+        "prediction_drift": 0.1,
+        "data_quality": 0.1,
+    }
+)
 """What the false-alarm budget is spent on, unless declared otherwise. ``data_quality`` is missing
 values, new categories, values out of range and constant features."""
 
@@ -129,7 +131,7 @@ class AlertPolicy:
     """Least increase of a feature's share of new categories."""
     outside_floor: float = 0.005
     """Least increase of a feature's share of values out of the reference's range."""
-    shares: Mapping[str, float] = field(default_factory=lambda: MappingProxyType(BUDGET_SHARES))
+    shares: Mapping[str, float] = field(default_factory=lambda: BUDGET_SHARES)
     """Keys of :data:`BUDGET_SHARES` to their share of the budget, 1 in sum; 0: not watched."""
     reference: str = "training"
     """One of :data:`REFERENCES`."""

@@ -70,7 +70,7 @@ class Layout:
     @cached_property
     def length(self) -> int:
         last = self.places[-1]
-        return max(last.bins.stop, last.missing + 1, last.other + 1)
+        return max(int(last.bins.stop), last.missing + 1, last.other + 1)
 
     def reference(self) -> I64:
         """Of all the rows of the profile."""

@@ -1,0 +1,79 @@
+"""What a row pays: conformal bets on the bin it falls into.
+
+The reference rows and those seen since are a bag; if nothing has changed, a new row is as likely to
+be any of the bag as any other, so its rank p in it (ties broken at random) is uniform on [0, 1]. A
+bet is a density f on [0, 1], fixed once and for all, and pays f(p): mean 1. Products of such
+payoffs are conformal test martingales (Vovk, Gammerman, Shafer: Algorithmic Learning in a Random
+World, 2nd ed., section 8.1; with the reference as the first rows: Vovk et al., arXiv 2102.10439).
+Ranks are known up to bins, so a bin pays the mean of f over its part of [0, 1].
+
+A window is ranked within the bag that has it in: its n rows are then n draws without replacement
+from payoffs whose mean is 1, and the mean of their product is at most 1 (Maclaurin's inequality),
+in whatever order they came. So bin counts suffice.
+
+Two families:
+
+- *two-sided*, for distributions: normal scores z = Phi^-1(p) shifted by ``SHIFTS`` or scaled by
+  ``SCALES`` (density ratios of normals), and for each large bin the bet that it grows; - *upper*,
+  for losses, errors and shares that must not rise: power martingales a (1 - p)^(a - 1) with the
+  exponents ``POWERS``. On two bins, of which the upper has the share s, that is the bet that the
+  share is s^a.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.special import ndtr, ndtri
+
+from driftloop.kernel.codec.blocks import F64
+
+SHIFTS: F64 = np.array([-1.0, -0.5, -0.25, -0.12, 0.12, 0.25, 0.5, 1.0])
+"""Standard deviations."""
+SCALES: F64 = np.array([0.6, 0.8, 1.25, 1.6])
+TILTS = len(SHIFTS) + len(SCALES)
+TILT_WEIGHTS: F64 = np.concatenate(
+    [np.full(len(SHIFTS), 0.5 / len(SHIFTS)), np.full(len(SCALES), 0.3 / len(SCALES))]
+)
+BIN_WEIGHT = 0.2
+"""Of all the bets on single bins of a stream together."""
+GROWTH = 0.6
+"""A bin of share s is bet to have s ** GROWTH."""
+POWERS: F64 = np.array([0.45, 0.6, 0.75, 0.85, 0.93])
+
+_TINY = 1e-300
+
+
+def tilts(low: F64, high: F64) -> F64:
+    """Log payoffs, shape (..., TILTS, G), of bins that reach from ``low`` to ``high``, (..., G), in
+    [0, 1]; 0 for bins of no width."""
+    width = high - low
+    ends = ndtri(np.stack([low, high]))[..., None, :]
+    shifted = ndtr(ends - SHIFTS[:, None])
+    scaled = ndtr(ends / SCALES[:, None])
+    mass = np.concatenate([shifted[1] - shifted[0], scaled[1] - scaled[0]], axis=-2)
+    return _logs(mass, width[..., None, :])
+
+
+def powers(low: F64, high: F64) -> F64:
+    """Log payoffs, shape (..., len(POWERS), G), likewise."""
+    exponents = POWERS[:, None]
+    mass = (1.0 - low[..., None, :]) ** exponents - (1.0 - high[..., None, :]) ** exponents
+    return _logs(mass, (high - low)[..., None, :])
+
+
+def growth(share: F64) -> tuple[F64, F64]:
+    """Log payoffs of a row in, and of one outside of, a bin of this share that is bet to grow."""
+    inside = np.where(share > 0.0, (GROWTH - 1.0) * np.log(np.maximum(share, _TINY)), 0.0)
+    outside = 1.0 - share
+    left = np.where(
+        (share > 0.0) & (outside > 0.0),
+        np.log(np.maximum(1.0 - share**GROWTH, _TINY)) - np.log(np.maximum(outside, _TINY)),
+        0.0,
+    )
+    return np.asarray(inside, dtype=np.float64), np.asarray(left, dtype=np.float64)
+
+
+def _logs(mass: F64, width: F64) -> F64:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        logs = np.log(np.maximum(mass, _TINY)) - np.log(width)
+    return np.asarray(np.where(width > 0.0, logs, 0.0), dtype=np.float64)

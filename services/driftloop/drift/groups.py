@@ -1,0 +1,195 @@
+"""Streams of one family tested together: their bins lie side by side in one flat vector.
+
+Shapes: S is the overall stream and its segments, T the streams of the group, G all their bins, K
+all their bets. Everything is a pure function of counts; the state is the caller's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+
+from driftloop.drift import bets
+from driftloop.drift.shiryaev import advance, log_mean
+from driftloop.drift.streams import Watched
+from driftloop.kernel.codec.blocks import F64, I64
+
+_MOST_GROWTH = 24
+"""Bins of a stream that are bet on one by one: the largest."""
+
+
+class Group:
+    """The arithmetic that both families share."""
+
+    def __init__(self, streams: Sequence[Watched]) -> None:
+        self.streams = tuple(streams)
+        sizes = [len(stream.bins) for stream in streams]
+        self.starts: I64 = np.cumsum([0, *sizes[:-1]], dtype=np.int64)
+        self.owner: I64 = np.repeat(np.arange(len(sizes)), sizes)
+        """The stream of each bin, (G,)."""
+        self.sizes: I64 = np.array(sizes, dtype=np.int64)
+        places = [place for stream in streams for bin in stream.bins for place in bin]
+        widths = [len(bin) for stream in streams for bin in stream.bins]
+        self._places: I64 = np.array(places, dtype=np.int64)
+        self._cuts: I64 = np.cumsum([0, *widths[:-1]], dtype=np.int64)
+        self._plain = all(width == 1 for width in widths)
+        less = [(index, stream.less) for index, stream in enumerate(streams) if stream.less >= 0]
+        self._less_bins: I64 = self.starts[[index for index, _ in less]]
+        self._less_places: I64 = np.array([place for _, place in less], dtype=np.int64)
+        self.thresholds: F64 = np.array([stream.threshold for stream in streams])
+        self.dispersions: F64 = np.array([stream.dispersion for stream in streams])
+
+    def flat(self, counts: I64) -> F64:
+        """Counts on the group's bins, (..., G), from counts in the layout, (..., L)."""
+        found = counts[..., self._places]
+        if not self._plain:
+            found = np.add.reduceat(found, self._cuts, axis=-1)
+        if len(self._less_bins):
+            found[..., self._less_bins] -= counts[..., self._less_places]
+            np.maximum(found, 0, out=found)
+        return np.asarray(found, dtype=np.float64)
+
+    def totals(self, flat: F64) -> F64:
+        """Per stream the sum of its bins, (..., T)."""
+        return np.asarray(np.add.reduceat(flat, self.starts, axis=-1), dtype=np.float64)
+
+    def shares(self, flat: F64) -> F64:
+        """Per bin its part of its stream; 0 where the stream has no rows."""
+        totals = np.maximum(self.totals(flat), 1.0)
+        return np.asarray(flat / totals[..., self.owner], dtype=np.float64)
+
+    def span(self, stream: int) -> slice:
+        """The bins of a stream."""
+        start = int(self.starts[stream])
+        return slice(start, start + int(self.sizes[stream]))
+
+    def _ends(self, bag: F64) -> tuple[F64, F64, F64]:
+        """Where each bin begins and ends on [0, 1], and its share."""
+        shares = self.shares(bag)
+        sums = np.cumsum(shares, axis=-1)
+        before = np.zeros((*shares.shape[:-1], len(self.starts)))
+        before[..., 1:] = sums[..., self.starts[1:] - 1]
+        high = np.clip(sums - before[..., self.owner], 0.0, 1.0)
+        last = self.starts + self.sizes - 1
+        high[..., last] = 1.0
+        low = np.zeros_like(high)
+        low[..., 1:] = high[..., :-1]
+        low[..., self.starts] = 0.0
+        return low, np.maximum(high, low), shares
+
+
+class Bets(Protocol):
+    """A group of one family."""
+
+    width: int
+    """K."""
+    owners: I64
+    """The stream of each bet, (K,)."""
+
+    def log_e(self, counts: F64, bag: F64, dispersions: F64) -> F64:
+        """Log e-values, (S, K), of a window's counts, (S, G), within a bag that has it in, (S, G);
+        ``dispersions`` has shape (T,)."""
+        ...
+
+    def level(self, log_m: F64) -> F64:
+        """Log of the mean of M over each stream's bets, (S, T), from (S, K)."""
+        ...
+
+    def payoffs(self, bag: F64, stream: int, bet: int) -> F64:
+        """Log payoffs of one stream's bins, under its bet number ``bet`` in (K,)."""
+        ...
+
+
+class TwoSided(Group):
+    """See :class:`Bets`: first the tilts, bet by bet, then the bins that are bet to grow."""
+
+    def __init__(self, streams: Sequence[Watched], reference: I64) -> None:
+        """``reference``: in the layout; its largest bins are bet on."""
+        super().__init__(streams)
+        counts = self.flat(reference)
+        chosen: list[int] = []
+        for stream in range(len(streams)):
+            span = self.span(stream)
+            order = np.argsort(-counts[span], kind="stable")[:_MOST_GROWTH]
+            chosen += sorted((order + span.start).tolist())
+        self._grown: I64 = np.array(chosen, dtype=np.int64)
+        self._grown_owner = self.owner[self._grown] if chosen else self._grown
+        self._grown_starts: I64 = np.searchsorted(
+            self._grown_owner, np.arange(len(streams))
+        ).astype(np.int64)
+        streams_count = len(streams)
+        self._tilts = bets.TILTS * streams_count
+        self.width = self._tilts + len(chosen)
+        self.owners: I64 = np.concatenate(
+            [np.tile(np.arange(streams_count), bets.TILTS), self._grown_owner]
+        ).astype(np.int64)
+        per_stream = np.bincount(self._grown_owner, minlength=streams_count)
+        self._grown_weight: F64 = np.log(bets.BIN_WEIGHT / per_stream[self._grown_owner])
+
+    def log_e(self, counts: F64, bag: F64, dispersions: F64) -> F64:
+        low, high, shares = self._ends(bag)
+        paid = counts[..., None, :] * bets.tilts(low, high)
+        won = np.add.reduceat(paid, self.starts, axis=-1) / dispersions
+        inside, outside = bets.growth(shares[..., self._grown])
+        hits = counts[..., self._grown]
+        others = self.totals(counts)[..., self._grown_owner] - hits
+        grown = (hits * inside + others * outside) / dispersions[self._grown_owner]
+        out = np.concatenate([won.reshape(*won.shape[:-2], -1), grown], axis=-1)
+        return np.asarray(out, dtype=np.float64)
+
+    def level(self, log_m: F64) -> F64:
+        tilted = log_m[..., : self._tilts]
+        tilted = tilted.reshape(*log_m.shape[:-1], bets.TILTS, len(self.streams))
+        first = log_mean(tilted, np.log(bets.TILT_WEIGHTS)[:, None], -2)
+        grown = log_m[..., self._tilts :] + self._grown_weight
+        top = np.maximum.reduceat(grown, self._grown_starts, axis=-1)
+        total = np.add.reduceat(
+            np.exp(grown - top[..., self._grown_owner]), self._grown_starts, axis=-1
+        )
+        return np.asarray(np.logaddexp(first, top + np.log(total)), dtype=np.float64)
+
+    def payoffs(self, bag: F64, stream: int, bet: int) -> F64:
+        span = self.span(stream)
+        low, high, shares = self._ends(bag)
+        if bet < self._tilts:
+            tilt = bet // len(self.streams)
+            return np.asarray(bets.tilts(low[span], high[span])[tilt], dtype=np.float64)
+        grown = int(self._grown[bet - self._tilts])
+        inside, outside = bets.growth(shares[grown : grown + 1])
+        logs: F64 = np.full(span.stop - span.start, outside[0])
+        logs[grown - span.start] = inside[0]
+        return logs
+
+
+class Upper(Group):
+    """See :class:`Bets`: power by power."""
+
+    def __init__(self, streams: Sequence[Watched]) -> None:
+        super().__init__(streams)
+        self.width = len(bets.POWERS) * len(streams)
+        self.owners: I64 = np.tile(np.arange(len(streams)), len(bets.POWERS)).astype(np.int64)
+        self._weights: F64 = np.full((len(bets.POWERS), 1), -np.log(len(bets.POWERS)))
+
+    def log_e(self, counts: F64, bag: F64, dispersions: F64) -> F64:
+        low, high, _ = self._ends(bag)
+        paid = counts[..., None, :] * bets.powers(low, high)
+        won = np.add.reduceat(paid, self.starts, axis=-1) / dispersions
+        return np.asarray(won.reshape(*won.shape[:-2], -1), dtype=np.float64)
+
+    def level(self, log_m: F64) -> F64:
+        by_power = log_m.reshape(*log_m.shape[:-1], len(bets.POWERS), len(self.streams))
+        return log_mean(by_power, self._weights, -2)
+
+    def payoffs(self, bag: F64, stream: int, bet: int) -> F64:
+        span = self.span(stream)
+        low, high, _ = self._ends(bag)
+        power = bet // len(self.streams)
+        return np.asarray(bets.powers(low[span], high[span])[power], dtype=np.float64)
+
+
+def step(group: Bets, log_m: F64, counts: F64, bag: F64, dispersions: F64, rows: F64) -> F64:
+    """log M, (S, K), after a window: ``rows`` (S, T) are the window's rows per stream."""
+    log_e = group.log_e(counts, bag, dispersions)
+    return advance(log_m, log_e, rows[..., group.owners])

@@ -1,0 +1,148 @@
+"""The tests of one group of streams: the e-detectors' state, and the bags they rank windows in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from driftloop.drift.groups import TwoSided, Upper, step
+from driftloop.drift.shiryaev import EMPTY
+from driftloop.drift.state import Kept, floats, integers, packed
+from driftloop.kernel.codec.blocks import F64, I64
+
+Key = tuple[str, int, int]
+"""A stream: family, row of its segment (0: all rows), place in its group."""
+
+
+class Panel:
+    """Shapes as in ``drift.groups``."""
+
+    def __init__(
+        self, family: str, group: TwoSided | Upper, rows: int, references: Mapping[int, I64]
+    ) -> None:
+        self.family = family
+        self.group = group
+        self._rows = rows
+        self.references = {slot: group.flat(counts) for slot, counts in references.items()}
+        """Season slot to the reference's counts, (S, G)."""
+        self.dispersions: F64 = group.dispersions
+        shape = (rows, len(group.streams))
+        self._bags: dict[int, F64] = {}
+        self._log_m: F64 = np.full((rows, group.width), EMPTY)
+        self.since: I64 = np.zeros(shape, dtype=np.int64)
+        """Number of the first window that counts towards a stream's evidence."""
+        self.frozen: npt.NDArray[np.bool_] = np.zeros(shape, dtype=np.bool_)
+        """Streams that are known to have changed: their bags take nothing in."""
+        self.levels: F64 = np.full(shape, EMPTY)
+        """Log of M."""
+
+    def take(self, window: Kept) -> None:
+        """A window's rows are ranked within the bag of their slot, and go into it."""
+        counts = self.group.flat(window.counts)
+        bag = self._bag(window.slot)
+        whole = bag + counts
+        self._log_m = step(
+            self.group, self._log_m, counts, whole, self.dispersions, self.group.totals(counts)
+        )
+        self.levels = self.group.level(self._log_m)
+        keeps = self.frozen[:, self.group.owner]
+        self._bags[window.slot] = np.where(keeps, bag, whole)
+
+    def margins(self) -> F64:
+        """How far above its threshold each stream is, (S, T), natural logarithm."""
+        return np.asarray(self.levels - self.group.thresholds, dtype=np.float64)
+
+    def payoffs(self, key: Key, slot: int) -> F64:
+        """Log payoffs, (B,), of the bet of a stream that in hindsight was best. For locating a
+        change, not for testing."""
+        _, row, stream = key
+        own = np.flatnonzero(self.group.owners == stream)
+        best = int(own[np.argmax(self._log_m[row, own])])
+        logs = self.group.payoffs(self._bag(slot)[row], stream, best)
+        return np.asarray(logs / self.dispersions[stream], dtype=np.float64)
+
+    def rows_of(self, window: Kept, key: Key) -> F64:
+        """A stream's bins in a window, (B,)."""
+        _, row, stream = key
+        return np.asarray(
+            self.group.flat(window.counts[row])[self.group.span(stream)], dtype=np.float64
+        )
+
+    def expected(self, windows: Sequence[Kept], key: Key) -> tuple[F64, float]:
+        """The shares, (B,), that the reference gives for the rows of these windows, and how many
+        rows it has of them."""
+        _, row, stream = key
+        span = self.group.span(stream)
+        rows: dict[int, float] = {}
+        for window in windows:
+            rows[window.slot] = rows.get(window.slot, 0.0) + self.rows_of(window, key).sum()
+        total = sum(rows.values())
+        shares: F64 = np.zeros(span.stop - span.start)
+        known = 0.0
+        for slot, n in rows.items():
+            counts = self._reference(slot)[row, span]
+            known += float(counts.sum())
+            if total > 0.0 and counts.sum() > 0.0:
+                shares = shares + n / total * counts / counts.sum()
+        mass = float(shares.sum())
+        return (shares / mass if mass > 0.0 else shares), known
+
+    def restart(self, key: Key, number: int) -> None:
+        """Forget a stream's evidence, and all rows but the reference's; ``number``: of the first
+        window that counts again."""
+        _, row, stream = key
+        self._log_m[row, self.group.owners == stream] = EMPTY
+        self.levels[row, stream] = EMPTY
+        self.since[row, stream] = number
+        span = self.group.span(stream)
+        for slot, bag in self._bags.items():
+            bag[row, span] = self._reference(slot)[row, span]
+
+    def use(self, references: Mapping[int, I64], dispersions: F64, number: int) -> None:
+        """Begin, with a reference that was collected; from window ``number`` on."""
+        self.references = {slot: self.group.flat(counts) for slot, counts in references.items()}
+        self.dispersions = dispersions
+        self.since[:] = number
+
+    def to_plain(self) -> dict[str, Any]:
+        """All but the bags."""
+        return {
+            "log_m": packed(self._log_m),
+            "since": packed(self.since),
+            "frozen": packed(self.frozen.astype(np.int64)),
+        }
+
+    def load(self, plain: Mapping[str, Any]) -> None:
+        self._log_m = floats(plain["log_m"])
+        self.since = integers(plain["since"])
+        self.frozen = integers(plain["frozen"]).astype(np.bool_)
+        self.levels = self.group.level(self._log_m)
+
+    def bag_to_plain(self, slot: int) -> list[Any]:
+        return packed(self._bags[slot])
+
+    def load_bag(self, slot: int, plain: Sequence[Any]) -> None:
+        self._bags[slot] = floats(plain)
+
+    @property
+    def slots(self) -> list[int]:
+        """Whose bags are kept."""
+        return sorted(self._bags)
+
+    def _bag(self, slot: int) -> F64:
+        found = self._bags.get(slot)
+        if found is None:
+            found = self._bags[slot] = self._reference(slot).copy()
+        return found
+
+    def _reference(self, slot: int) -> F64:
+        found = self.references.get(slot)
+        if found is None:
+            # A slot that the reference has no row of is compared with the other slots' rows.
+            found = self.references.get(-1)
+        if found is None:
+            found = np.zeros((self._rows, len(self.group.owner)))
+        return found
