@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -10,11 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from driftloop.kernel.codec.blocks import OutcomeBlock, PredictionBlock
-from driftloop.kernel.declaration import Declaration
+from driftloop.kernel.declaration import CategoricalFeature
 from driftloop.kernel.errors import DecodeError
 from driftloop.kernel.records import (
     CategoricalProfile,
     Profile,
+    ReferenceCounts,
     SegmentStatistics,
     Stream,
     Window,
@@ -23,7 +25,7 @@ from driftloop.kernel.records import (
 from driftloop.kernel.statistics.checks import check_same_shape, check_statistics
 from driftloop.kernel.statistics.layout import Layout
 from driftloop.kernel.statistics.merge import merge_all, merge_statistics, statistics_digest
-from driftloop.kernel.statistics.segments import MOST_SEGMENTS, segment_levels
+from driftloop.kernel.statistics.segments import MOST_SEGMENTS, segment_column, segment_levels
 from driftloop.kernel.statistics.sketch import Sketch
 from window_builders import declaration, outcomes, predictions, profile
 
@@ -35,13 +37,17 @@ BLOCKS = {
 }
 
 
-def segmented(segment: str = "kind") -> Declaration:
-    plain = declaration()
-    return replace(plain, alerts=replace(plain.alerts, segment=segment))
+def segmented(levels: Sequence[str] = ("a", "b")) -> Profile:
+    parts = [
+        ReferenceCounts(stream, -1, level, 5, (0,) * Layout(profile(), stream).length)
+        for stream in Stream
+        for level in levels
+    ]
+    return replace(profile(), references=tuple(parts))
 
 
-def empty(stream: Stream, reference: Profile | None = None, segment: str = "kind") -> Sketch:
-    return Sketch(segmented(segment), reference or profile(), stream)
+def empty(stream: Stream) -> Sketch:
+    return Sketch(declaration(), segmented(), stream)
 
 
 def update(sketch: Sketch, block: PredictionBlock | OutcomeBlock, rows: np.ndarray) -> None:
@@ -91,7 +97,7 @@ def test_any_order_split_and_restart_gives_the_same_digest(
     stepwise = empty(stream)
     for part in parts:
         update(stepwise, BLOCKS[stream], part)
-        stepwise = Sketch.from_statistics(segmented(), profile(), stream, stepwise.statistics())
+        stepwise = Sketch.from_statistics(declaration(), segmented(), stream, stepwise.statistics())
     assert statistics_digest(stepwise.statistics()) == whole
 
 
@@ -107,40 +113,38 @@ def test_infinite_values_are_counted_in_no_segment(stream: Stream) -> None:
 
 
 @pytest.mark.parametrize(
-    ("declared", "reference"), [("", profile()), ("kind", None), ("other", profile())]
+    "reference", [None, profile(), segmented(["z"]), replace(segmented(), categorical=())]
 )
-def test_there_are_no_segments_without_a_declared_feature_and_a_profile(
-    declared: str, reference: Profile | None
-) -> None:
-    sketch = Sketch(segmented(declared), reference, Stream.PREDICTIONS)
-    sketch.update_predictions(BLOCKS[Stream.PREDICTIONS], np.arange(ROWS))
+def test_there_are_no_segments_without_references_of_them(reference: Profile | None) -> None:
+    assert segment_column(declaration(), reference, Stream.PREDICTIONS) == -1
+    sketch = Sketch(declaration(), reference, Stream.PREDICTIONS)
+    sketch.update_predictions(BLOCKS[Stream.PREDICTIONS], np.arange(0))
     assert sketch.statistics().segments == ()
 
 
 def test_of_many_levels_the_most_frequent_are_segments_in_the_profile_s_order() -> None:
     levels = tuple(f"l{i:02}" for i in range(MOST_SEGMENTS + 4))
     counts = tuple(i % 10 + 1 for i in range(len(levels)))
-    many = replace(profile(), categorical=(CategoricalProfile("kind", levels, counts, 0),))
     rare = {"l00", "l01", "l10", "l11"}
-    assert segment_levels(many, "kind") == tuple(v for v in levels if v not in rare)
+    found = segment_levels(CategoricalProfile("kind", levels, counts, 0))
+    assert found == tuple(v for v in levels if v not in rare)
 
 
-def test_a_window_keeps_its_segments_when_the_declaration_changes() -> None:
-    before = of_rows(Stream.PREDICTIONS, np.arange(20))
-    for segment in ("", "kind", "other"):
-        goes_on = Sketch.from_statistics(segmented(segment), profile(), Stream.PREDICTIONS, before)
-        goes_on.update_predictions(BLOCKS[Stream.PREDICTIONS], np.arange(20, ROWS))
-        whole = of_rows(Stream.PREDICTIONS, np.arange(ROWS))
-        assert goes_on.statistics().segments == whole.segments
+def test_of_features_with_the_same_levels_the_one_with_as_many_rows_is_the_segment() -> None:
+    declared = replace(
+        declaration(), categorical=(CategoricalFeature("other"), CategoricalFeature("kind"))
+    )
+    kind = profile().categorical[0]
+    other = replace(kind, name="other", counts=(6, 4))
+    both = replace(segmented(), categorical=(other, kind))
+    assert segment_column(declared, both, Stream.OUTCOMES) == 1
 
 
-def test_a_window_made_under_two_declarations_has_no_segments() -> None:
-    some = of_rows(Stream.PREDICTIONS, [1, 2])
-    without = replace(of_rows(Stream.PREDICTIONS, [3]), segments=())
-    check_same_shape(some, without)
-    for first, second in ((some, without), (without, some)):
-        assert merge_statistics(first, second).segments == ()
-        assert merge_statistics(first, second).rows == 3
+def test_what_is_declared_changes_no_segment_of_a_version() -> None:
+    plain = declaration()
+    for segment in ("", "kind", "another"):
+        declared = replace(plain, alerts=replace(plain.alerts, segment=segment))
+        assert segment_column(declared, segmented(), Stream.PREDICTIONS) == 0
 
 
 def test_segments_of_another_length_are_of_another_window() -> None:
@@ -150,8 +154,15 @@ def test_segments_of_another_length_are_of_another_window() -> None:
         check_same_shape(some, replace(some, segments=longer))
     with pytest.raises(DecodeError, match="segments"):
         Sketch.from_statistics(
-            segmented(), profile(), Stream.PREDICTIONS, replace(some, segments=longer)
+            declaration(), segmented(), Stream.PREDICTIONS, replace(some, segments=longer)
         )
+    for without in (replace(some, segments=()), replace(some, segments=some.segments[:1])):
+        with pytest.raises(DecodeError):
+            merge_statistics(some, without)
+        with pytest.raises(DecodeError):
+            check_same_shape(some, without)
+        with pytest.raises(DecodeError):
+            Sketch.from_statistics(declaration(), segmented(), Stream.PREDICTIONS, without)
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,6 @@ from driftloop.kernel.records import (
     Prediction,
     Stream,
     Window,
-    WindowStatistics,
 )
 from driftloop.kernel.statistics.merge import statistics_digest
 from driftloop.kernel.topics import ControlTopics
@@ -168,7 +167,7 @@ class World:
             late=0,
             sources=tuple(OffsetRange(topic, p, *span) for p, span in sorted(parts.items())),
             watermark=0,
-            statistics=WindowStatistics(0, (), (), None),
+            statistics=None,  # type: ignore[arg-type]
             digest="",
         )
         found = recompute_window(self.log, self.model, None, draft)

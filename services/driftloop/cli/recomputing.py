@@ -17,7 +17,6 @@ from driftloop.kernel.ports import Clock, Log, RecordBatch, TopicPartition
 from driftloop.kernel.records import OffsetRange, Profile, Stream, Window, WindowStatistics
 from driftloop.kernel.statistics.merge import merge_statistics, statistics_digest
 from driftloop.kernel.statistics.sketch import Sketch
-from driftloop.kernel.verification import empty_sketch
 from driftloop.kernel.window_rows import decode_rows
 from driftloop.kernel.windows import WindowKey
 
@@ -64,7 +63,8 @@ class Task:
         return self._pending == 0
 
     def _new(self) -> Sketch:
-        return empty_sketch(self.declaration, self._profile, self.window)
+        window = self.window
+        return Sketch(self.declaration, self._profile, window.stream, shadow=window.shadow >= 0)
 
     def difference(self) -> str:
         """What differs; empty when nothing does. Lets go of the statistics."""

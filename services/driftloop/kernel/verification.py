@@ -23,7 +23,7 @@ def recompute_window(
     ``profile`` is that of the window's version, None for version 0. Raises
     :class:`VerificationError` when the log no longer holds a range.
     """
-    sketch = empty_sketch(declaration, profile, window)
+    sketch = Sketch(declaration, profile, window.stream, shadow=window.shadow >= 0)
     starts = log.start_offsets([source.topic for source in window.sources])
     for source in window.sources:
         partition = TopicPartition(source.topic, source.partition)
@@ -46,13 +46,6 @@ def recompute_window(
             )
             rows.update(sketch, np.flatnonzero(chosen))
     return sketch.statistics()
-
-
-def empty_sketch(declaration: Declaration, profile: Profile | None, window: Window) -> Sketch:
-    """For the rows of a window that is made again: with the segments it was made with, or none
-    where its version's profile gives no such segments."""
-    levels = [segment.level for segment in window.statistics.segments]
-    return Sketch(declaration, profile, window.stream, shadow=window.shadow >= 0, segments=levels)
 
 
 def verify_window(

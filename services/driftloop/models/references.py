@@ -182,7 +182,8 @@ def _references(
     policy: ReferencePolicy,
     known: Mapping[Stream, Sequence[_Column]],
 ) -> Iterator[ReferenceCounts]:
-    levels = segment_levels(profile, policy.segment) if policy.segment else ()
+    column = next((c for c in profile.categorical if c.name == policy.segment), None)
+    levels = segment_levels(column) if column is not None else ()
     segment = _segments(profile, rows, policy.segment, levels)
     times = {Stream.PREDICTIONS: rows.event_times, Stream.OUTCOMES: rows.outcome_times}
     slot = {stream: _slots(policy.season, times[stream]) for stream in Stream}
@@ -216,14 +217,17 @@ def _parts(
     segment: I64,
     levels: Sequence[str],
 ) -> Iterator[ReferenceCounts]:
-    """Those of the layout's stream that have rows, ascending; a slot or segment of -1 throughout is
-    not looked at."""
+    """Of the layout's stream, ascending, those that have rows; of segments alone each, for windows
+    have each. A slot or segment of -1 throughout is not looked at."""
     width = len(levels) + 1
     all_slots, all_segments = (slot < 0).all(), (segment < 0).all()
     inside = (all_slots | (slot >= 0)) & (all_segments | (segment >= 0))
     first = columns[0].first if layout.stream is Stream.OUTCOMES else 0
     inside[:first] = False
-    keys, group = np.unique((slot + 1) * width + segment + 1, return_inverse=True)
+    key = (slot + 1) * width + segment + 1
+    wanted = range(1, width) if all_slots else ()
+    keys = np.union1d(key, np.array(wanted, dtype=np.int64))
+    group = np.searchsorted(keys, key)
     length = layout.length
     counts = np.zeros((len(keys), length), dtype=np.int64)
     for column in columns:
@@ -240,9 +244,9 @@ def _parts(
             present = counts[:, column.place.bins].sum(axis=1)
             counts[:, column.place.other] = np.minimum(2, present)
     found = np.bincount(group[inside], minlength=len(keys))
-    for key, n, part in zip(keys.tolist(), found.tolist(), counts.tolist(), strict=True):
-        if n:
-            at_slot, at_segment = key // width - 1, key % width - 1
+    for number, n, part in zip(keys.tolist(), found.tolist(), counts.tolist(), strict=True):
+        if n or number in wanted:
+            at_slot, at_segment = number // width - 1, number % width - 1
             level = levels[at_segment] if at_segment >= 0 else ""
             yield ReferenceCounts(layout.stream, at_slot, level, n, tuple(part))
 

@@ -32,12 +32,8 @@ def check_statistics(statistics: WindowStatistics) -> None:
 
 
 def check_same_shape(a: WindowStatistics, b: WindowStatistics) -> None:
-    """Raises :class:`DecodeError` where the two cannot be of one window.
-
-    Their segments may be others, when what is declared changed meanwhile.
-    """
-    lengths = {len(segment.counts) for segment in (*a.segments, *b.segments)}
-    if _shape(a) != _shape(b) or len(lengths) > 1:
+    """Raises :class:`DecodeError` where the two cannot be of one window."""
+    if _shape(a) != _shape(b):
         raise DecodeError(
             Reason.MALFORMED, "the columns, bins or levels are not those of the window's others"
         )
@@ -89,4 +85,5 @@ def _shape(statistics: WindowStatistics) -> object:
         [(column.name, len(column.levels)) for column in statistics.categorical],
         None if loss is None else (len(loss.labels), len(loss.histogram), len(loss.bets)),
         None if paired is None else (len(paired.better), len(paired.worse)),
+        [(segment.level, len(segment.counts)) for segment in statistics.segments],
     )

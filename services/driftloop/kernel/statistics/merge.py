@@ -134,10 +134,7 @@ def _merge_paired(
 def _merge_segments(
     a: Sequence[SegmentStatistics], b: Sequence[SegmentStatistics]
 ) -> tuple[SegmentStatistics, ...]:
-    if [s.level for s in a] != [s.level for s in b]:
-        # The declared segment was changed while the window was open: what is known of one part of
-        # its rows only is known of no segment.
-        return ()
+    _same("segments", [s.level for s in a], [s.level for s in b])
     return tuple(
         SegmentStatistics(x.level, x.rows + y.rows, _add(x.counts, y.counts))
         for x, y in zip(a, b, strict=True)

@@ -13,7 +13,7 @@ from driftloop.kernel.records import Profile, SegmentStatistics, Stream
 from driftloop.kernel.statistics.layout import Layout
 from driftloop.kernel.statistics.numeric_sketch import NumericReference
 from driftloop.kernel.statistics.segment_kernels import count_slots, count_values
-from driftloop.kernel.statistics.segments import segment_levels
+from driftloop.kernel.statistics.segments import segments_of
 
 
 class SegmentSketch:
@@ -29,13 +29,12 @@ class SegmentSketch:
         "column",
     )
 
-    def __init__(self, profile: Profile, stream: Stream, feature: str) -> None:
+    def __init__(self, profile: Profile, stream: Stream, column: int) -> None:
+        """``column``: of the segment feature among the categorical ones."""
         layout = Layout(profile, stream)
-        names = [column.name for column in profile.categorical]
-        self.column = names.index(feature)
-        """Of the segment feature among the categorical ones."""
-        self._levels = segment_levels(profile, feature)
-        known = profile.categorical[self.column].levels
+        self.column = column
+        self._levels = segments_of(profile, stream)
+        known = profile.categorical[column].levels
         index = {level: i for i, level in enumerate(self._levels)}
         # Values that are no level of the profile, and missing ones, are in no segment.
         self._segment_of_slot: I64 = np.array([*(index.get(v, -1) for v in known), -1, -1])

@@ -6,8 +6,6 @@ integers, sums exact, extremes and log-buckets do not depend on order.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from driftloop.kernel.codec.blocks import (
@@ -26,7 +24,7 @@ from driftloop.kernel.statistics.category_sketch import category_sketches
 from driftloop.kernel.statistics.loss_sketch import LossSketch
 from driftloop.kernel.statistics.numeric_sketch import NumericSketch
 from driftloop.kernel.statistics.segment_sketch import SegmentSketch
-from driftloop.kernel.statistics.segments import counted_segment, declared_segment
+from driftloop.kernel.statistics.segments import segment_column
 
 SCORE = "score"
 """Name of the last numeric column: the champion's score."""
@@ -36,8 +34,7 @@ class Sketch:
     """Mutable statistics of one window.
 
     ``profile`` is that of the window's version; None (version 0) means no bins, levels or bets.
-    ``shadow``: whether the window's rows have a shadow's scores. ``segments``: the levels of a
-    window that is made again, whatever is declared by now.
+    ``shadow``: whether the window's rows have a shadow's scores.
     """
 
     __slots__ = ("_categorical", "_loss", "_numeric", "_segments", "rows")
@@ -49,7 +46,6 @@ class Sketch:
         stream: Stream,
         *,
         shadow: bool = False,
-        segments: Sequence[str] | None = None,
     ) -> None:
         names = [feature.name for feature in declaration.numeric]
         references = {} if profile is None else {p.name: p for p in profile.numeric[:-1]}
@@ -62,12 +58,8 @@ class Sketch:
             [feature.name for feature in declaration.categorical],
             None if profile is None else profile.categorical,
         )
-        cut_by = (
-            declared_segment(declaration, profile)
-            if segments is None
-            else counted_segment(declaration, profile, segments)
-        )
-        self._segments = SegmentSketch(profile, stream, cut_by) if profile and cut_by else None
+        cut_by = segment_column(declaration, profile, stream)
+        self._segments = SegmentSketch(profile, stream, cut_by) if profile and cut_by >= 0 else None
         self._loss: LossSketch | None = None
         if stream is Stream.OUTCOMES:
             if declaration.task is not Task.BINARY:
@@ -90,8 +82,7 @@ class Sketch:
     ) -> Sketch:
         """Go on where ``statistics`` stopped. Raises :class:`DecodeError` where they belong to
         another declaration or profile."""
-        levels = [segment.level for segment in statistics.segments]
-        sketch = cls(declaration, profile, stream, shadow=shadow, segments=levels)
+        sketch = cls(declaration, profile, stream, shadow=shadow)
         sketch._load(statistics)
         return sketch
 
