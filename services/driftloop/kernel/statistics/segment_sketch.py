@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from driftloop.kernel.codec.blocks import F64, I64
 from driftloop.kernel.errors import DecodeError
@@ -15,6 +16,8 @@ from driftloop.kernel.statistics.numeric_sketch import NumericReference
 from driftloop.kernel.statistics.segment_kernels import count_slots, count_values
 from driftloop.kernel.statistics.segments import segments_of
 
+Bools = npt.NDArray[np.bool_]
+
 
 class SegmentSketch:
     """Counts in the layout of a profile and stream, for each segment of one feature."""
@@ -22,6 +25,7 @@ class SegmentSketch:
     __slots__ = (
         "_counts",
         "_levels",
+        "_loss_edges",
         "_numeric",
         "_rows",
         "_segment_of_slot",
@@ -40,6 +44,7 @@ class SegmentSketch:
         self._segment_of_slot: I64 = np.array([*(index.get(v, -1) for v in known), -1, -1])
         self._starts: I64 = np.array([place.bins.start for place in layout.places], dtype=np.int64)
         self._numeric = NumericReference(profile.numeric)
+        self._loss_edges: F64 = np.array(profile.loss.edges, dtype=np.float64)
         self._rows: I64 = np.zeros(len(self._levels), dtype=np.int64)
         self._counts: I64 = np.zeros((len(self._levels), layout.length), dtype=np.int64)
 
@@ -71,6 +76,18 @@ class SegmentSketch:
     def add_categorical(self, slots: I64, segment: I64, column: int) -> None:
         """``slots``: levels, then unseen, then missing."""
         count_slots(slots, segment, self._starts[len(self._numeric) + column], self._counts)
+
+    def add_losses(self, losses: F64, wrong: Bools, segment: I64) -> None:
+        """Bounded losses of rows of outcomes, and whether the most probable class is not the label;
+        each of shape (n,)."""
+        bins = np.searchsorted(self._loss_edges, losses, side="left")
+        count_slots(bins, segment, 0, self._counts)
+        count_slots(
+            np.zeros(int(wrong.sum()), np.int64),
+            segment[wrong],
+            len(self._loss_edges) + 1,
+            self._counts,
+        )
 
     def statistics(self) -> tuple[SegmentStatistics, ...]:
         """As a record, each segment of the profile."""

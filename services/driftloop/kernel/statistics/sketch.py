@@ -22,6 +22,7 @@ from driftloop.kernel.records import Profile, Stream, WindowStatistics
 from driftloop.kernel.statistics import segment_kernels
 from driftloop.kernel.statistics.category_sketch import category_sketches
 from driftloop.kernel.statistics.loss_sketch import LossSketch
+from driftloop.kernel.statistics.losses import bounded_log_loss
 from driftloop.kernel.statistics.numeric_sketch import NumericSketch
 from driftloop.kernel.statistics.segment_sketch import SegmentSketch
 from driftloop.kernel.statistics.segments import segment_column
@@ -102,12 +103,18 @@ class Sketch:
 
     def update_outcomes(self, block: OutcomeBlock, rows: I64) -> None:
         """Take in the chosen rows of a block."""
-        self._update_features(block.features, rows)
+        slots = self._update_features(block.features, rows)
         self._numeric.update(block.scores[:, :1], rows, block.features.numeric.shape[1])
+        score, label = block.scores[rows, 0], block.label[rows]
         if self._loss is not None:
-            self._loss.update(
-                block.scores[rows, 0], block.label[rows], block.shadow_scores[rows, 0]
-            )
+            self._loss.update(score, label, block.shadow_scores[rows, 0])
+        if self._segments is not None:
+            segment = self._segments.segments(slots[self._segments.column])
+            self._segments.add_rows(segment)
+            usable = np.isfinite(score) & np.isfinite(label)
+            score, label, segment = score[usable], label[usable], segment[usable]
+            losses = bounded_log_loss(score, label)
+            self._segments.add_losses(losses, (score > 0.5) != (label > 0.5), segment)
         self.rows += len(rows)
 
     def statistics(self) -> WindowStatistics:
