@@ -19,6 +19,7 @@ from driftloop.kernel.records.training import (
     Profile,
 )
 from driftloop.kernel.statistics.losses import LOSS_BOUND, bounded_log_loss
+from driftloop.models.baseline import binned
 from driftloop.models.encoding import level_counts
 
 MAX_BINS = 20
@@ -42,6 +43,8 @@ def make_profile(
     ``held_out_scores`` (m,) and ``held_out_labels`` (m,): the newest rows."""
     columns = [numeric_profile(name, features.numeric[:, i]) for i, name in enumerate(numeric)]
     columns.append(numeric_profile(SCORE, held_out_scores))
+    losses = bounded_log_loss(held_out_scores, held_out_labels)
+    errors = (held_out_scores > 0.5) != (held_out_labels > 0.5)
     levels = [
         categorical_profile(name, features.categories, i) for i, name in enumerate(categorical)
     ]
@@ -49,7 +52,9 @@ def make_profile(
         rows=len(features.numeric),
         numeric=tuple(columns),
         categorical=tuple(levels),
-        loss=loss_baseline(bounded_log_loss(held_out_scores, held_out_labels)),
+        loss=binned(
+            loss_baseline(losses), bin_edges(losses), losses, errors, columns[-1], held_out_scores
+        ),
     )
 
 
