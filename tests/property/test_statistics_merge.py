@@ -82,6 +82,7 @@ def test_counts_are_those_of_plain_numpy() -> None:
     assert (column.minimum, column.maximum) == (finite.min(), finite.max())
     bins = np.bincount(np.searchsorted((-1.0, 0.0, 1.0), finite), minlength=4)
     assert column.bins == tuple(bins)
+    assert column.outside == int(np.sum((finite < -2.0) | (finite > 2.0))) > 0
     assert sum(column.bucket_counts) == len(finite)
     assert list(column.buckets) == sorted(column.buckets)
     assert statistics.numeric[-1].name == SCORE
@@ -98,6 +99,22 @@ def test_version_0_has_no_bins_levels_or_bets() -> None:
     assert statistics.categorical[0].unseen == 0
     assert statistics.loss is not None
     assert statistics.loss.bets == ()
+
+
+def test_nothing_is_outside_without_reference_values() -> None:
+    known = profile()
+    empty = replace(known.numeric[0], edges=(), counts=(0,), minimum=0.0, maximum=0.0)
+    without = replace(known, numeric=(empty, *known.numeric[1:]))
+    for reference in (None, without):
+        assert of_rows(np.arange(ROWS), reference).numeric[0].outside == 0
+
+
+def test_infinite_values_are_not_outside() -> None:
+    block = predictions([0] * 4)
+    block.features.numeric[:, 0] = [math.inf, -math.inf, 3.0, math.nan]
+    sketch = Sketch(declaration(), profile(), Stream.PREDICTIONS)
+    sketch.update_predictions(block, np.arange(4))
+    assert sketch.statistics().numeric[0].outside == 1
 
 
 def test_losses_agree_with_their_definition() -> None:

@@ -42,6 +42,8 @@ def test_what_a_sketch_gives_is_accepted() -> None:
         lambda: replace(statistics(), rows=1 << 60),
         lambda: with_first(count=-5),
         lambda: with_first(bins=(1, -1)),
+        lambda: with_first(outside=-1),
+        lambda: with_first(outside=21),
         lambda: with_first(sum=b"\x01"),
         lambda: with_first(squares=b"\xff" * 400),
         lambda: with_first(buckets=(1, 2), bucket_counts=(1,)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import os
@@ -178,7 +179,7 @@ def test_too_few_rows_are_a_failure(rows: TrainingRows) -> None:
 
 
 def test_labels_of_no_class_are_a_failure(rows: TrainingRows) -> None:
-    result = in_this_process(TrainingRows(rows.features, rows.labels + 1, rows.times), LOGISTIC)
+    result = in_this_process(dataclasses.replace(rows, labels=rows.labels + 1), LOGISTIC)
     assert isinstance(result, Untrained)
     assert "labels 0 and 1" in result.reason
 

@@ -1,28 +1,37 @@
-"""The loss baseline of a version: what it loses on rows it was not trained on."""
+"""The losses of held-out rows, binned: by themselves and by score."""
 
 from __future__ import annotations
 
-import math
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
 
 from driftloop.kernel.codec.blocks import F64
-from driftloop.kernel.records.training import LossBaseline
-from driftloop.kernel.statistics.losses import LOSS_BOUND
-
-CONFIDENCE = 0.95
+from driftloop.kernel.records.training import LossBaseline, NumericProfile
 
 
-def loss_baseline(losses: F64, confidence: float = CONFIDENCE) -> LossBaseline:
-    """Mean of losses in [0, LOSS_BOUND] and the upper confidence bound of their expectation.
-
-    Empirical Bernstein bound: Maurer and Pontil, arXiv 0907.3740, theorem 4. It takes the rows to
-    be independent. Without two rows the bound is LOSS_BOUND.
-    """
-    rows = len(losses)
-    mean = float(losses.mean()) if rows else 0.0
-    upper = LOSS_BOUND
-    if rows >= 2:
-        log_term = math.log(2.0 / (1.0 - confidence))
-        spread = math.sqrt(2.0 * float(losses.var(ddof=1)) * log_term / rows)
-        slack = 7.0 * LOSS_BOUND * log_term / (3.0 * (rows - 1))
-        upper = min(LOSS_BOUND, mean + spread + slack)
-    return LossBaseline(rows=rows, mean=mean, upper=upper, bound=LOSS_BOUND)
+def binned(
+    baseline: LossBaseline,
+    edges: F64,
+    losses: F64,
+    errors: npt.NDArray[np.bool_],
+    score: NumericProfile,
+    scores: F64,
+) -> LossBaseline:
+    """``baseline`` with the bins of these rows' losses, all arrays of shape (m,); ``edges``: inner
+    edges of the losses' bins; ``score``: the profile of ``scores``."""
+    bins = np.searchsorted(edges, losses, side="left")
+    counts = np.bincount(bins, minlength=len(edges) + 1)
+    sums = np.bincount(bins, weights=losses, minlength=len(edges) + 1)
+    by_score = np.searchsorted(np.array(score.edges), scores, side="left")
+    width = len(score.counts)
+    return replace(
+        baseline,
+        edges=tuple(edges.tolist()),
+        counts=tuple(counts.tolist()),
+        means=tuple((sums / np.maximum(counts, 1)).tolist()),
+        errors=int(errors.sum()),
+        score_errors=tuple(np.bincount(by_score[errors], minlength=width).tolist()),
+        score_losses=tuple(np.bincount(by_score, weights=losses, minlength=width).tolist()),
+    )

@@ -6,6 +6,7 @@ rows, which the model that scored them was not trained on.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,17 +14,19 @@ import numpy as np
 from driftloop.kernel.codec.blocks import F64, Categories, Features
 from driftloop.kernel.records.training import (
     CategoricalProfile,
+    LossBaseline,
     NumericProfile,
     Profile,
 )
-from driftloop.kernel.statistics.losses import bounded_log_loss
-from driftloop.models.baseline import loss_baseline
+from driftloop.kernel.statistics.losses import LOSS_BOUND, bounded_log_loss
+from driftloop.models.baseline import binned
 from driftloop.models.encoding import level_counts
 
 MAX_BINS = 20
 MAX_LEVELS = 500
 """Levels of a categorical profile. Rows of the levels beyond it are in no count: their number is
 rows minus missing minus the counts."""
+CONFIDENCE = 0.95
 SCORE = "score"
 _TARGETS = (16, 14, 12, 10)
 """Bins of equal mass aimed at; values that are heavy by themselves cost bins of their own."""
@@ -40,6 +43,8 @@ def make_profile(
     ``held_out_scores`` (m,) and ``held_out_labels`` (m,): the newest rows."""
     columns = [numeric_profile(name, features.numeric[:, i]) for i, name in enumerate(numeric)]
     columns.append(numeric_profile(SCORE, held_out_scores))
+    losses = bounded_log_loss(held_out_scores, held_out_labels)
+    errors = (held_out_scores > 0.5) != (held_out_labels > 0.5)
     levels = [
         categorical_profile(name, features.categories, i) for i, name in enumerate(categorical)
     ]
@@ -47,7 +52,9 @@ def make_profile(
         rows=len(features.numeric),
         numeric=tuple(columns),
         categorical=tuple(levels),
-        loss=loss_baseline(bounded_log_loss(held_out_scores, held_out_labels)),
+        loss=binned(
+            loss_baseline(losses), bin_edges(losses), losses, errors, columns[-1], held_out_scores
+        ),
     )
 
 
@@ -120,3 +127,20 @@ def categorical_profile(name: str, categories: Categories, column: int) -> Categ
         counts=tuple(count for _, count in kept),
         missing=int((categories.codes[:, column] < 0).sum()),
     )
+
+
+def loss_baseline(losses: F64, confidence: float = CONFIDENCE) -> LossBaseline:
+    """Mean of losses in [0, LOSS_BOUND] and the upper confidence bound of their expectation.
+
+    Empirical Bernstein bound: Maurer and Pontil, arXiv 0907.3740, theorem 4. It takes the rows to
+    be independent. Without two rows the bound is LOSS_BOUND.
+    """
+    rows = len(losses)
+    mean = float(losses.mean()) if rows else 0.0
+    upper = LOSS_BOUND
+    if rows >= 2:
+        log_term = math.log(2.0 / (1.0 - confidence))
+        spread = math.sqrt(2.0 * float(losses.var(ddof=1)) * log_term / rows)
+        slack = 7.0 * LOSS_BOUND * log_term / (3.0 * (rows - 1))
+        upper = min(LOSS_BOUND, mean + spread + slack)
+    return LossBaseline(rows=rows, mean=mean, upper=upper, bound=LOSS_BOUND)

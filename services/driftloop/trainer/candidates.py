@@ -12,12 +12,14 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from driftloop.kernel.codec.blocks import F64
+from driftloop.kernel.codec.blocks import F64, Categories
 from driftloop.kernel.errors import TrainingError
 from driftloop.kernel.records.training import CandidateResult, Recipe
+from driftloop.kernel.statistics.losses import bounded_log_loss
 from driftloop.models.evaluation import evaluate
 from driftloop.models.ports import TrainedModel
 from driftloop.models.profile import make_profile
+from driftloop.models.references import ReferenceRows, with_references
 from driftloop.models.registry import freeze, trainer
 from driftloop.trainer.rows import TrainingRows
 from driftloop.trainer.task import Trained, TrainingTask, Untrained, WorkerResult
@@ -71,12 +73,29 @@ def train(
             continue
         metrics = {k: v for k, v in results[index].metrics.items() if k != "seconds"}
         results[index] = CandidateResult(recipe, results[index].metrics, True, "")
-        profile = make_profile(
-            task.numeric, task.categorical, rows.features, scores[index], newest.labels
+        profile = with_references(
+            make_profile(
+                task.numeric, task.categorical, rows.features, scores[index], newest.labels
+            ),
+            _reference_rows(rows, newest, scores[index]),
+            task.reference,
         )
         return Trained(recipe, model, profile, metrics, tuple(results), len(rows))
     reasons = "; ".join(f"{r.recipe.trainer}: {r.reason}" for r in results)
     return Untrained(f"every candidate failed: {reasons}", tuple(results))
+
+
+def _reference_rows(rows: TrainingRows, newest: TrainingRows, scores: F64) -> ReferenceRows:
+    """``scores`` are the newest rows'."""
+    return ReferenceRows(
+        rows.features,
+        rows.event_times,
+        rows.times,
+        scores,
+        bounded_log_loss(scores, newest.labels),
+        (scores > 0.5) != (newest.labels > 0.5),
+        Categories(np.zeros((len(newest), 0), dtype=np.int32), ()),
+    )
 
 
 def _fit(recipe: Recipe, rows: TrainingRows) -> TrainedModel:

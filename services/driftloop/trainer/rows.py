@@ -29,6 +29,8 @@ class TrainingRows:
     """Shape (n,)."""
     times: I64
     """Outcome times, ms, ascending."""
+    event_times: I64
+    """ms."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -67,6 +69,7 @@ class TrainingRows:
             ),
             np.concatenate([block.label for block in used])[order].astype(np.float64),
             times[order].astype(np.int64),
+            np.concatenate([block.event_time for block in used])[order].astype(np.int64),
         )
 
     def part(self, start: int, stop: int) -> TrainingRows:
@@ -76,7 +79,10 @@ class TrainingRows:
             self.features.numeric[start:stop],
             Categories(categories.codes[start:stop], categories.levels),
         )
-        return TrainingRows(features, self.labels[start:stop], self.times[start:stop])
+        chosen = slice(start, stop)
+        return TrainingRows(
+            features, self.labels[chosen], self.times[chosen], self.event_times[chosen]
+        )
 
     def save(self, directory: Path) -> None:
         """Two files: arrays, and the levels as JSON."""
@@ -85,6 +91,7 @@ class TrainingRows:
             "codes": self.features.categories.codes,
             "labels": self.labels,
             "times": self.times,
+            "event_times": self.event_times,
         }
         packed = {name: np.ascontiguousarray(value) for name, value in arrays.items()}
         safetensors.save_file(packed, directory / _ARRAYS)
@@ -100,7 +107,7 @@ class TrainingRows:
                 arrays["numeric"],
                 Categories(arrays["codes"], tuple(tuple(column) for column in levels)),
             )
-            return cls(features, arrays["labels"], arrays["times"])
+            return cls(features, arrays["labels"], arrays["times"], arrays["event_times"])
         except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
             raise TrainingError(f"{directory} holds no training rows: {error!r}") from error
 

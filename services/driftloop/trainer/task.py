@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from driftloop.kernel.declaration import Declaration
 from driftloop.kernel.errors import TrainingError
 from driftloop.kernel.records.training import CandidateResult, Profile, Recipe
 from driftloop.models.ports import TrainedModel
+from driftloop.models.references import ReferencePolicy
 
 _RESULT = "result.json"
 _ARRAYS = "arrays.safetensors"
@@ -31,6 +32,7 @@ class TrainingTask:
     candidates: tuple[Recipe, ...]
     evaluation_share: float
     """Newest share of the rows, held out for the choice among the candidates."""
+    reference: ReferencePolicy = field(default_factory=ReferencePolicy)
 
     @classmethod
     def of(cls, declaration: Declaration) -> TrainingTask:
@@ -44,13 +46,13 @@ class TrainingTask:
                 for candidate in training.candidates
             ),
             training.evaluation_share,
+            ReferencePolicy.of(declaration),
         )
 
     @classmethod
     def again(cls, declaration: Declaration, recipe: Recipe) -> TrainingTask:
         """One recipe, to make a version's bytes again."""
-        task = cls.of(declaration)
-        return cls(task.numeric, task.categorical, (recipe,), task.evaluation_share)
+        return replace(cls.of(declaration), candidates=(recipe,))
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,8 +24,9 @@ class CategorySketch:
         self._tallies: I64 = np.zeros(self._levels + 2, dtype=np.int64)
         """Per level, then values that are none of them, then missing ones."""
 
-    def update(self, categories: Categories, column: int, rows: I64) -> None:
-        """Take in the chosen rows of one column of a block."""
+    def update(self, categories: Categories, column: int, rows: I64) -> I64:
+        """Take in the chosen rows of one column of a block. Returns for each of them where it was
+        counted: its level, after them unseen, then missing."""
         # Code -1 (missing) indexes the last entry.
         slots = np.empty(len(categories.levels[column]) + 1, dtype=np.int64)
         unseen = self._levels
@@ -35,8 +36,9 @@ class CategorySketch:
             find = self._index.get
             slots[:-1] = [find(level, unseen) for level in categories.levels[column]]
         slots[-1] = unseen + 1
-        found = slots[categories.codes[rows, column]]
+        found: I64 = slots[categories.codes[rows, column]]
         self._tallies += np.bincount(found, minlength=len(self._tallies))
+        return found
 
     def statistics(self) -> CategoricalStatistics:
         counts = self._tallies.tolist()

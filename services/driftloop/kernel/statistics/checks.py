@@ -23,6 +23,12 @@ def check_statistics(statistics: WindowStatistics) -> None:
         _counts(levels.name, [levels.count, levels.missing, levels.unseen, *levels.levels])
     if statistics.loss is not None:
         _check_loss(statistics.loss)
+    for segment in statistics.segments:
+        _counts(segment.level, [segment.rows, *segment.counts])
+        if segment.rows > statistics.rows or max(segment.counts, default=0) > segment.rows:
+            raise DecodeError(Reason.MALFORMED, f"{segment.level}: more than the window's rows")
+    if len({segment.level for segment in statistics.segments}) < len(statistics.segments):
+        raise DecodeError(Reason.MALFORMED, "a segment comes twice")
 
 
 def check_same_shape(a: WindowStatistics, b: WindowStatistics) -> None:
@@ -34,8 +40,13 @@ def check_same_shape(a: WindowStatistics, b: WindowStatistics) -> None:
 
 
 def _check_numeric(column: NumericStatistics) -> None:
-    counts = [column.count, column.missing, *column.bins, *column.bucket_counts]
+    counts = [column.count, column.missing, column.outside, *column.bins, *column.bucket_counts]
     _counts(column.name, counts)
+    if column.outside > column.count:
+        raise DecodeError(
+            Reason.MALFORMED,
+            f"{column.name}: {column.outside} of {column.count} values are outside",
+        )
     _sums(column.name, [column.sum, column.squares])
     if len(column.buckets) != len(column.bucket_counts):
         raise DecodeError(Reason.MALFORMED, f"{column.name}: buckets and counts differ in number")
@@ -74,4 +85,5 @@ def _shape(statistics: WindowStatistics) -> object:
         [(column.name, len(column.levels)) for column in statistics.categorical],
         None if loss is None else (len(loss.labels), len(loss.histogram), len(loss.bets)),
         None if paired is None else (len(paired.better), len(paired.worse)),
+        [(segment.level, len(segment.counts)) for segment in statistics.segments],
     )

@@ -18,17 +18,40 @@ _SLOTS = 128
 """Of a new bucket table: 64 buckets, eight octaves, before it grows."""
 
 
+class NumericReference:
+    """What the profiles of C numeric columns say of bins and range, as arrays for kernels."""
+
+    __slots__ = ("edge_counts", "edges", "limits")
+
+    def __init__(self, profiles: Sequence[NumericProfile | None]) -> None:
+        columns = len(profiles)
+        widest = max((len(p.edges) for p in profiles if p is not None), default=0)
+        self.edges: F64 = np.zeros((columns, widest))
+        self.edge_counts: I64 = np.full(columns, -1, dtype=np.int64)
+        """-1 without a profile."""
+        self.limits: F64 = np.tile([-math.inf, math.inf], (columns, 1))
+        """Values beyond are outside; without a reference value, none is."""
+        for column, profile in enumerate(profiles):
+            if profile is not None:
+                self.edge_counts[column] = len(profile.edges)
+                self.edges[column, : len(profile.edges)] = profile.edges
+                if any(profile.counts):
+                    self.limits[column] = (profile.minimum, profile.maximum)
+
+    def __len__(self) -> int:
+        return len(self.edges)
+
+
 class NumericSketch:
     """Statistics of C numeric columns; the state is what :func:`numeric_pass` says."""
 
     __slots__ = (
         "_bins",
         "_counts",
-        "_edge_counts",
-        "_edges",
         "_extremes",
         "_keys",
         "_names",
+        "_reference",
         "_squares",
         "_sums",
         "_tallies",
@@ -37,19 +60,13 @@ class NumericSketch:
 
     def __init__(self, names: Sequence[str], profiles: Sequence[NumericProfile | None]) -> None:
         columns = len(names)
-        widest = max((len(p.edges) for p in profiles if p is not None), default=0)
         self._names = tuple(names)
-        self._counts: I64 = np.zeros((columns, 2), dtype=np.int64)
+        self._counts: I64 = np.zeros((columns, 3), dtype=np.int64)
         self._extremes: F64 = np.tile([math.inf, -math.inf], (columns, 1))
         self._sums = ExactSums(columns)
         self._squares = ExactSums(columns)
-        self._edges: F64 = np.zeros((columns, widest))
-        self._edge_counts: I64 = np.full(columns, -1, dtype=np.int64)
-        for column, profile in enumerate(profiles):
-            if profile is not None:
-                self._edge_counts[column] = len(profile.edges)
-                self._edges[column, : len(profile.edges)] = profile.edges
-        self._bins: I64 = np.zeros((columns, widest + 1), dtype=np.int64)
+        self._reference = NumericReference(profiles)
+        self._bins: I64 = np.zeros((columns, self._reference.edges.shape[1] + 1), dtype=np.int64)
         self._new_tables(_SLOTS)
 
     def update(self, values: F64, rows: I64, first_column: int) -> None:
@@ -64,10 +81,11 @@ class NumericSketch:
                 row,
                 self._counts,
                 self._extremes,
+                self._reference.limits,
                 self._sums.limbs,
                 self._squares.limbs,
-                self._edges,
-                self._edge_counts,
+                self._reference.edges,
+                self._reference.edge_counts,
                 self._bins,
                 self._keys,
                 self._tallies,
@@ -98,14 +116,14 @@ class NumericSketch:
             slots *= 2
         self._new_tables(slots)
         for column, s in enumerate(statistics):
-            expected = int(self._edge_counts[column]) + 1
+            expected = int(self._reference.edge_counts[column]) + 1
             if len(s.bins) != expected or len(s.buckets) != len(s.bucket_counts):
                 raise DecodeError(
                     Reason.MALFORMED,
                     f"column {s.name!r} has {len(s.bins)} bins and {len(s.buckets)} buckets with "
                     f"{len(s.bucket_counts)} counts; its profile has {expected} bins",
                 )
-            self._counts[column] = (s.count, s.missing)
+            self._counts[column] = (s.count, s.missing, s.outside)
             if s.count:
                 self._extremes[column] = (s.minimum, s.maximum)
             self._sums.load(column, s.sum)
@@ -117,7 +135,7 @@ class NumericSketch:
             self._used[column] = len(indices)
 
     def _column(self, column: int, total: bytes, squares: bytes) -> NumericStatistics:
-        count, missing = self._counts[column].tolist()
+        count, missing, outside = self._counts[column].tolist()
         least, greatest = self._extremes[column].tolist() if count else (math.nan, math.nan)
         taken = np.flatnonzero(self._keys[column] != NO_KEY)
         order = taken[np.argsort(self._keys[column, taken])]
@@ -129,9 +147,10 @@ class NumericSketch:
             squares=squares,
             minimum=least,
             maximum=greatest,
-            bins=tuple(self._bins[column, : self._edge_counts[column] + 1].tolist()),
+            bins=tuple(self._bins[column, : self._reference.edge_counts[column] + 1].tolist()),
             buckets=tuple(self._keys[column, order].tolist()),
             bucket_counts=tuple(self._tallies[column, order].tolist()),
+            outside=outside,
         )
 
     def _new_tables(self, slots: int) -> None:

@@ -19,9 +19,13 @@ from driftloop.kernel.declaration import Declaration, Task
 from driftloop.kernel.errors import ConfigurationError, DecodeError
 from driftloop.kernel.reasons import Reason
 from driftloop.kernel.records import Profile, Stream, WindowStatistics
+from driftloop.kernel.statistics import segment_kernels
 from driftloop.kernel.statistics.category_sketch import category_sketches
 from driftloop.kernel.statistics.loss_sketch import LossSketch
+from driftloop.kernel.statistics.losses import bounded_log_loss
 from driftloop.kernel.statistics.numeric_sketch import NumericSketch
+from driftloop.kernel.statistics.segment_sketch import SegmentSketch
+from driftloop.kernel.statistics.segments import segment_column
 
 SCORE = "score"
 """Name of the last numeric column: the champion's score."""
@@ -34,7 +38,7 @@ class Sketch:
     ``shadow``: whether the window's rows have a shadow's scores.
     """
 
-    __slots__ = ("_categorical", "_loss", "_numeric", "rows")
+    __slots__ = ("_categorical", "_loss", "_numeric", "_segments", "rows")
 
     def __init__(
         self,
@@ -55,6 +59,8 @@ class Sketch:
             [feature.name for feature in declaration.categorical],
             None if profile is None else profile.categorical,
         )
+        cut_by = segment_column(declaration, profile, stream)
+        self._segments = SegmentSketch(profile, stream, cut_by) if profile and cut_by >= 0 else None
         self._loss: LossSketch | None = None
         if stream is Stream.OUTCOMES:
             if declaration.task is not Task.BINARY:
@@ -83,18 +89,32 @@ class Sketch:
 
     def update_predictions(self, block: PredictionBlock, rows: I64) -> None:
         """Take in the chosen rows of a block."""
-        self._update_features(block.features, rows)
-        self._numeric.update(block.scores[:, :1], rows, block.features.numeric.shape[1])
+        slots = self._update_features(block.features, rows)
+        first = block.features.numeric.shape[1]
+        self._numeric.update(block.scores[:, :1], rows, first)
+        if self._segments is not None:
+            segment = self._segments.segments(slots[self._segments.column])
+            self._segments.add_rows(segment)
+            self._segments.add_numeric(block.features.numeric, rows, segment, 0)
+            self._segments.add_numeric(block.scores[:, :1], rows, segment, first)
+            for column, found in enumerate(slots):
+                self._segments.add_categorical(found, segment, column)
         self.rows += len(rows)
 
     def update_outcomes(self, block: OutcomeBlock, rows: I64) -> None:
         """Take in the chosen rows of a block."""
-        self._update_features(block.features, rows)
+        slots = self._update_features(block.features, rows)
         self._numeric.update(block.scores[:, :1], rows, block.features.numeric.shape[1])
+        score, label = block.scores[rows, 0], block.label[rows]
         if self._loss is not None:
-            self._loss.update(
-                block.scores[rows, 0], block.label[rows], block.shadow_scores[rows, 0]
-            )
+            self._loss.update(score, label, block.shadow_scores[rows, 0])
+        if self._segments is not None:
+            segment = self._segments.segments(slots[self._segments.column])
+            self._segments.add_rows(segment)
+            usable = np.isfinite(score) & np.isfinite(label)
+            score, label, segment = score[usable], label[usable], segment[usable]
+            losses = bounded_log_loss(score, label)
+            self._segments.add_losses(losses, (score > 0.5) != (label > 0.5), segment)
         self.rows += len(rows)
 
     def statistics(self) -> WindowStatistics:
@@ -104,11 +124,14 @@ class Sketch:
             numeric=self._numeric.statistics(),
             categorical=tuple(column.statistics() for column in self._categorical),
             loss=None if self._loss is None else self._loss.statistics(),
+            segments=() if self._segments is None else self._segments.statistics(),
         )
 
     def _load(self, statistics: WindowStatistics) -> None:
-        if len(statistics.categorical) != len(self._categorical) or (
-            (statistics.loss is None) != (self._loss is None)
+        if (
+            len(statistics.categorical) != len(self._categorical)
+            or (statistics.loss is None) != (self._loss is None)
+            or bool(statistics.segments) != (self._segments is not None)
         ):
             raise DecodeError(Reason.MALFORMED, "window statistics of another declaration")
         self.rows = statistics.rows
@@ -117,11 +140,16 @@ class Sketch:
             column.load(counts)
         if self._loss is not None and statistics.loss is not None:
             self._loss.load(statistics.loss)
+        if self._segments is not None:
+            self._segments.load(statistics.segments)
 
-    def _update_features(self, features: Features, rows: I64) -> None:
+    def _update_features(self, features: Features, rows: I64) -> list[I64]:
+        """Where each categorical column was counted, per row."""
         self._numeric.update(features.numeric, rows, 0)
-        for column, sketch in enumerate(self._categorical):
+        return [
             sketch.update(features.categories, column, rows)
+            for column, sketch in enumerate(self._categorical)
+        ]
 
 
 def warm(declaration: Declaration) -> None:
@@ -144,5 +172,6 @@ def warm(declaration: Declaration) -> None:
     )
     sketch = Sketch(declaration, None, Stream.PREDICTIONS)
     sketch.update_predictions(block, np.zeros(1, dtype=np.int64))
+    segment_kernels.warm()
     LossSketch(1.0, shadow=True).update(*(np.full(1, 0.5) for _ in range(3)))
     Sketch.from_statistics(declaration, None, Stream.PREDICTIONS, sketch.statistics())

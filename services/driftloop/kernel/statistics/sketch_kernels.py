@@ -28,14 +28,23 @@ _LARGEST = float(np.finfo(np.float64).max)
 
 
 @njit(cache=True, nogil=True)
+def _outside(values, lowest, highest):  # type: ignore[no-untyped-def]
+    count = 0
+    for i in range(len(values)):
+        count += (values[i] < lowest) | (values[i] > highest)
+    return count
+
+
+@njit(cache=True, nogil=True)
 def _column_pass(  # type: ignore[no-untyped-def]
-    column, first, counts, extremes, sums, squares, edges, bins, keys, tallies, used
+    column, first, counts, extremes, limits, sums, squares, edges, bins, keys, tallies, used
 ):
     # One column at a time, so that its counters stay in registers and its tables in the L1 cache.
     finite = 0
     missing = 0
-    least = extremes[0]
-    greatest = extremes[1]
+    infinite = 0
+    least = np.inf
+    greatest = -np.inf
     taken = used[0]
     mask = len(keys) - 1
     row = first
@@ -49,6 +58,7 @@ def _column_pass(  # type: ignore[no-untyped-def]
             missing += 1
             continue
         if x - x != 0.0:
+            infinite += 1
             continue
         x += 0.0  # no negative zero: extremes must not depend on which zero came first
         finite += 1
@@ -75,8 +85,10 @@ def _column_pass(  # type: ignore[no-untyped-def]
         tallies[slot] += 1
     counts[0] += finite
     counts[1] += missing
-    extremes[0] = least
-    extremes[1] = greatest
+    if least < limits[0] or greatest > limits[1]:  # seldom: so most columns are not read again
+        counts[2] += _outside(column[first:row], limits[0], limits[1]) - infinite
+    extremes[0] = min(extremes[0], least)
+    extremes[1] = max(extremes[1], greatest)
     used[0] = taken
     return row
 
@@ -90,6 +102,7 @@ def numeric_pass(  # type: ignore[no-untyped-def]
     start_row,
     counts,
     extremes,
+    limits,
     sums,
     squares,
     edges,
@@ -101,11 +114,11 @@ def numeric_pass(  # type: ignore[no-untyped-def]
 ):
     """Take in ``values[rows]`` (float64, shape (n, F)) as the state's columns ``column0``...
 
-    Per column c of the state: ``counts[c]`` is (finite, missing), ``extremes[c]`` (least,
-    greatest; from (inf, -inf)), ``sums[c]`` and ``squares[c]`` are superaccumulators, ``bins[c]``
-    counts on the first ``edge_counts[c]`` of ``edges[c]`` (-1: no bins), ``keys[c]`` and
-    ``tallies[c]`` are the bucket table with ``used[c]`` slots taken. Infinite values are counted
-    nowhere; a square that overflows counts as the largest double.
+    Per column c of the state: ``counts[c]`` is (finite, missing, outside ``limits[c]``),
+    ``extremes[c]`` (least, greatest; from (inf, -inf)), ``sums[c]`` and ``squares[c]`` are
+    superaccumulators, ``bins[c]`` counts on the first ``edge_counts[c]`` of ``edges[c]`` (-1: no
+    bins), ``keys[c]`` and ``tallies[c]`` are the bucket table with ``used[c]`` slots taken.
+    Infinite values are counted nowhere; a square that overflows counts as the largest double.
 
     Returns (column, row) from where to go on when a bucket table is half full, after the caller
     has enlarged the tables; (F, 0) at the end.
@@ -122,6 +135,7 @@ def numeric_pass(  # type: ignore[no-untyped-def]
             first,
             counts[c],
             extremes[c],
+            limits[c],
             sums[c],
             squares[c],
             edges[c, : max(n, 0)],

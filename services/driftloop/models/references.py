@@ -1,0 +1,269 @@
+"""What a profile knows of time and of parts of the rows: dispersions, and counts by season's slot
+and segment.
+
+It is made of the rows that the profile itself is made of: features of all rows of training, score
+and loss of the held-out newest ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from driftloop.kernel.codec.blocks import F64, I64, Categories, Features
+from driftloop.kernel.declaration import Declaration
+from driftloop.kernel.records import Stream
+from driftloop.kernel.records.training import LossBaseline, Profile, ReferenceCounts
+from driftloop.kernel.seasons import slot
+from driftloop.kernel.statistics.layout import Layout, Place
+from driftloop.kernel.statistics.segments import segment_levels
+from driftloop.models.dispersion import blocks_of, dispersion, share_dispersion
+
+MOST_COUNTS = 100_000
+"""In all references of a profile, so that a version's record stays well under 1 MB. What is more is
+left out: first slot by segment, then slots, then segments; windows are then compared with the rest.
+"""
+Bools = npt.NDArray[np.bool_]
+
+_SLOT_LENGTH = 3_600_000
+"""ms; the slots of all seasons are whole multiples."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReferencePolicy:
+    """What the references depend on of a declaration."""
+
+    window: int = 0
+    """ms; 0: unknown, then dispersion is that of consecutive rows."""
+    season: tuple[str, ...] = ()
+    segment: str = ""
+
+    @classmethod
+    def of(cls, declaration: Declaration) -> ReferencePolicy:
+        alerts = declaration.alerts
+        return cls(declaration.windows.size, alerts.season, alerts.segment)
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceRows:
+    """The n rows of training, of which the last m are held out."""
+
+    features: Features
+    event_times: I64
+    """Shape (n,), ms."""
+    outcome_times: I64
+    """Shape (n,), ms."""
+    scores: F64
+    """Shape (m,): what windows count as score."""
+    losses: F64
+    """Shape (m,): bounded losses."""
+    errors: Bools
+    """Shape (m,): whether the most probable class is not the label."""
+    predicted: Categories
+    """Shape (m, 1), multiclass: the most probable class; otherwise (m, 0)."""
+
+
+def with_references(profile: Profile, rows: ReferenceRows, policy: ReferencePolicy) -> Profile:
+    """The profile of these rows, its dispersions and references filled."""
+    known = {stream: _positions(Layout(profile, stream), rows) for stream in Stream}
+    columns = known[Stream.PREDICTIONS]
+    split = len(profile.numeric)
+    blocks = _Blocks(rows, policy.window)
+    found = [blocks.dispersions(column) for column in columns]
+    return replace(
+        profile,
+        numeric=tuple(
+            replace(numeric, dispersion=values, missing_dispersion=missing)
+            for numeric, (values, missing) in zip(profile.numeric, found[:split], strict=True)
+        ),
+        categorical=tuple(
+            replace(categorical, dispersion=values, missing_dispersion=missing)
+            for categorical, (values, missing) in zip(
+                profile.categorical, found[split:], strict=True
+            )
+        ),
+        loss=_with_dispersions(profile.loss, known[Stream.OUTCOMES], rows, policy.window),
+        references=tuple(_references(profile, rows, policy, known)),
+    )
+
+
+def _with_dispersions(
+    loss: LossBaseline, columns: Sequence[_Column], rows: ReferenceRows, window: int
+) -> LossBaseline:
+    for column in columns:
+        times = rows.outcome_times[column.first :]
+        blocks = blocks_of(times, window, len(times))
+        return replace(
+            loss,
+            dispersion=dispersion(column.positions, len(loss.counts), blocks, ordered=True),
+            error_dispersion=share_dispersion(rows.errors, blocks),
+        )
+    return loss
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """Where in the layout each row of one column is counted."""
+
+    place: Place
+    first: int
+    """The first of the rows that the column is of; it is of all after it."""
+    positions: I64
+
+
+def _positions(layout: Layout, rows: ReferenceRows) -> list[_Column]:
+    """In the order of the layout's places."""
+    held_out = len(rows.event_times) - len(rows.scores)
+    profile = layout.profile
+    places = iter(layout.places)
+    if layout.stream is Stream.OUTCOMES:
+        if not profile.loss.counts:
+            return []
+        edges = np.array(profile.loss.edges)
+        return [_Column(next(places), held_out, np.searchsorted(edges, rows.losses, side="left"))]
+    found: list[_Column] = []
+    columns = rows.features.numeric.T
+    for numeric, values, first in zip(
+        profile.numeric,
+        [*columns, rows.scores],
+        [*[0] * len(columns), held_out],
+        strict=True,
+    ):
+        place = next(places)
+        bins = np.searchsorted(np.array(numeric.edges), values, side="left")
+        at = np.where(np.isnan(values), place.missing, place.bins.start + bins)
+        found.append(_Column(place, first, at.astype(np.int64)))
+    kinds = [
+        (rows.features.categories, 0, k) for k in range(rows.features.categories.codes.shape[1])
+    ]
+    kinds += [(rows.predicted, held_out, k) for k in range(rows.predicted.codes.shape[1])]
+    for categorical, (categories, first, column) in zip(profile.categorical, kinds, strict=True):
+        place = next(places)
+        index = {level: place.bins.start + i for i, level in enumerate(categorical.levels)}
+        codes = [index.get(level, place.other) for level in categories.levels[column]]
+        # The last element answers code -1, which is missing.
+        lookup = np.array([*codes, place.missing], dtype=np.int64)
+        found.append(_Column(place, first, lookup[categories.codes[:, column]]))
+    return found
+
+
+class _Blocks:
+    """Blocks of the rows by event time: of all of them, and of the held-out ones."""
+
+    def __init__(self, rows: ReferenceRows, window: int) -> None:
+        self._times = rows.event_times
+        self._window = window
+        self._known: dict[int, I64] = {}
+
+    def dispersions(self, column: _Column) -> tuple[float, float]:
+        """Of the values, and of how many are missing."""
+        blocks = self._known.get(column.first)
+        if blocks is None:
+            times = self._times[column.first :]
+            blocks = self._known[column.first] = blocks_of(times, self._window, len(times))
+        place = column.place
+        missing = column.positions == place.missing
+        # Rare levels that the profile does not keep are counted as one.
+        bins = np.minimum(column.positions - place.bins.start, place.bins.stop - place.bins.start)
+        count = place.bins.stop - place.bins.start + 1
+        present = ~missing
+        return (
+            dispersion(bins[present], count, blocks[present], ordered=place.numeric),
+            share_dispersion(missing, blocks),
+        )
+
+
+def _references(
+    profile: Profile,
+    rows: ReferenceRows,
+    policy: ReferencePolicy,
+    known: Mapping[Stream, Sequence[_Column]],
+) -> Iterator[ReferenceCounts]:
+    column = next((c for c in profile.categorical if c.name == policy.segment), None)
+    levels = segment_levels(column) if column is not None else ()
+    segment = _segments(profile, rows, policy.segment, levels)
+    times = {Stream.PREDICTIONS: rows.event_times, Stream.OUTCOMES: rows.outcome_times}
+    slot = {stream: _slots(policy.season, times[stream]) for stream in Stream}
+    none = np.full(len(segment), -1, dtype=np.int64)
+    left = MOST_COUNTS
+    for by_slot, by_segment in ((False, True), (True, False), (True, True)):
+        if (by_slot and not policy.season) or (by_segment and not levels):
+            continue
+        for stream in (stream for stream in Stream if known[stream]):
+            made = list(
+                _parts(
+                    Layout(profile, stream),
+                    known[stream],
+                    rows,
+                    slot[stream] if by_slot else none,
+                    segment if by_segment else none,
+                    levels,
+                )
+            )
+            size = sum(len(part.counts) for part in made)
+            if size <= left:
+                left -= size
+                yield from made
+
+
+def _parts(
+    layout: Layout,
+    columns: Sequence[_Column],
+    rows: ReferenceRows,
+    slot: I64,
+    segment: I64,
+    levels: Sequence[str],
+) -> Iterator[ReferenceCounts]:
+    """Of the layout's stream, ascending, those that have rows; of segments alone each, for windows
+    have each. A slot or segment of -1 throughout is not looked at."""
+    width = len(levels) + 1
+    all_slots, all_segments = (slot < 0).all(), (segment < 0).all()
+    inside = (all_slots | (slot >= 0)) & (all_segments | (segment >= 0))
+    first = columns[0].first if layout.stream is Stream.OUTCOMES else 0
+    inside[:first] = False
+    key = (slot + 1) * width + segment + 1
+    wanted = range(1, width) if all_slots else ()
+    keys = np.union1d(key, np.array(wanted, dtype=np.int64))
+    group = np.searchsorted(keys, key)
+    length = layout.length
+    counts = np.zeros((len(keys), length), dtype=np.int64)
+    for column in columns:
+        chosen = inside[column.first :]
+        at = group[column.first :] * length + column.positions
+        counts += np.bincount(at[chosen], minlength=counts.size).reshape(counts.shape)
+        if layout.stream is Stream.OUTCOMES:
+            wrong = chosen & rows.errors
+            counts[:, column.place.other] = np.bincount(
+                group[column.first :][wrong], minlength=len(keys)
+            )
+        elif column.place.numeric:
+            # As of the whole reference: its two extremes stand for what lies beyond them.
+            present = counts[:, column.place.bins].sum(axis=1)
+            counts[:, column.place.other] = np.minimum(2, present)
+    found = np.bincount(group[inside], minlength=len(keys))
+    for number, n, part in zip(keys.tolist(), found.tolist(), counts.tolist(), strict=True):
+        if n or number in wanted:
+            at_slot, at_segment = number // width - 1, number % width - 1
+            level = levels[at_segment] if at_segment >= 0 else ""
+            yield ReferenceCounts(layout.stream, at_slot, level, n, tuple(part))
+
+
+def _segments(profile: Profile, rows: ReferenceRows, feature: str, levels: Sequence[str]) -> I64:
+    """Each row's segment, shape (n,); -1: none."""
+    if not levels:
+        return np.full(len(rows.event_times), -1, dtype=np.int64)
+    column = [categorical.name for categorical in profile.categorical].index(feature)
+    categories = rows.features.categories
+    index = {level: i for i, level in enumerate(levels)}
+    at = [index.get(level, -1) for level in categories.levels[column]]
+    return np.array([*at, -1], dtype=np.int64)[categories.codes[:, column]]
+
+
+def _slots(season: Sequence[str], times: I64) -> I64:
+    """Each row's slot, shape (n,); -1 without a season."""
+    hours, of_row = np.unique(times // _SLOT_LENGTH, return_inverse=True)
+    found = [slot(season, hour * _SLOT_LENGTH) for hour in hours.tolist()]
+    return np.array(found, dtype=np.int64)[of_row]

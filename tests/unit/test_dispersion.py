@@ -1,0 +1,122 @@
+"""Dispersion: 1 for independent rows, and the known figures of rows that depend on one another.
+
+Seeds are fixed. Where a figure is random, the bounds are some four standard errors wide.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from driftloop.kernel.codec.blocks import F64, I64
+from driftloop.models.dispersion import (
+    LEAST_BLOCKS,
+    NOISE,
+    ROW_BLOCK,
+    blocks_of,
+    dispersion,
+    share_dispersion,
+)
+
+
+def persistent(random: np.random.Generator, rows: int, correlation: float) -> I64:
+    """0 or 1, with this autocorrelation at lag 1: a row repeats the one before, or is drawn."""
+    drawn = random.random(rows) < 0.2
+    new = random.random(rows) >= correlation
+    new[0] = True
+    return drawn[np.maximum.accumulate(np.where(new, np.arange(rows), 0))].astype(np.int64)
+
+
+def autoregressive(random: np.random.Generator, rows: int, correlation: float) -> F64:
+    values = random.normal(size=rows)
+    for row in range(1, rows):
+        noise = values[row] * (1 - correlation**2) ** 0.5
+        values[row] = correlation * values[row - 1] + noise
+    return values
+
+
+@pytest.mark.parametrize("kind", ["bins", "rare levels", "share"])
+def test_independent_rows_have_none_but_for_the_stated_chance(kind: str) -> None:
+    random = np.random.default_rng(1)
+    weights = 1.0 / np.arange(1, 501)
+    more = 0
+    for _ in range(300):
+        blocks = blocks_of(np.sort(random.integers(0, 10**7, 3000)), 36_000, 3000)
+        if kind == "bins":
+            found = dispersion(random.integers(0, 16, 3000), 16, blocks, ordered=True)
+        elif kind == "rare levels":
+            levels = random.choice(500, 3000, p=weights / weights.sum())
+            found = dispersion(levels, 500, blocks)
+        else:
+            found = share_dispersion(random.random(3000) < 0.01, blocks)
+        assert found < 4
+        more += found > 1.0
+    assert more <= 300 * NOISE + 4 * (300 * NOISE) ** 0.5
+
+
+def test_a_binary_stream_of_autocorrelation_03_has_186() -> None:
+    random = np.random.default_rng(2)
+    for blocks in (blocks_of(None, 0, 10_000), blocks_of(np.arange(10_000), 50, 10_000)):
+        found = [share_dispersion(persistent(random, 10_000, 0.3) == 1, blocks) for _ in range(60)]
+        assert np.median(found) == pytest.approx((1 + 0.3) / (1 - 0.3), rel=0.06)
+
+
+@pytest.mark.parametrize("size", [5, 20, 100])
+def test_rows_that_are_equal_within_a_window_tell_as_much_as_one(size: int) -> None:
+    drawn = np.random.default_rng(3).integers(0, 16, 5000 // size)
+    blocks = blocks_of(np.arange(5000), size, 5000)
+    assert dispersion(np.repeat(drawn, size), 16, blocks) == pytest.approx(size, rel=0.1)
+
+
+def test_windows_of_different_sizes_count_by_their_rows() -> None:
+    random = np.random.default_rng(4)
+    sizes = np.concatenate([np.full(1000, 1), np.full(200, 50)])
+    bins = np.repeat(random.integers(0, 4, len(sizes)), sizes)
+    windows = np.repeat(np.arange(len(sizes)), sizes)
+    expected = (sizes @ sizes) / sizes.sum()  # sum of n_b times n_b rows that tell as one
+    assert dispersion(bins, 4, windows) == pytest.approx(expected, rel=0.15)
+
+
+def test_a_location_that_moves_slowly_shows_in_ordered_bins() -> None:
+    values = autoregressive(np.random.default_rng(5), 20_000, 0.9)
+    bins = np.searchsorted(np.quantile(values, np.arange(1, 16) / 16), values)
+    blocks = blocks_of(np.arange(20_000), 50, 20_000)
+    # Of the sign of a Gaussian autoregression: the sum over lags of 2/pi arcsin(rho).
+    lags = np.arcsin(0.9 ** np.arange(1, 400)) * 2 / np.pi
+    assert dispersion(bins, 16, blocks, ordered=True) == pytest.approx(1 + 2 * lags.sum(), rel=0.3)
+    assert dispersion(bins, 16, blocks) < 6
+
+
+def test_dependence_beyond_a_window_shows_in_longer_blocks() -> None:
+    days = np.random.default_rng(6).normal(size=100)
+    random = np.random.default_rng(7)
+    rows = random.random(100 * 240) < 1 / (1 + np.exp(-np.repeat(days, 240)))
+    hours = np.arange(100 * 240) // 10
+    by_hour = share_dispersion(rows, np.arange(100 * 240))
+    assert share_dispersion(rows, hours) > 20
+    assert by_hour > 20
+
+
+@pytest.mark.parametrize(
+    ("bins", "count"),
+    [([], 4), ([1], 4), ([2] * 500, 4), ([0] * 500, 1), ([0] * 499 + [1], 2)],
+)
+def test_what_cannot_vary_has_none(bins: list[int], count: int) -> None:
+    found = np.array(bins, dtype=np.int64)
+    assert dispersion(found, count, blocks_of(None, 0, len(bins)), ordered=True) == 1.0
+
+
+def test_too_few_blocks_say_nothing() -> None:
+    rows = ROW_BLOCK * (LEAST_BLOCKS - 1)
+    assert share_dispersion(np.arange(rows) < rows / 2, blocks_of(None, 0, rows)) == 1.0
+
+
+def test_blocks_are_windows_by_time_and_rows_where_there_are_too_few() -> None:
+    times = np.arange(100, dtype=np.int64) * 10
+    np.testing.assert_array_equal(blocks_of(times, 100, 100), times // 100)
+    for unknown in (
+        blocks_of(times, 1000, 100),
+        blocks_of(None, 100, 100),
+        blocks_of(times, 0, 100),
+    ):
+        np.testing.assert_array_equal(unknown, np.arange(100) // ROW_BLOCK)

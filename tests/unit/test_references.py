@@ -1,0 +1,181 @@
+"""References by season and segment, and dispersions: of the rows that the profile is made of."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from driftloop.kernel.codec.blocks import Categories, Features
+from driftloop.kernel.codec.records import codec
+from driftloop.kernel.records import (
+    NumericProfile,
+    Profile,
+    Recipe,
+    ReferenceCounts,
+    Stream,
+    Version,
+)
+from driftloop.kernel.seasons import slot
+from driftloop.kernel.statistics.layout import Layout
+from driftloop.models import references
+from driftloop.models.profile import make_profile
+from driftloop.models.references import ReferencePolicy, ReferenceRows, with_references
+
+HOUR = 3_600_000
+ROWS, HELD_OUT = 2000, 500
+BOTH = ReferencePolicy(HOUR, ("hour_of_day", "day_of_week"), "kind")
+
+
+def rows(seed: int = 0, *, persistent: bool = False) -> ReferenceRows:
+    """By event time over 20 days; outcomes are known a day later."""
+    random = np.random.default_rng(seed)
+    times = np.sort(random.integers(0, 20 * 24 * HOUR, ROWS))
+    numeric = random.normal(size=(ROWS, 2))
+    if persistent:
+        numeric[:, 0] += 3 * random.normal(size=20)[times // (24 * HOUR)]
+    numeric[random.random((ROWS, 2)) < 0.1] = np.nan
+    codes = random.integers(-1, 3, size=(ROWS, 1)).astype(np.int32)
+    scores = random.random(HELD_OUT)
+    return ReferenceRows(
+        Features(numeric, Categories(codes, (("a", "b", "c"),))),
+        times,
+        times + 24 * HOUR,
+        scores,
+        random.random(HELD_OUT),
+        random.random(HELD_OUT) < 0.2,
+        Categories(np.zeros((HELD_OUT, 0), dtype=np.int32), ()),
+    )
+
+
+def plain_profile(given: ReferenceRows) -> Profile:
+    labels = (np.arange(HELD_OUT) % 2).astype(float)
+    made = make_profile(["x", "y"], ["kind"], given.features, given.scores, labels)
+    edges = (0.25, 0.5, 0.75)
+    counts = np.bincount(np.searchsorted(edges, given.losses), minlength=4)
+    loss = replace(
+        made.loss, edges=edges, counts=tuple(counts.tolist()), errors=int(given.errors.sum())
+    )
+    return replace(made, loss=loss)
+
+
+def made(given: ReferenceRows, policy: ReferencePolicy) -> Profile:
+    return with_references(plain_profile(given), given, policy)
+
+
+def parts(profile: Profile, stream: Stream) -> list[ReferenceCounts]:
+    return [part for part in profile.references if part.stream is stream]
+
+
+@pytest.mark.parametrize("stream", list(Stream))
+def test_parts_of_all_slots_add_up_to_the_reference(stream: Stream) -> None:
+    profile = made(rows(), BOTH)
+    layout = Layout(profile, stream)
+    by_slot = [p for p in parts(profile, stream) if p.slot >= 0 and not p.segment]
+    expected = layout.reference()
+    found = np.sum([part.counts for part in by_slot], axis=0)
+    numeric = [place.other for place in layout.places if place.numeric]
+    if stream is Stream.PREDICTIONS:  # there the extremes stand for what is outside
+        expected[numeric] = found[numeric] = 0
+    np.testing.assert_array_equal(found, expected)
+    assert sum(part.rows for part in by_slot) == (
+        ROWS if stream is Stream.PREDICTIONS else HELD_OUT
+    )
+
+
+@pytest.mark.parametrize("stream", list(Stream))
+def test_a_part_counts_the_rows_of_its_slot_and_segment(stream: Stream) -> None:
+    given = rows()
+    profile = made(given, BOTH)
+    season = BOTH.season
+    times = given.event_times if stream is Stream.PREDICTIONS else given.outcome_times
+    slots = np.array([slot(season, time) for time in times.tolist()])
+    kinds = given.features.categories
+    first = 0 if stream is Stream.PREDICTIONS else ROWS - HELD_OUT
+    found = {(p.slot, p.segment): p for p in parts(profile, stream)}
+    assert len(found) == len(parts(profile, stream))
+    checked = 0
+    for (at, segment), part in found.items():
+        chosen = np.ones(ROWS, dtype=bool)
+        if at >= 0:
+            chosen &= slots == at
+        if segment:
+            chosen &= kinds.codes[:, 0] == kinds.levels[0].index(segment)
+        chosen[:first] = False
+        assert part.rows == chosen.sum() > 0
+        if stream is Stream.PREDICTIONS:
+            x = profile.numeric[0]
+            values = given.features.numeric[chosen, 0]
+            present = values[~np.isnan(values)]
+            bins = np.bincount(np.searchsorted(x.edges, present), minlength=len(x.counts))
+            assert part.counts[: len(x.counts)] == tuple(bins)
+            assert part.counts[len(x.counts)] == part.rows - len(present)
+            assert part.counts[len(x.counts) + 1] == min(2, len(present))
+        else:
+            late = chosen[first:]
+            bins = np.bincount(np.searchsorted(profile.loss.edges, given.losses[late]), minlength=4)
+            assert part.counts == (*bins, given.errors[late].sum())
+        checked += 1
+    assert checked > 100
+
+
+def test_there_are_no_references_where_nothing_is_declared() -> None:
+    assert made(rows(), ReferencePolicy(HOUR)).references == ()
+
+
+def test_only_segments_where_no_season_is_declared() -> None:
+    profile = made(rows(), ReferencePolicy(HOUR, (), "kind"))
+    assert {(p.slot, p.segment) for p in profile.references} == {(-1, "a"), (-1, "b"), (-1, "c")}
+
+
+def test_slots_by_segment_are_left_out_where_they_are_too_many(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole = made(rows(), BOTH)
+    apart = [p for p in whole.references if p.slot < 0 or not p.segment]
+    monkeypatch.setattr(references, "MOST_COUNTS", sum(len(p.counts) for p in apart))
+    assert list(made(rows(), BOTH).references) == apart
+
+
+def test_a_version_with_as_many_references_as_may_be_is_small() -> None:
+    given = rows()
+    profile = made(given, BOTH)
+    length = Layout(profile, Stream.PREDICTIONS).length
+    many = ReferenceCounts(Stream.PREDICTIONS, 1, "a", 10**6, (10**6,) * length)
+    full = replace(profile, references=(many,) * (references.MOST_COUNTS // length))
+    recipe = Recipe("t", {}, 0)
+    version = Version("m", 1, recipe, "a", "0" * 64, full, {}, (), 0, 1, "r", 0)
+    assert len(codec(Version).encode(version)) < 500_000
+
+
+def test_columns_that_stay_for_a_day_have_a_dispersion_and_the_others_none() -> None:
+    profile = made(rows(persistent=True), ReferencePolicy(HOUR))
+    x, y, score = profile.numeric
+    assert x.dispersion > 5
+    assert x.missing_dispersion == y.dispersion == score.dispersion == 1.0
+    assert profile.categorical[0].dispersion == profile.loss.dispersion == 1.0
+    assert profile.loss.error_dispersion == 1.0
+
+
+def test_losses_that_stay_have_a_dispersion() -> None:
+    given = rows()
+    days = given.outcome_times[-HELD_OUT:] // (6 * HOUR)
+    bad = np.random.default_rng(1).random(int(days.max()) + 1)[days] < 0.5
+    given = replace(given, losses=np.where(bad, 0.9, 0.1), errors=bad)
+    loss = made(given, ReferencePolicy(HOUR)).loss
+    assert loss.dispersion > 5
+    assert loss.error_dispersion > 5
+
+
+def test_a_column_without_values_is_no_harm() -> None:
+    given = rows()
+    given.features.numeric[:, 0] = np.nan
+    profile = made(given, BOTH)
+    empty: NumericProfile = profile.numeric[0]
+    assert (empty.dispersion, empty.missing_dispersion) == (1.0, 1.0)
+    assert all(part.counts[2] == 0 for part in parts(profile, Stream.PREDICTIONS))
+
+
+def test_the_same_rows_give_the_same_profile() -> None:
+    assert repr(made(rows(), BOTH)) == repr(made(rows(), BOTH))
