@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from driftloop.drift.observations import observe, watch
 from numpy.typing import NDArray
 
 from decision_builders import MODEL, declaration, outcomes, predictions, profile
 from driftloop.drift import detectors
-from driftloop.drift.observations import observe, watch
 from driftloop.drift.track import Track
 from driftloop.kernel.entries import Entries
 from driftloop.kernel.records import (
