@@ -30,8 +30,8 @@ from lockstep_loop import DAY_MS, DECLARATION, Lockstep, Trace, declared
 NEW_YEAR_MS = 1_356_998_400_000
 DAYS = {Asked.STATUS: 20, Asked.DELAY: 32}
 """Until a version was promoted, and has answered for some days."""
-FEW_DAYS = 7
-SMALL = {"minimum_labels": "3_000", "schedule": '"4d"', "cooldown": '"2d"'}
+FEW_DAYS = 5
+SMALL = {"minimum_labels": "1_500", "schedule": '"4d"', "cooldown": '"2d"'}
 METRICS = {
     Asked.STATUS: {
         "log_loss", "bounded_log_loss", "accuracy", "macro_f1", "calibration_error", "rows",
