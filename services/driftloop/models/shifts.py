@@ -118,4 +118,4 @@ def _slope(values: F64, score: I64, parts: list[tuple[Bools, float]], dispersion
         return 0.0
     error = (2.0 / under) ** 0.5  # a squared bias without shift varies by twice its noise squared
     z = max(over / under / error, -5.0)
-    return error * (z + NORMAL.pdf(z) / NORMAL.cdf(z))
+    return float(error * (z + NORMAL.pdf(z) / NORMAL.cdf(z)))
