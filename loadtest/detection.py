@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from driftloop.models.dispersion import dispersion
+from driftloop.models.dispersion import share_dispersion
 from river import drift
 from river.drift import binary
 from scipy.stats import ks_2samp
@@ -160,7 +160,7 @@ def _profile(errors: I64) -> Profile:
     """Of a model whose loss is 0 or 1, with 10,000 labels in its baseline."""
     wrong = int(errors.sum())
     rows = len(errors)
-    spread = dispersion(np.stack([1 - errors, errors], axis=1).astype(np.float64), _WINDOW)
+    spread = share_dispersion(errors, np.arange(rows, dtype=np.int64) // _WINDOW)
     loss = LossBaseline(
         rows,
         wrong / rows,
