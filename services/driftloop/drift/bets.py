@@ -32,9 +32,9 @@ SHIFTS: F64 = np.array([-1.0, -0.5, -0.25, -0.12, 0.12, 0.25, 0.5, 1.0])
 SCALES: F64 = np.array([0.6, 0.8, 1.25, 1.6])
 TILTS = len(SHIFTS) + len(SCALES)
 TILT_WEIGHTS: F64 = np.concatenate(
-    [np.full(len(SHIFTS), 0.5 / len(SHIFTS)), np.full(len(SCALES), 0.3 / len(SCALES))]
+    [np.full(len(SHIFTS), 0.6 / len(SHIFTS)), np.full(len(SCALES), 0.25 / len(SCALES))]
 )
-BIN_WEIGHT = 0.2
+BIN_WEIGHT = 0.15
 """Of all the bets on single bins of a stream together."""
 GROWTH = 0.6
 """A bin of share s is bet to have s ** GROWTH."""

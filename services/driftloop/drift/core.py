@@ -121,6 +121,9 @@ class DriftCore:
         return Outputs()
 
     def snapshot(self) -> Mapping[str, bytes | None]:
+        for model in self._models.values():
+            for track in model.tracks.values():
+                track.save()
         return self._entries.changes()
 
     def restore(self, source: TopicPartition, entries: Mapping[str, bytes]) -> None:

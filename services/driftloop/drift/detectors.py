@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -66,14 +67,22 @@ class Detectors:
         self._still.take(kept, window)
         return True
 
-    def margins(self) -> Iterator[tuple[float, Key]]:
-        """How far above its threshold each stream is, natural logarithm."""
+    def margins(self, least: float = -math.inf) -> Iterator[tuple[float, Key]]:
+        """How far above its threshold each stream is, natural logarithm; of those from ``least``
+        on."""
         for family, panel in self._panels.items():
             margins = panel.margins()
-            for row, stream in np.ndindex(*margins.shape):
+            for row, stream in np.argwhere(margins >= least).tolist():
                 yield float(margins[row, stream]), (family, row, stream)
         for index in range(len(self._still.streams)):
-            yield self._still.margin(index), (STILL, 0, index)
+            margin = self._still.margin(index)
+            if margin >= least:
+                yield margin, (STILL, 0, index)
+
+    def __len__(self) -> int:
+        """How many streams there are, those of segments included."""
+        tested = sum(panel.levels.size for panel in self._panels.values())
+        return tested + len(self._still.streams)
 
     def stream(self, key: Key) -> Watched:
         family, _, index = key
@@ -87,10 +96,8 @@ class Detectors:
             return history.since(self._still.runs[index][0])
         panel = self._panels[family]
         windows = history.since(int(panel.since[row, index]))
-        scores = [
-            float((panel.rows_of(kept, key) * panel.payoffs(key, kept.slot)).sum())
-            for kept in windows
-        ]
+        payoffs = {slot: panel.payoffs(key, slot) for slot in {kept.slot for kept in windows}}
+        scores = [float((panel.rows_of(kept, key) * payoffs[kept.slot]).sum()) for kept in windows]
         return windows[onset(scores) :]
 
     def newest(self, key: Key, history: History) -> list[Kept]:

@@ -16,7 +16,7 @@ from driftloop.drift.shiryaev import advance, log_mean
 from driftloop.drift.streams import Watched
 from driftloop.kernel.codec.blocks import F64, I64
 
-_MOST_GROWTH = 24
+_MOST_GROWTH = 64
 """Bins of a stream that are bet on one by one: the largest."""
 
 

@@ -59,11 +59,9 @@ def _candidates(
 ) -> dict[AlertKind, list[tuple[float, Key]]]:
     """Streams of no open alert that come near their thresholds, by kind, in the order of kinds."""
     taken = {key for case in cases for key in case.members}
-    every = list(detectors.margins())
-    near = -math.log(1.0 + len(every))
     found: dict[AlertKind, list[tuple[float, Key]]] = {kind: [] for kind in AlertKind}
-    for margin, key in every:
-        if margin >= near and key not in taken:
+    for margin, key in detectors.margins(-math.log(1.0 + len(detectors))):
+        if key not in taken:
             found[detectors.stream(key).kind].append((margin, key))
     return {kind: candidates for kind, candidates in found.items() if candidates}
 

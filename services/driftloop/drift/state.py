@@ -80,8 +80,8 @@ class History:
 
     windows: list[Kept] = field(default_factory=list)
 
-    def append(self, window: Kept) -> list[Kept]:
-        """Returns the windows no longer kept."""
+    def append(self, window: Kept) -> None:
+        """Take in a window, and let go of the oldest."""
         self.windows.append(window)
         rows = sum(kept.rows for kept in self.windows)
         gone = 0
@@ -90,8 +90,7 @@ class History:
             if rows < _ROWS and len(self.windows) - gone <= _MOST_WINDOWS:
                 break
             gone += 1
-        dropped, self.windows = self.windows[:gone], self.windows[gone:]
-        return dropped
+        del self.windows[:gone]
 
     def newest(self, rows: int) -> list[Kept]:
         """The newest windows that have ``rows`` rows together (all, if they have fewer)."""

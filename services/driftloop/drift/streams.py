@@ -46,7 +46,7 @@ class Watched:
     subject: str
     measure: Measure
     ordered: bool
-    """Whether the bins are in the order of the values (else of their reference counts)."""
+    """Whether the order of the bins means anything."""
     bins: tuple[tuple[int, ...], ...]
     """Per bin the places in the layout whose counts are added."""
     less: int
@@ -76,7 +76,7 @@ def watched_streams(profile: Profile, stream: Stream, policy: AlertPolicy) -> St
 
     Each part of the budget (``AlertPolicy.shares``) is shared evenly by its streams, whichever of
     the two kinds of windows they read: outcomes are no more rows than predictions. A part with
-    share 0 is not watched.
+    share 0 is not watched; that of a part without streams goes to the others.
     """
     segments = tuple(
         part.segment
@@ -92,6 +92,7 @@ def watched_streams(profile: Profile, stream: Stream, policy: AlertPolicy) -> St
         for draft in found:
             part = BUDGET_OF[draft.kind]
             counts[part] = counts.get(part, 0) + 1
+    spent = sum(policy.shares.get(part, 0.0) for part in counts)
     two_sided: list[Watched] = []
     upper: list[Watched] = []
     still: list[Watched] = []
@@ -100,6 +101,7 @@ def watched_streams(profile: Profile, stream: Stream, policy: AlertPolicy) -> St
         share = policy.shares.get(part, 0.0)
         if share <= 0.0:
             continue
+        share /= spent
         together = counts[part] * (2 if split and draft.kind is not AlertKind.CONSTANT else 1)
         watched = Watched(
             draft.kind,
@@ -150,17 +152,13 @@ class _Maker:
         ]
         for index, (place, column) in enumerate(zip(self._layout.places, columns, strict=True)):
             bins = range(place.bins.start, place.bins.stop)
-            ordered = list(bins)
-            if not place.numeric:
-                # The order of categories means nothing; from the most frequent on it shows whether
-                # rare ones become more common.
-                counts = column.counts
-                ordered = sorted(bins, key=lambda at: -counts[at - bins.start])
             kind = AlertKind.DATA_DRIFT
             if column.name in (SCORE, PREDICTED):
                 kind = AlertKind.PREDICTION_DRIFT
-            if len(ordered) > 1:
-                single = tuple((at,) for at in ordered)
+            if len(bins) > 1:
+                # Categories lie in the order of their names, which means nothing; one that came
+                # from their counts would make new rows differ from the reference by itself.
+                single = tuple((at,) for at in bins)
                 out.append(
                     _Draft(
                         kind,
@@ -215,7 +213,9 @@ class _Maker:
         kind = AlertKind.CONCEPT_DRIFT
         single = tuple((at,) for at in bins)
         out = []
-        if len(bins) > 1:
+        # Losses that are errors (of scores that are 0 or 1) are watched once.
+        same = baseline.counts[1:] == (baseline.errors,)
+        if len(bins) > 1 and not same:
             out.append(_Draft(kind, LOSS, Measure.LOSS, single, baseline.dispersion))
         if baseline.score_errors:
             out.append(

@@ -3,7 +3,6 @@ the alerts that come of it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,6 +59,9 @@ class Track:
         self._detectors: Detectors | None = None
         self._stored: dict[str, Any] = {}
         """Entries of detectors that no window has asked for yet since they were restored."""
+        self._written: set[str] = set()
+        """Names of the entries there are."""
+        self._changed = False
 
     def take(self, window: Window, watch: Watch | None) -> list[Alert]:
         """Alerts that a window not used before leads to. ``watch`` is None for a version without a
@@ -76,8 +78,25 @@ class Track:
             kept = Kept.of(self._next, window, watch.slot(window), counts)
             self._next += 1
             out += self._test(window, watch, kept)
-        self._save_head()
+        self._changed = True
         return out
+
+    def save(self) -> None:
+        """Bring the entries up to date. Once for all windows of a batch: state is large."""
+        if not self._changed:
+            return
+        self._changed = False
+        state = {"head": self._head()}
+        state.update(self._stored if self._detectors is None else self._detectors.entries())
+        windows = {f"kept/{kept.number:012d}": kept for kept in self._history.windows}
+        for name in self._written - state.keys() - windows.keys():
+            self._entries.delete(self._prefix + name)
+        for name, value in state.items():
+            self._entries.put(self._prefix + name, value)
+        for name, kept in windows.items():
+            if name not in self._written:
+                self._entries.put(self._prefix + name, kept.to_plain())
+        self._written = state.keys() | windows.keys()
 
     def open_alerts(self) -> list[Alert]:
         """In the order of their opening."""
@@ -88,7 +107,7 @@ class Track:
         for case in self._cases:
             if case.alert.id == alert.id:
                 case.alert = alert
-        self._save_head()
+                self._changed = True
 
     def readings(self) -> list[Reading]:
         """Of the newest window tested."""
@@ -98,6 +117,7 @@ class Track:
 
     def load(self, name: str, value: Any) -> None:
         """Take back one entry, named without the prefix."""
+        self._written.add(name)
         part, _, _ = name.partition("/")
         if part == "head":
             self._next = value["next"]
@@ -118,37 +138,24 @@ class Track:
             if stored and not detectors.load(stored):
                 out += [resolved(a, window.end, wording.REDECLARED) for a in self.open_alerts()]
                 self._cases = []
-                for name in stored:
-                    self._entries.delete(self._prefix + name)
             self._detectors, self._stored = detectors, {}
-        self._entries.put(self._kept_name(kept), kept.to_plain())
-        for old in self._history.append(kept):
-            self._entries.delete(self._kept_name(old))
+        self._history.append(kept)
         out += judge(detectors, window, kept, self._model, self._history, self._cases)
-        for name, value in detectors.entries().items():
-            self._entries.put(self._prefix + name, value)
         return out
 
     def _replace(self, window: Window) -> list[Alert]:
         """The window's version takes over: what was known of the other is over."""
         summary = wording.replaced(self._serving.version, window.version)
         out = [resolved(alert, window.end, summary) for alert in self.open_alerts()]
-        names: Sequence[str] = list(self._stored)
-        if self._detectors is not None:
-            names = list(self._detectors.entries())
-        for name in names:
-            self._entries.delete(self._prefix + name)
-        for kept in self._history.windows:
-            self._entries.delete(self._kept_name(kept))
         self._detectors, self._stored = None, {}
         self._cases = []
         self._history = History()
         self._serving.version = window.version
         return out
 
-    def _save_head(self) -> None:
+    def _head(self) -> dict[str, Any]:
         serving = self._serving
-        head = {
+        return {
             "next": self._next,
             "serving": {
                 "version": serving.version,
@@ -158,7 +165,3 @@ class Track:
             },
             "cases": [case.to_plain() for case in self._cases],
         }
-        self._entries.put(f"{self._prefix}head", head)
-
-    def _kept_name(self, kept: Kept) -> str:
-        return f"{self._prefix}kept/{kept.number:012d}"

@@ -1,0 +1,251 @@
+"""Concept drift: how soon a higher error rate is found, and how often one that is none.
+
+Streams of labels with a known error rate. Ours sees them as windows of outcomes of ten labels, with
+a budget of one false alarm per 100,000 labels for concept drift and a baseline of 10,000 labels, as
+a version has it; River's ADWIN, DDM and PageHinkley see each label, and windowed KS and PSI windows
+of a thousand. A delay is in labels from the change on.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from driftloop.models.dispersion import share_dispersion
+from river import drift
+from river.drift import binary
+from scipy.stats import ks_2samp
+
+from driftloop.drift.effects import stability_index
+from driftloop.kernel.codec.blocks import F64, I64
+from driftloop.kernel.records import LossBaseline, Profile, Stream
+from loadtest.drifting import (
+    SCORE,
+    Watching,
+    interval,
+    outcome_windows,
+    policy,
+    rate_interval,
+)
+
+SEED = 1
+_REFERENCE = 10_000
+_CHANGE = 10_000
+_AFTER = 20_000
+_WINDOW = 10
+_LONG = 100_000
+_BUDGET = 1.0
+_DELAYS = 200
+"""Streams per change."""
+_QUIET = 60
+"""Streams of 100,000 labels per rate without a change."""
+_CHANGES = {
+    "20_25": (0.20, 0.25),
+    "20_30": (0.20, 0.30),
+    "20_40": (0.20, 0.40),
+    "05_10": (0.05, 0.10),
+}
+_RATES = {"p05": 0.05, "p20": 0.20}
+_CORRELATION = 0.3
+
+
+def run(seed: int = SEED, scale: float = 1.0) -> dict[str, Any]:
+    """``scale``: of the number of streams."""
+    delays = max(10, round(_DELAYS * scale))
+    quiet = max(4, round(_QUIET * scale))
+    with ProcessPoolExecutor(2) as pool:
+        found: dict[str, Any] = {}
+        spread: dict[str, Any] = {}
+        table: dict[str, Any] = {}
+        worst = 0.0
+        missed = 0
+        for name, change in _CHANGES.items():
+            ones = list(pool.map(partial(_changed, change, seed), range(delays)))
+            ours = [one["driftloop"] for one in ones]
+            missed += sum(delay is None for delay in ours)
+            table[name] = {way: _told([one[way] for one in ones]) for way in ones[0]}
+            mean = interval([delay for delay in ours if delay is not None])
+            found[f"delay_{name}"], *spread[f"delay_{name}"] = mean
+            worst = max(worst, mean[0] / table[name]["adwin"]["delay"])
+            sys.stderr.write(f"{name}: {table[name]}\n")
+        for name, rate in _RATES.items():
+            ones = list(pool.map(partial(_unchanged, rate, 0.0, seed), range(quiet)))
+            found[f"fa_per_100k_{name}"], *spread[f"fa_per_100k_{name}"] = rate_interval(
+                sum(one["driftloop"] for one in ones), quiet
+            )
+            table[f"quiet_{name}"] = {way: sum(one[way] for one in ones) / quiet for way in ones[0]}
+            sys.stderr.write(f"quiet {name}: {table[f'quiet_{name}']}\n")
+        ones = list(pool.map(partial(_unchanged, 0.2, _CORRELATION, seed), range(quiet)))
+        found["fa_autocorrelated"], *spread["fa_autocorrelated"] = rate_interval(
+            sum(one["driftloop"] for one in ones), quiet
+        )
+        table["autocorrelated"] = {way: sum(one[way] for one in ones) / quiet for way in ones[0]}
+        costs = list(pool.map(partial(_cost, seed), range(3)))
+    return {
+        **found,
+        "missed": missed,
+        "worst_vs_adwin": worst,
+        "cpu_us_per_window": float(np.median(costs)),
+        "spread": spread,
+        "streams": {"changed": delays, "unchanged": quiet, "labels_each": _LONG},
+        "seed": seed,
+        "labels_per_window": _WINDOW,
+        "budget_per_100k": _BUDGET,
+        "detectors": table,
+    }
+
+
+@dataclass
+class _Labels:
+    reference: I64
+    errors: I64
+
+
+def _changed(change: tuple[float, float], seed: int, index: int) -> Mapping[str, int | None]:
+    """Delays of every way on one stream; None where a change was missed. Alarms before the change
+    start a detector afresh."""
+    before, after = change
+    rng = np.random.default_rng([seed, index, round(1000 * before), round(1000 * after)])
+    errors = np.concatenate([rng.random(_CHANGE) < before, rng.random(_AFTER) < after])
+    labels = _Labels((rng.random(_REFERENCE) < before).astype(np.int64), errors.astype(np.int64))
+    return {name: way(labels).delay for name, way in _WAYS.items()}
+
+
+def _unchanged(rate: float, correlation: float, seed: int, index: int) -> Mapping[str, int]:
+    """Alarms of every way on one stream of 100,000 labels."""
+    rng = np.random.default_rng([seed, index, round(1000 * rate), round(1000 * correlation), 7])
+    both = _markov(rng, rate, correlation, _REFERENCE + _LONG)
+    labels = _Labels(both[:_REFERENCE], both[_REFERENCE:])
+    return {name: way(labels).early for name, way in _QUIET_WAYS.items()}
+
+
+def _markov(rng: np.random.Generator, rate: float, correlation: float, rows: int) -> I64:
+    """0 and 1 with this rate and this correlation of neighbours: a row keeps the value of the one
+    before with chance ``correlation`` and is drawn anew otherwise."""
+    fresh = rng.random(rows) < rate
+    drawn = rng.random(rows) >= correlation
+    drawn[0] = True
+    last = np.maximum.accumulate(np.where(drawn, np.arange(rows), 0))
+    return fresh[last].astype(np.int64)
+
+
+@dataclass
+class _Found:
+    early: int
+    """Alarms before the change; of a stream without one, all."""
+    delay: int | None
+
+
+def _ours(labels: _Labels) -> _Found:
+    watching = Watching(_profile(labels.reference), Stream.OUTCOMES, policy(_BUDGET))
+    by_window = labels.errors.reshape(-1, _WINDOW).sum(axis=1)
+    bins = np.stack([_WINDOW - by_window, by_window], axis=1)
+    early = 0
+    changes = len(labels.errors) < _LONG
+    for window in outcome_windows(bins, by_window, _WINDOW):
+        for alarm in watching.take(window):
+            if not changes or alarm.rows <= _CHANGE:
+                early += 1
+                continue
+            return _Found(early, alarm.rows - _CHANGE)
+    return _Found(early, None)
+
+
+def _profile(errors: I64) -> Profile:
+    """Of a model whose loss is 0 or 1, with 10,000 labels in its baseline."""
+    wrong = int(errors.sum())
+    rows = len(errors)
+    spread = share_dispersion(errors, np.arange(rows, dtype=np.int64) // _WINDOW)
+    loss = LossBaseline(
+        rows,
+        wrong / rows,
+        1.0,
+        1.0,
+        edges=(0.0,),
+        counts=(rows - wrong, wrong),
+        means=(0.0, 1.0),
+        errors=wrong,
+        dispersion=spread,
+        error_dispersion=spread,
+        score_errors=(wrong,),
+        score_losses=(float(wrong),),
+    )
+    return Profile(rows, (SCORE,), (), loss)
+
+
+def _river(make: Callable[[], Any], labels: _Labels) -> _Found:
+    """Each label at once; the 10,000 of the reference come first, as warm-up."""
+    detector = make()
+    for error in labels.reference.tolist():
+        detector.update(error)
+    early = 0
+    changes = len(labels.errors) < _LONG
+    for row, error in enumerate(labels.errors.tolist(), 1):
+        detector.update(error)
+        if detector.drift_detected:
+            if changes and row > _CHANGE:
+                return _Found(early, row - _CHANGE)
+            early += 1
+            detector = make()
+    return _Found(early, None)
+
+
+def _windowed(says: Callable[[F64, F64], bool], labels: _Labels) -> _Found:
+    """Windows of a thousand labels, each compared with the reference."""
+    reference = labels.reference.astype(np.float64)
+    early = 0
+    changes = len(labels.errors) < _LONG
+    size = 1000
+    for end in range(size, len(labels.errors) + 1, size):
+        if says(reference, labels.errors[end - size : end].astype(np.float64)):
+            if changes and end > _CHANGE:
+                return _Found(early, end - _CHANGE)
+            early += 1
+    return _Found(early, None)
+
+
+def _ks(reference: F64, now: F64) -> bool:
+    return bool(ks_2samp(reference, now, method="asymp").pvalue < 0.05)
+
+
+def _psi(reference: F64, now: F64) -> bool:
+    shares = np.array([1 - reference.mean(), reference.mean()])
+    counts = np.array([len(now) - now.sum(), now.sum()])
+    return stability_index(counts, shares, len(reference)) > 0.2
+
+
+_WAYS: Mapping[str, Callable[[_Labels], _Found]] = {
+    "driftloop": _ours,
+    # The delta that is quickest among those whose false alarms stay near one per 100,000.
+    "adwin": partial(_river, partial(drift.ADWIN, delta=0.03)),
+    "ddm": partial(_river, binary.DDM),
+    "page_hinkley": partial(_river, drift.PageHinkley),
+    "ks_windows": partial(_windowed, _ks),
+    "psi_windows": partial(_windowed, _psi),
+}
+_QUIET_WAYS = _WAYS
+
+
+def _told(delays: list[int | None]) -> dict[str, float]:
+    known = [delay for delay in delays if delay is not None]
+    mean = float(np.mean(known)) if known else float(_AFTER)
+    return {"delay": mean, "missed": sum(delay is None for delay in delays) / len(delays)}
+
+
+def _cost(seed: int, index: int) -> float:
+    """Microseconds of processor time per window of outcomes."""
+    rng = np.random.default_rng([seed, index])
+    watching = Watching(
+        _profile((rng.random(_REFERENCE) < 0.2).astype(np.int64)),
+        Stream.OUTCOMES,
+        policy(_BUDGET),
+    )
+    errors = rng.binomial(_WINDOW, 0.2, 2000)
+    for window in outcome_windows(np.stack([_WINDOW - errors, errors], 1), errors, _WINDOW):
+        watching.take(window)
+    return watching.seconds / watching.windows * 1e6
