@@ -7,6 +7,7 @@ compares what ``drift.labelfree`` says of the windows' predictions with what the
   another mix of categories. For windows of concept drift the law itself changes.
 - *flights*: flights from New York drawn at random for training; each window is drawn from the
   others, tilted by weather, time or distance, so that the features shift and their law stays.
+- *severe*, not counted: the same, with shifts such that few of a window's rows are usual ones;
 - *forward*, not counted: days of flights after those trained on, as they came, with whatever
   happened to them.
 
@@ -50,13 +51,15 @@ from loadtest.results import ROOT
 
 SEED = 1
 REPETITIONS = 12
-TRAINED = 30_000
-"""Rows a version is trained on; a quarter of them is held out."""
+TRAINED = 60_000
+"""Rows a version is trained on; a fifth of them is held out, as by default."""
 WINDOWS = 20
 """Of each kind in a repetition."""
 ROWS = 4000
 """Of a window."""
-_SHARE = 0.25
+MODERATE, SEVERE = 0.4, 0.7
+"""Strengths of a shift. What is wanted is of the moderate ones."""
+_SHARE = 0.2
 _DAYS = 60
 _MINUTE = 60_000
 _Z = 1.96
@@ -150,20 +153,25 @@ def run() -> dict[str, Any]:
     repetitions = int(os.environ.get("REPETITIONS", str(REPETITIONS)))
     flights_declared, flights = _flights()
     synthetic_declared = _synthetic_declaration()
-    found: dict[str, list[list[Said]]] = {"synthetic": [], "flights": [], "concept": []}
+    found: dict[str, list[list[Said]]] = {
+        name: []
+        for name in ("synthetic", "flights", "synthetic_severe", "flights_severe", "concept")
+    }
     seconds = 0.0
     windows = 0
     for repetition in range(repetitions):
         random = np.random.default_rng([seed, repetition])
         law = Law(random)
         version = Version(synthetic_declared, law.rows(TRAINED), repetition)
-        found["synthetic"].append([version.says(law.shifted()) for _ in range(WINDOWS)])
+        for name, strength in (("synthetic", MODERATE), ("synthetic_severe", SEVERE)):
+            found[name].append([version.says(law.shifted(strength)) for _ in range(WINDOWS)])
         found["concept"].append([version.says(law.changed()) for _ in range(WINDOWS)])
         order = random.permutation(len(flights))
         trained = Version(flights_declared, flights.take(order[:TRAINED]), repetition)
         pool = flights.take(order[TRAINED:])
-        drawn = [pool.take(_tilted(pool.features, random)) for _ in range(WINDOWS)]
-        found["flights"].append([trained.says(rows) for rows in drawn])
+        for name, strength in (("flights", MODERATE), ("flights_severe", SEVERE)):
+            drawn = [_tilted(pool.features, random, strength) for _ in range(WINDOWS)]
+            found[name].append([trained.says(pool.take(rows)) for rows in drawn])
         seconds += version.seconds + trained.seconds
         windows += version.windows + trained.windows
         sys.stderr.write(f"repetition {repetition + 1} of {repetitions}\n")
@@ -177,7 +185,7 @@ def run() -> dict[str, Any]:
         "interval_claimed": CONFIDENCE,
         "coverage_gap_points": 100 * abs(coverage[0] - CONFIDENCE),
         "intervals": {"mae_points": mae[1:], "interval_coverage": coverage[1:]},
-        "by_data": {name: _summary(found[name]) for name in ("synthetic", "flights")},
+        "by_data": {name: _summary(each) for name, each in found.items() if name != "concept"},
         "concept_drift": _summary(found["concept"]),
         "forward": _forward(flights_declared, flights, seed),
         "cpu_us_per_window": seconds / windows * 1e6,
@@ -239,12 +247,14 @@ class Law:
         """As the version is trained on."""
         return self._labelled(*self._plain(count), self._weights)
 
-    def shifted(self) -> Labelled:
-        """A window of other features, the same law."""
+    def shifted(self, strength: float) -> Labelled:
+        """A window of other features, the same law. ``strength``: standard deviation of the shifts
+        of each mean, in its own."""
         random = self._random
         numeric, _ = self._plain(ROWS)
-        numeric = numeric * random.uniform(0.7, 1.3, 6) + random.normal(0, 0.7, 6)
-        mix = random.dirichlet(np.ones(len(self.KINDS)))
+        wide = 1.0 + random.uniform(-0.4, 0.4, 6) * strength
+        numeric = numeric * wide + random.normal(0, strength, 6)
+        mix = random.dirichlet(np.full(len(self.KINDS), 1.0 / strength))
         kinds = random.choice(len(self.KINDS), ROWS, p=mix)
         return self._labelled(numeric, kinds, self._weights)
 
@@ -267,16 +277,18 @@ class Law:
         return Labelled(Features(numeric, Categories(codes, (self.KINDS,))), labels, chance)
 
 
-def _tilted(features: Features, random: np.random.Generator) -> I64:
+def _tilted(features: Features, random: np.random.Generator, strength: float) -> I64:
     """Rows drawn with odds that grow with two of the numbers and differ among two categories'
-    levels; each row at most once."""
+    levels; each row at most once. ``strength``: standard deviation of the log odds, of each."""
     log_odds = np.zeros(len(features.numeric))
     for column in random.choice(features.numeric.shape[1], 2, replace=False):
         values = features.numeric[:, column]
         centre, spread = np.nanmean(values), np.nanstd(values) + 1e-9
-        log_odds += random.normal() * np.clip(np.nan_to_num((values - centre) / spread), -3, 3)
+        log_odds += random.normal(0, strength) * np.clip(
+            np.nan_to_num((values - centre) / spread), -3, 3
+        )
     for column in random.choice(features.categories.codes.shape[1], 2, replace=False):
-        levels = random.normal(0, 0.7, len(features.categories.levels[column]) + 1)
+        levels = random.normal(0, strength, len(features.categories.levels[column]) + 1)
         log_odds += levels[features.categories.codes[:, column]]
     # The largest of perturbed log odds are a draw without replacement (Gumbel).
     keys = log_odds + random.gumbel(size=len(log_odds))
