@@ -102,6 +102,15 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "codec": Benchmark(
         "Codec", (Wanted("vs_fastavro", "decoding flights, record by record", least=1),)
     ),
+    "labelfree": Benchmark(
+        "Accuracy without labels",
+        (
+            Wanted("mae_points", "error of the estimated accuracy under covariate shift", most=1.0),
+            Wanted(
+                "coverage_gap_points", "share of intervals that hold, against the claim", most=2.0
+            ),
+        ),
+    ),
     "chaos": Benchmark(
         "Chaos",
         (
