@@ -16,14 +16,13 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from driftloop.models.dispersion import share_dispersion
 from river import drift
 from river.drift import binary
 from scipy.stats import ks_2samp
 
-from driftloop.drift.effects import stability_index
 from driftloop.kernel.codec.blocks import F64, I64
 from driftloop.kernel.records import LossBaseline, Profile, Stream
+from driftloop.models.dispersion import share_dispersion
 from loadtest.drifting import (
     SCORE,
     Watching,
@@ -31,6 +30,7 @@ from loadtest.drifting import (
     outcome_windows,
     policy,
     rate_interval,
+    stability_index,
 )
 
 SEED = 1
@@ -214,9 +214,8 @@ def _ks(reference: F64, now: F64) -> bool:
 
 
 def _psi(reference: F64, now: F64) -> bool:
-    shares = np.array([1 - reference.mean(), reference.mean()])
-    counts = np.array([len(now) - now.sum(), now.sum()])
-    return stability_index(counts, shares, len(reference)) > 0.2
+    counts = [np.array([len(labels) - labels.sum(), labels.sum()]) for labels in (reference, now)]
+    return stability_index(*counts) > 0.2
 
 
 _WAYS: Mapping[str, Callable[[_Labels], _Found]] = {
