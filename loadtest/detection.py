@@ -1,10 +1,10 @@
 """Concept drift: how soon a higher error rate is found, and how often one that is none.
 
 Streams of labels with a known error rate. Ours sees them as windows of outcomes of five labels,
-with a budget of one false alarm per 100,000 labels for concept drift and a baseline of 10,000 labels, as
-a version has it; River's ADWIN, DDM and PageHinkley see each label, and windowed KS and PSI windows
-of a thousand. A delay is in labels from the change on; a stream in which an alert was open already
-when the change came says nothing of it, and is counted by itself.
+with a budget of one false alarm per 100,000 labels for concept drift and a baseline of 10,000
+labels, as a version has it; River's ADWIN, DDM and PageHinkley see each label, and windowed KS and
+PSI windows of a thousand. A delay is in labels from the change on; a stream in which an alert was
+open already when the change came says nothing of it, and is counted by itself.
 """
 
 from __future__ import annotations
