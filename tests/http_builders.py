@@ -21,7 +21,7 @@ from driftloop.inference.versions import NEWEST, LoadingError
 from driftloop.kernel.codec.blocks import F64, Features
 from driftloop.kernel.codec.records import codec
 from driftloop.kernel.declaration import Declaration, EventFields, Format, HttpPolicy
-from driftloop.kernel.ports import Clock, Send
+from driftloop.kernel.ports import Send
 from driftloop.kernel.records import Prediction
 from driftloop.kernel.schemas import parse_schema
 from driftloop.models.ports import FrozenModel
@@ -144,11 +144,8 @@ class Reply:
 class GatewayBench:
     """A gateway that is driven by hand."""
 
-    def __init__(
-        self, model: Declaration = MODEL, clock: Clock | None = None, **limits: Any
-    ) -> None:
-        """Behind a real server the clock must be the server's, which says when a request came."""
-        self.clock = clock or ManualClock(NOW)
+    def __init__(self, model: Declaration = MODEL, **limits: Any) -> None:
+        self.clock = ManualClock(NOW)
         self.meter = CountingMeter()
         self.models = FakeModels(model)
         self.outbox = FakeOutbox()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import math
 import struct
 from collections.abc import Iterator
 from typing import Any
@@ -21,8 +22,10 @@ PATH = "/v2/models/m/infer"
 
 class Served:
     def __init__(self) -> None:
+        # Waiting is not what is looked at here: the gateway's own clock stands still, anywhere
+        # before or after the server's.
+        self.bench = GatewayBench(timeout_s=math.inf)
         clock = SystemClock()
-        self.bench = GatewayBench(clock=clock)
         self.server = ApplicationServer(
             "127.0.0.1",
             0,
