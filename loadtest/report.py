@@ -114,6 +114,8 @@ def _each(results: Results, plots: Mapping[str, str]) -> list[str]:
             lines += [f"No result is recorded: `make bench NAME={name}`.", ""]
             continue
         lines += [_where(result.get("environment", {})), ""]
+        if "seed" in result:
+            lines += [f'Again: `make bench NAME={name} ARGS="--seed {result["seed"]}"`.', ""]
         for detail in benchmark.details:
             lines += _detail(result, detail)
         lines += [
