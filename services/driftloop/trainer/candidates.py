@@ -21,6 +21,7 @@ from driftloop.models.ports import Target, TrainedModel
 from driftloop.models.profile import make_profile
 from driftloop.models.references import ReferenceRows, with_references
 from driftloop.models.registry import freeze, trainer
+from driftloop.models.shifts import shift_metrics
 from driftloop.trainer.rows import TrainingRows
 from driftloop.trainer.task import Trained, TrainingTask, Untrained, WorkerResult
 
@@ -75,6 +76,7 @@ def train(
             continue
         metrics = {k: v for k, v in results[index].metrics.items() if k != "seconds"}
         results[index] = CandidateResult(recipe, results[index].metrics, True, "")
+        seen = _reference_rows(rows, newest, scores[index], task.criterion)
         profile = with_references(
             make_profile(
                 task.numeric,
@@ -84,9 +86,10 @@ def train(
                 newest.labels,
                 task.criterion,
             ),
-            _reference_rows(rows, newest, scores[index], task.criterion),
+            seen,
             task.reference,
         )
+        metrics |= shift_metrics(profile, seen)
         return Trained(recipe, model, profile, metrics, tuple(results), len(rows))
     reasons = "; ".join(f"{r.recipe.trainer}: {r.reason}" for r in results)
     return Untrained(f"every candidate failed: {reasons}", tuple(results))
