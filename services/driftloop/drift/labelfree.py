@@ -119,6 +119,8 @@ class Estimator:
     def _counts(self, window: Window) -> F64:
         """Rows by segment and score bin."""
         statistics = window.statistics
+        if len(statistics.numeric) != self._score + 1:
+            raise _misfit(window)
         score = np.array(statistics.numeric[self._score].bins, dtype=np.float64)
         if len(score) != self._reference.shape[1]:
             raise _misfit(window)
