@@ -51,7 +51,7 @@ def rows(seed: int = 0, *, persistent: bool = False) -> ReferenceRows:
 
 def plain_profile(given: ReferenceRows) -> Profile:
     labels = (np.arange(HELD_OUT) % 2).astype(float)
-    made = make_profile(["x", "y"], ["kind"], given.features, given.scores, labels)
+    made = make_profile(["x", "y"], ["kind"], given.features, given.scores[:, None], labels)
     edges = (0.25, 0.5, 0.75)
     counts = np.bincount(np.searchsorted(edges, given.losses), minlength=4)
     loss = replace(
