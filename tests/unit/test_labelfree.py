@@ -46,7 +46,7 @@ class World:
 
     def reference(self, segment: str = "") -> tuple[Profile, dict[str, float]]:
         features, score, labels = self.rows(HELD_OUT)
-        profile = make_profile(["x", "y"], ["kind"], features, score, labels)
+        profile = make_profile(["x", "y"], ["kind"], features, score[:, None], labels)
         times = np.arange(HELD_OUT, dtype=np.int64) * 1000
         seen = ReferenceRows(
             features,
