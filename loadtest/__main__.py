@@ -16,6 +16,8 @@ import orjson
 from loadtest import (
     chaos,
     codec,
+    detection,
+    features,
     http,
     inference,
     labelfree,
@@ -31,6 +33,8 @@ from loadtest import (
 
 BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {
     "codec": codec.run,
+    "detection": detection.run,
+    "features": features.run,
     "http": http.run,
     "inference": inference.run,
     "labelfree": labelfree.run,

@@ -94,6 +94,7 @@ def run(seed: int = SEED, scale: float = 1.0) -> dict[str, Any]:
         **found,
         "alerts_tiny_shift": sum(tiny),
         "new_category_1pct": "found" if all(delay is not None for delay in new) else "missed",
+        "missed_new_category_1pct": sum(delay is None for delay in new),
         "delay_new_category_1pct": interval([delay for delay in new if delay is not None])[0],
         "alerts_500_levels": sum(many),
         "cpu_us_per_window": costs,

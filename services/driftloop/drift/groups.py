@@ -172,7 +172,7 @@ class Upper(Group):
         super().__init__(streams)
         self.width = len(bets.POWERS) * len(streams)
         self.owners: I64 = np.tile(np.arange(len(streams)), len(bets.POWERS)).astype(np.int64)
-        self._weights: F64 = np.full((len(bets.POWERS), 1), -np.log(len(bets.POWERS)))
+        self._weights: F64 = np.log(bets.POWER_WEIGHTS)[:, None]
 
     def log_e(self, counts: F64, bag: F64, dispersions: F64) -> F64:
         low, high, _ = self.ends(bag)
