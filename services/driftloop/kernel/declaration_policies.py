@@ -30,10 +30,16 @@ tells: the kernel knows no trainers."""
 
 LOSS_FLOOR = 0.02
 """nats; of a regression, the same part of the largest loss."""
-_BOTH = ({"trainer": "river_logistic"}, {"trainer": "lightgbm"})
-DEFAULT_CANDIDATES: Mapping[Task, Sequence[Mapping[str, Any]]] = MappingProxyType(
-    {Task.BINARY: _BOTH, Task.MULTICLASS: _BOTH, Task.REGRESSION: _BOTH}
+_OF_CLASSES = ({"trainer": "river_logistic"}, {"trainer": "lightgbm"})
+_OF_NUMBERS = (
+    {"trainer": "river_logistic", "learning_rate": 0.003},
+    {"trainer": "lightgbm", "median": 1},
 )
+DEFAULT_CANDIDATES: Mapping[Task, Sequence[Mapping[str, Any]]] = MappingProxyType(
+    {Task.BINARY: _OF_CLASSES, Task.MULTICLASS: _OF_CLASSES, Task.REGRESSION: _OF_NUMBERS}
+)
+"""A linear model and boosted trees. Steps of a regression grow with its labels, so they are smaller;
+and it is judged by absolute error, which the median makes least."""
 
 
 class PolicyParser:
