@@ -80,6 +80,7 @@ def declaration(
         alerts=AlertPolicy(1.0, 0.1, 0.01, 0.01, 1000),
         training=TrainingPolicy((), 1, 0, 0, 0, (), 0.2, 1.0, 1, 0),
         promotion=PromotionPolicy(0.05, 1000, 0),
+        classes=("early", "late", "never") if task is Task.MULTICLASS else (),
     )
 
 
@@ -294,7 +295,7 @@ def test_json_labels_have_the_declared_names_and_may_be_booleans() -> None:
 
 @pytest.mark.parametrize(
     ("task", "good", "bad"),
-    [(Task.MULTICLASS, 4.0, 1.5), (Task.REGRESSION, -1.5, math.inf)],
+    [(Task.MULTICLASS, 2.0, 1.5), (Task.MULTICLASS, 0.0, 3.0), (Task.REGRESSION, -1.5, math.inf)],
 )
 def test_what_a_label_may_be_depends_on_the_task(task: Task, good: float, bad: float) -> None:
     values = [codec(Label).encode(Label("e", value, 1500)) for value in (good, bad)]

@@ -103,10 +103,12 @@ class Estimator:
 
     def estimates(self, window: Window) -> list[Estimate]:
         """Accuracy (not of a regression), then loss; of outcomes with what the labels say. None
-        without rows, and where the profile has no errors or losses by score.
+        without rows or scores, and where the profile has no errors or losses by score.
 
         Raises :class:`DecodeError` for a window that does not fit the profile.
         """
+        if not self._calibrations or not window.statistics.numeric:
+            return []
         counts = self._counts(window)
         if counts.sum() <= 0:
             return []

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 KEYS: Mapping[str, tuple[str, ...]] = {
-    "[model]": ("name", "task", "prior", "partitions"),
+    "[model]": ("name", "task", "classes", "error_bound", "prior", "partitions"),
     "[events]": ("schema", "format", "id", "time", "earliest", "latest"),
     "[labels]": ("format", "id", "label", "time", "horizon"),
     "[[features]]": ("name", "kind", "limits", "length"),
