@@ -16,7 +16,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from driftloop.models.dispersion import share_dispersion
 from river import drift
 from river.drift import binary
 from scipy.stats import ks_2samp
@@ -24,6 +23,7 @@ from scipy.stats import ks_2samp
 from driftloop.drift.effects import stability_index
 from driftloop.kernel.codec.blocks import F64, I64
 from driftloop.kernel.records import LossBaseline, Profile, Stream
+from driftloop.models.dispersion import share_dispersion
 from loadtest.drifting import (
     SCORE,
     Watching,

@@ -156,6 +156,10 @@ class DriftCore:
         """Model to its open alerts with their newest evidence, for whoever shows them."""
         return {name: model.open_alerts() for name, model in self._models.items()}
 
+    def track(self, model: str, stream: Stream) -> Track:
+        """A model's windows of one stream, for whoever shows how they stand."""
+        return self._model(model).tracks[stream]
+
     def readings(self) -> list[Reading]:
         """Where every detector stands, for whoever shows it."""
         tracks = [track for model in self._models.values() for track in model.tracks.values()]

@@ -218,7 +218,12 @@ DRIFT_EVIDENCE = Metric(
     "Detector's value over its threshold, difference of natural logarithms",
     ("model", "kind", "subject"),
 )
-OPEN_ALERTS = Metric("driftloop_open_alerts", _G, "Alerts open", ("model", "kind"))
+OPEN_ALERTS = Metric(
+    "driftloop_open_alerts",
+    _G,
+    "Alerts not resolved, by whether somebody looks after them: open, acknowledged, snoozed",
+    ("model", "kind", "state"),
+)
 ALERTS = Metric("driftloop_alerts_total", _C, "Alert records", ("model", "kind", "status"))
 WINDOW_LOSS = Metric(
     "driftloop_window_loss", _G, "Mean bounded loss in the newest outcome window", ("model", "role")
