@@ -16,8 +16,11 @@ import orjson
 from loadtest import (
     chaos,
     codec,
+    detection,
+    features,
     http,
     inference,
+    labelfree,
     loop,
     many,
     models,
@@ -30,8 +33,11 @@ from loadtest import (
 
 BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {
     "codec": codec.run,
+    "detection": detection.run,
+    "features": features.run,
     "http": http.run,
     "inference": inference.run,
+    "labelfree": labelfree.run,
     "loop": loop.run,
     "many": many.run,
     "models": models.run,

@@ -18,7 +18,6 @@ from driftloop.kernel.declaration import AlertPolicy
 from driftloop.kernel.entries import Entries
 from driftloop.kernel.records import (
     Alert,
-    AlertKind,
     AlertStatus,
     CategoricalProfile,
     CategoricalStatistics,
@@ -75,6 +74,11 @@ class Watching:
         self.seconds = 0.0
         """Of processor, for all windows."""
 
+    @property
+    def open(self) -> int:
+        """Alerts open now."""
+        return len(self._track.open_alerts())
+
     def take(self, window: Window) -> list[Alarm]:
         """The alerts that a window opens."""
         self.rows += window.rows
@@ -83,14 +87,6 @@ class Watching:
         said = self._track.take(window, self._watch)
         self.seconds += time.process_time() - started
         return [Alarm(self.rows, alert) for alert in said if alert.status is AlertStatus.OPENED]
-
-    def first(self, windows: Iterator[Window], kind: AlertKind | None = None) -> Alarm | None:
-        """The first alert, of a kind, in the windows; those after it are not looked at."""
-        for window in windows:
-            for alarm in self.take(window):
-                if kind is None or alarm.alert.kind is kind:
-                    return alarm
-        return None
 
 
 def window(
@@ -167,6 +163,13 @@ def level_windows(profile: Profile, levels: I64, unseen: I64, rows: int) -> Iter
         shown = CategoricalStatistics(column.name, rows, 0, tuple(counts), new)
         statistics = WindowStatistics(rows, (score,), (shown,), None)
         yield window(Stream.PREDICTIONS, number, rows, statistics, number * rows)
+
+
+def stability_index(reference: F64, now: F64) -> float:
+    """Population stability index of counts on the same bins."""
+    then = (reference + 0.5) / (reference + 0.5).sum()
+    shares = (now + 0.5) / (now + 0.5).sum()
+    return float(((shares - then) * np.log(shares / then)).sum())
 
 
 def interval(values: Sequence[float]) -> list[float]:

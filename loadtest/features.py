@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 from scipy.stats import beta, ks_2samp
 
-from driftloop.drift.effects import stability_index
 from driftloop.kernel.codec.blocks import F64
 from driftloop.kernel.records import AlertKind, CategoricalProfile, Stream
 from loadtest.drifting import (
@@ -28,6 +27,7 @@ from loadtest.drifting import (
     policy,
     prediction_windows,
     profile_of,
+    stability_index,
 )
 
 SEED = 1
@@ -94,6 +94,7 @@ def run(seed: int = SEED, scale: float = 1.0) -> dict[str, Any]:
         **found,
         "alerts_tiny_shift": sum(tiny),
         "new_category_1pct": "found" if all(delay is not None for delay in new) else "missed",
+        "missed_new_category_1pct": sum(delay is None for delay in new),
         "delay_new_category_1pct": interval([delay for delay in new if delay is not None])[0],
         "alerts_500_levels": sum(many),
         "cpu_us_per_window": costs,
@@ -137,8 +138,8 @@ def _peers(reference: F64, rows: F64) -> dict[str, float]:
             found["ks_any"] += p < 0.05
             found["ks_bonferroni"] += p < 0.05 / features
             bins = np.bincount(np.searchsorted(edges[i], window[:, i]), minlength=16)
-            shares = np.full(16, 1 / 16)
-            found["psi_0_2"] += stability_index(bins.astype(np.float64), shares, 1e12) > 0.2
+            even = np.full(16, _REFERENCE / 16)
+            found["psi_0_2"] += stability_index(even, bins.astype(np.float64)) > 0.2
     return found
 
 

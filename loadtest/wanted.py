@@ -102,6 +102,37 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "codec": Benchmark(
         "Codec", (Wanted("vs_fastavro", "decoding flights, record by record", least=1),)
     ),
+    "detection": Benchmark(
+        "Concept drift",
+        (
+            Wanted("fa_per_100k_p05", "false alarms per 100,000 labels, error rate .05", most=1),
+            Wanted("fa_per_100k_p20", "false alarms per 100,000 labels, error rate .20", most=1),
+            Wanted("delay_20_30", "labels until .20 to .30 is found", most=300),
+            Wanted("delay_20_40", "labels until .20 to .40 is found", most=95),
+            Wanted("missed", "changes not found", most=0),
+            Wanted("worst_vs_adwin", "delay against ADWIN(.03), the worst change", most=1.15),
+            Wanted("fa_autocorrelated", "per 100,000 labels, neighbours' correlation .3", most=1.5),
+        ),
+    ),
+    "features": Benchmark(
+        "Data drift over many features",
+        (
+            Wanted("p_any_false", "chance of any false alert in 100,000 rows", most=0.05),
+            Wanted("delay_quarter_sigma", "rows, one of 20 features moves by .25", most=650),
+            Wanted("alerts_tiny_shift", "a shift of .02, 200,000 rows", most=0),
+            Wanted("missed_new_category_1pct", "a new category, one row in 100", most=0),
+            Wanted("alerts_500_levels", "500 levels without drift", most=0),
+        ),
+    ),
+    "labelfree": Benchmark(
+        "Accuracy without labels",
+        (
+            Wanted("mae_points", "error of the estimated accuracy under covariate shift", most=1.0),
+            Wanted(
+                "coverage_gap_points", "share of intervals that hold, against the claim", most=2.0
+            ),
+        ),
+    ),
     "chaos": Benchmark(
         "Chaos",
         (

@@ -35,6 +35,7 @@ from driftloop.kernel.records import (
     Command,
     CommandAction,
     Deployment,
+    Estimate,
     Evidence,
     LossBaseline,
     LossStatistics,
@@ -68,6 +69,7 @@ LOSS_MEANS = (0.2, 0.3, 0.5, 0.6, 0.9, 1.5, 3.0)
 RECORDS = {
     TOPICS.alerts: Alert,
     TOPICS.deployments: Deployment,
+    TOPICS.estimates: Estimate,
     TOPICS.runs: Run,
     TOPICS.versions: Version,
 }

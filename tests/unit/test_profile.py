@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from driftloop.kernel.codec.blocks import F64, Categories, Features
 from driftloop.kernel.statistics.losses import LOSS_BOUND
+from driftloop.models.baseline import loss_baseline
 from driftloop.models.evaluation import auc, calibration_error, evaluate, log_loss
 from driftloop.models.profile import (
     MAX_BINS,
     MAX_LEVELS,
     categorical_profile,
-    loss_baseline,
     make_profile,
     numeric_profile,
 )

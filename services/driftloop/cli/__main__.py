@@ -35,6 +35,7 @@ class TailKind(StrEnum):
     """What ``tail`` follows. ``tailing.KINDS`` has the same names."""
 
     ALERTS = "alerts"
+    ESTIMATES = "estimates"
     PREDICTIONS = "predictions"
     OUTCOMES = "outcomes"
     WINDOWS = "windows"

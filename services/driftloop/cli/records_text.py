@@ -9,6 +9,7 @@ from driftloop.kernel.records import (
     Alert,
     DeadLetter,
     Deployment,
+    Estimate,
     Load,
     Outcome,
     Prediction,
@@ -21,7 +22,18 @@ from driftloop.kernel.statistics.exact import exact_sum
 
 _SHOWN_BYTES = 60
 
-AnyRecord = Alert | DeadLetter | Deployment | Load | Outcome | Prediction | Run | Version | Window
+AnyRecord = (
+    Alert
+    | DeadLetter
+    | Deployment
+    | Estimate
+    | Load
+    | Outcome
+    | Prediction
+    | Run
+    | Version
+    | Window
+)
 
 
 def moment(milliseconds: int) -> str:
@@ -40,6 +52,14 @@ def record_text(record: AnyRecord) -> str:
             return (
                 f"{moment(record.at)}  {record.model}  {record.status.upper()} {record.severity}  "
                 f"{record.kind} of {record.subject}: {record.summary}{_said(record)}  [{record.id}]"
+            )
+        case Estimate():
+            told = "" if math.isnan(record.realised) else f"; by the labels {record.realised:.4f}"
+            return (
+                f"{moment(record.start)} to {moment(record.end)}  {record.model} "
+                f"v{record.version}  {record.rows} rows  {record.metric} by the scores "
+                f"{record.estimate:.4f} ({record.lower:.4f} to {record.upper:.4f}){told}  "
+                f"[{record.method}, blind to concept drift]"
             )
         case Prediction():
             shadow = ""

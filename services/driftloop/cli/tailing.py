@@ -18,6 +18,7 @@ from driftloop.kernel.records import (
     Alert,
     DeadLetter,
     Deployment,
+    Estimate,
     Load,
     Outcome,
     Prediction,
@@ -29,6 +30,7 @@ from driftloop.kernel.topics import ControlTopics
 
 KINDS: Mapping[str, type] = {
     "alerts": Alert,
+    "estimates": Estimate,
     "predictions": Prediction,
     "outcomes": Outcome,
     "windows": Window,
@@ -101,6 +103,7 @@ def tail_of(log: Log, topics: ControlTopics, what: str, model: str | None) -> Ta
     }
     control = {
         "alerts": topics.alerts,
+        "estimates": topics.estimates,
         "windows": topics.windows,
         "versions": topics.versions,
         "deployments": topics.deployments,

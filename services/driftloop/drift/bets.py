@@ -38,7 +38,9 @@ BIN_WEIGHT = 0.15
 """Of all the bets on single bins of a stream together."""
 GROWTH = 0.6
 """A bin of share s is bet to have s ** GROWTH."""
-POWERS: F64 = np.array([0.45, 0.6, 0.75, 0.85, 0.93])
+POWERS: F64 = np.array([0.35, 0.58, 0.75, 0.88])
+POWER_WEIGHTS: F64 = np.array([0.1, 0.3, 0.3, 0.3])
+"""The strongest is for shares that leap."""
 
 _TINY = 1e-300
 

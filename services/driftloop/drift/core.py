@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from driftloop.drift.alerts import annotated, cloud_event_headers
 from driftloop.drift.detectors import Reading
 from driftloop.drift.freshness import Freshness
+from driftloop.drift.labelfree import Estimator
 from driftloop.drift.loading import Loading
 from driftloop.drift.track import Track
 from driftloop.drift.watch import Watch, watch
@@ -21,7 +22,7 @@ from driftloop.kernel.decisions import (
     horizon_of,
     read_records,
 )
-from driftloop.kernel.declaration import AlertPolicy
+from driftloop.kernel.declaration import AlertPolicy, Declaration
 from driftloop.kernel.entries import Entries
 from driftloop.kernel.errors import DecodeError
 from driftloop.kernel.ports import RecordBatch, TopicPartition
@@ -31,6 +32,7 @@ from driftloop.kernel.records import (
     Alert,
     Command,
     CommandAction,
+    Estimate,
     Load,
     OffsetRange,
     Stream,
@@ -66,7 +68,8 @@ class _Model:
 
 
 class DriftCore:
-    """Reads ``windows``, ``loads`` and ``commands``, writes ``alerts`` (key: the model).
+    """Reads ``windows``, ``loads`` and ``commands``, writes ``alerts`` and ``estimates`` (key: the
+    model).
 
     What is tested and what the budget promises: ``drift.shiryaev``, ``drift.bets``. A window
     counts once, in the first revision seen. Version 0 has no reference, so only its stream's
@@ -77,7 +80,10 @@ class DriftCore:
         self._catalog = catalog
         self._entries = Entries()
         self._models: dict[str, _Model] = {}
-        self._watches: dict[tuple[Stream, str, int], tuple[Version, AlertPolicy, Watch]] = {}
+        self._watches: dict[
+            tuple[Stream, str, int], tuple[Version, AlertPolicy, Watch, Estimator]
+        ] = {}
+        self._estimates: dict[tuple[str, Stream, str], Estimate] = {}
 
     def process(self, batch: RecordBatch) -> Outputs:
         """Raises :class:`ControlBehindError` before any change."""
@@ -96,8 +102,11 @@ class DriftCore:
         outbox = Outbox()
         for row, window in found:
             try:
-                for alert in self._window(window, batch.timestamps[row]):
+                alerts, estimates = self._window(window, batch.timestamps[row])
+                for alert in alerts:
                     self._send(alert, outbox)
+                for estimate in estimates:
+                    self._tell(estimate, outbox)
             except DecodeError as error:
                 letters.append(dead_letter(SERVICE, batch, row, error))
         return outbox.outputs(letters)
@@ -161,9 +170,14 @@ class DriftCore:
         return self._model(model).tracks[stream]
 
     def readings(self) -> list[Reading]:
-        """Where every detector stands, for whoever shows it."""
+        """Where every detector stands that has seen a window since the last call, for whoever
+        shows it."""
         tracks = [track for model in self._models.values() for track in model.tracks.values()]
         return [reading for track in tracks for reading in track.readings()]
+
+    def estimates(self) -> list[Estimate]:
+        """The newest of each model, kind of windows and metric, for whoever shows them."""
+        return list(self._estimates.values())
 
     def _loads(self, batch: RecordBatch) -> Outputs:
         found, letters = read_records(SERVICE, Load, batch, self._catalog.topics)
@@ -195,31 +209,47 @@ class DriftCore:
             self._send(said, outbox)
         return outbox.outputs(letters)
 
-    def _window(self, window: Window, written: int) -> list[Alert]:
+    def _window(self, window: Window, written: int) -> tuple[list[Alert], list[Estimate]]:
         declaration = declared(self._catalog, window.model)
-        policy = declaration.alerts
-        watched = None
+        watched, estimates = None, []
         if window.version > 0:
             version = self._catalog.version(window.model, window.version)
-            watched = self._watch(window.stream, version, policy)
-            watched.counts(window)  # one that does not fit changes nothing
+            watched, estimator = self._watch(window.stream, version, declaration)
+            # One that does not fit changes nothing.
+            watched.counts(window)
+            estimates = estimator.estimates(window)
         model = self._model(window.model)
-        out = []
+        out: list[Alert] = []
         if window.stream is Stream.PREDICTIONS:
             alert = model.freshness.seen(window, written)
             if alert is not None:
                 out.append(alert)
         if model.used[window.stream].claim(window, horizon_of(declaration)):
             out += model.tracks[window.stream].take(window, watched)
-        return out
+            return out, estimates
+        return out, []
 
-    def _watch(self, stream: Stream, version: Version, policy: AlertPolicy) -> Watch:
+    def _watch(
+        self, stream: Stream, version: Version, declaration: Declaration
+    ) -> tuple[Watch, Estimator]:
+        policy = declaration.alerts
         key = (stream, version.model, version.version)
         known = self._watches.get(key)
         if known is None or known[0] is not version or known[1] is not policy:
-            known = (version, policy, watch(version, stream, policy))
+            estimator = Estimator(version.profile, declaration.task)
+            known = (version, policy, watch(version, stream, policy), estimator)
             self._watches[key] = known
-        return known[2]
+        return known[2], known[3]
+
+    def _tell(self, estimate: Estimate, outbox: Outbox) -> None:
+        topics = self._catalog.topics
+        self._estimates[estimate.model, estimate.stream, estimate.metric] = estimate
+        outbox.add(
+            topics.estimates,
+            topics.partition(estimate.model),
+            estimate.model,
+            codec(Estimate).encode(estimate),
+        )
 
     def _send(self, alert: Alert, outbox: Outbox) -> None:
         topics = self._catalog.topics

@@ -11,12 +11,12 @@ import numpy as np
 
 from driftloop.drift.cases import Found, Member
 from driftloop.drift.collecting import Collection
-from driftloop.drift.effects import LEAST_CONSTANT_ROWS, Effect, effect
+from driftloop.drift.effects import LEAST_CONSTANT_ROWS, Effect, effects
 from driftloop.drift.panel import Key, Panel
 from driftloop.drift.shiryaev import onset, threshold
 from driftloop.drift.state import History, Kept
 from driftloop.drift.still import STILL, Still
-from driftloop.drift.streams import Watched
+from driftloop.drift.streams import Measure, Watched
 from driftloop.drift.watch import Watch
 from driftloop.kernel.codec.blocks import F64
 from driftloop.kernel.records import AlertKind, Window
@@ -33,9 +33,8 @@ class Reading:
     kind: AlertKind
     subject: str
     segment: str
-    effect: float
-    """Of the newest rows, in the unit of its name."""
-    effect_name: str
+    effect: Effect
+    """Of the newest rows."""
     evidence: float
     """Its value over its threshold, difference of natural logarithms; alarm from 0 on."""
 
@@ -121,7 +120,10 @@ class Detectors:
         panel = self._panels[family]
         windows = history.since(int(panel.since[row, index]))
         payoffs = {slot: panel.payoffs(key, slot) for slot in {kept.slot for kept in windows}}
-        scores = [float((panel.rows_of(kept, key) * payoffs[kept.slot]).sum()) for kept in windows]
+        span = panel.group.span(index)
+        scores = [
+            float((panel.counts([kept], row)[span] * payoffs[kept.slot]).sum()) for kept in windows
+        ]
         return windows[onset(scores) :]
 
     def newest(self, key: Key, history: History) -> list[Kept]:
@@ -134,26 +136,27 @@ class Detectors:
         """A stream as these windows show it."""
         family, row, index = key
         stream = self.stream(key)
-        segment = self.watch.streams.segments[row - 1] if row else ""
         if family == STILL:
-            rows = self._still.runs[index][1]
-            measured = Effect("constant_rows", float(rows), float(LEAST_CONSTANT_ROWS))
-            level, dispersion = self._still.level(index), stream.dispersion
+            measured = self._still_effect(index)
+            rows, level, dispersion = measured.size, self._still.level(index), stream.dispersion
         else:
             panel = self._panels[family]
-            counts = self._counts(key, windows)
-            rows = int(counts.sum())
-            measured = self._effect(key, windows, counts)
+            counts = panel.counts(windows, row)
+            rows = float(panel.group.totals(counts)[index])
+            measured = self._effects(panel, row, windows, counts)[index]
             level = float(panel.levels[row, index])
             dispersion = float(panel.dispersions[index])
-        return Found(key, stream, segment, level, dispersion, measured, tuple(windows), rows)
+        segment = self._segment(row)
+        return Found(key, stream, segment, level, dispersion, measured, tuple(windows), int(rows))
 
     def member(self, found: Found, number: int) -> Member:
         """Follow a stream that was found in window ``number``."""
         self._freeze(found.key, True)
         drifted: list[float] = []
-        if found.key[0] != STILL:
-            drifted = self._counts(found.key, found.since).tolist()
+        family, row, index = found.key
+        if family != STILL:
+            panel = self._panels[family]
+            drifted = panel.counts(found.since, row)[panel.group.span(index)].tolist()
         return Member(found.since[0].number, number, found.rows, drifted)
 
     def recovering(self, member: Member, key: Key, kept: Kept, history: History) -> bool:
@@ -165,24 +168,26 @@ class Detectors:
         since it turned must be as many as it took to find the change, and their effect below half
         its floor.
         """
-        family, _, index = key
+        family, row, index = key
         if family == STILL:
             return self._still.moved[index]
         panel = self._panels[family]
+        span = panel.group.span(index)
         if member.recovery <= 0.0:
             member.recovery, member.turned = 0.0, kept.number
-        counts = panel.rows_of(kept, key)
-        expected, known = panel.expected([kept], key)
-        ratios = np.log(_smoothed(expected * known) / _smoothed(np.array(member.drifted)))
-        member.recovery += float((counts * ratios).sum()) / float(panel.dispersions[index])
+        expected, known = panel.expected([kept], row)
+        back = _smoothed(expected[span] * known[index])
+        ratios = np.log(back / _smoothed(np.array(member.drifted)))
+        won = float((panel.counts([kept], row)[span] * ratios).sum())
+        member.recovery += won / float(panel.dispersions[index])
         turned = history.since(member.turned)
-        counts = self._counts(key, turned)
+        counts = panel.counts(turned, row)
         if member.recovery <= 0.0:
             # It had not turned: these windows are of the change too.
-            member.drifted = (np.array(member.drifted) + counts).tolist()
-        if member.recovery < self._recovered:
+            member.drifted = (np.array(member.drifted) + counts[span]).tolist()
+        if member.recovery < self._recovered or counts[span].sum() < member.rows:
             return False
-        return counts.sum() >= member.rows and self._effect(key, turned, counts).ratio < 0.5
+        return self._effects(panel, row, turned, counts)[index].ratio < 0.5
 
     def release(self, key: Key, number: int) -> None:
         """Begin anew with a stream that has recovered; window ``number`` is the first to count."""
@@ -202,21 +207,30 @@ class Detectors:
 
     def readings(self, model: str, history: History) -> list[Reading]:
         """Of every stream, with the effect of the newest rows."""
-        out: list[Reading] = []
         newest = history.newest(RECENT_ROWS)
-        for margin, key in self.margins():
-            found = self.found(key, newest)
-            out.append(
-                Reading(
-                    model,
-                    found.stream.kind,
-                    found.stream.subject,
-                    found.segment,
-                    found.effect.size,
-                    found.effect.name,
-                    margin,
-                )
+        out: list[Reading] = []
+        for panel in self._panels.values():
+            margins = panel.margins()
+            for row in range(self.watch.rows):
+                segment = self._segment(row)
+                measured = self._effects(panel, row, newest, panel.counts(newest, row))
+                out += [
+                    Reading(model, stream.kind, stream.subject, segment, effect, float(margin))
+                    for stream, effect, margin in zip(
+                        panel.group.streams, measured, margins[row], strict=True
+                    )
+                ]
+        out += [
+            Reading(
+                model,
+                stream.kind,
+                stream.subject,
+                "",
+                self._still_effect(index),
+                self._still.margin(index),
             )
+            for index, stream in enumerate(self._still.streams)
+        ]
         return out
 
     def entries(self) -> dict[str, Any]:
@@ -266,25 +280,26 @@ class Detectors:
             [policy.reference, str(policy.reference_period), *policy.season],
         ]
 
-    def _counts(self, key: Key, windows: Sequence[Kept]) -> F64:
-        panel = self._panels[key[0]]
-        out: F64 = np.zeros(int(panel.group.sizes[key[2]]))
-        for kept in windows:
-            out = out + panel.rows_of(kept, key)
-        return out
-
-    def _effect(self, key: Key, windows: Sequence[Kept], counts: F64) -> Effect:
-        panel = self._panels[key[0]]
-        expected, known = panel.expected(windows, key)
-        return effect(
-            self.stream(key),
+    def _effects(
+        self, panel: Panel, row: int, windows: Sequence[Kept], counts: F64
+    ) -> list[Effect]:
+        expected, known = panel.expected(windows, row)
+        return effects(
+            panel.group,
             counts,
             expected,
             known,
-            float(panel.dispersions[key[2]]),
+            panel.dispersions,
             self.watch.policy,
             self.watch.layout.profile.loss.means,
         )
+
+    def _still_effect(self, index: int) -> Effect:
+        rows = float(self._still.runs[index][1])
+        return Effect(Measure.CONSTANT.value, rows, float(LEAST_CONSTANT_ROWS))
+
+    def _segment(self, row: int) -> str:
+        return self.watch.streams.segments[row - 1] if row else ""
 
     def _freeze(self, key: Key, frozen: bool) -> None:
         family, row, index = key

@@ -1,4 +1,7 @@
-"""How large a change is, in units people know, against what is worth an alert."""
+"""How large a change is, in units people know, against what is worth an alert.
+
+Streams lie side by side as in ``drift.groups``: T of them, with G bins in all.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtri
 
+from driftloop.drift.groups import Group
 from driftloop.drift.streams import Measure, Watched
 from driftloop.kernel.codec.blocks import F64
 from driftloop.kernel.declaration import AlertPolicy
@@ -33,83 +37,87 @@ class Effect:
         return 1.0 if self.size >= 0.0 else 0.0
 
 
-def effect(
-    stream: Watched,
+def effects(
+    group: Group,
     counts: F64,
     expected: F64,
-    reference_rows: float,
-    dispersion: float,
+    known: F64,
+    dispersions: F64,
     policy: AlertPolicy,
-    means: Sequence[float] = (),
-) -> Effect:
-    """Of one stream: ``counts`` (B,) of the rows looked at against the shares ``expected`` (B,),
-    known from ``reference_rows`` rows. ``means``: of the loss bins, the mean loss of each.
+    means: Sequence[float],
+) -> list[Effect]:
+    """Of every stream of a group: ``counts`` (G,) of the rows looked at against the shares
+    ``expected`` (G,), known from ``known`` (T,) rows. ``means``: of the loss bins, the mean loss of
+    each. Where two measures apply, the one that is larger by its floor."""
+    shares = group.shares(counts)
+    last = group.starts + group.sizes - 1
+    increase = shares[last] - expected[last]
+    # Whether one stream is of distributions all of its group are.
+    two_sided = any(stream.measure is Measure.DISTRIBUTION for stream in group.streams)
+    psi = shift = increase
+    if two_sided:
+        psi = stability_index(group, counts, expected, known, dispersions)
+        shift = np.abs(standardised_shift(group, shares, expected))
+    found = []
+    for index, stream in enumerate(group.streams):
+        if stream.measure is Measure.DISTRIBUTION:
+            best = Effect(stream.measure.value, float(psi[index]), policy.psi_floor)
+            if stream.ordered:
+                other = Effect(SHIFT, float(shift[index]), policy.shift_floor)
+                best = max(best, other, key=lambda effect: effect.ratio)
+            found.append(best)
+            continue
+        size = float(increase[index])
+        if stream.measure is Measure.LOSS:
+            span = group.span(index)
+            size = float(((shares[span] - expected[span]) * means).sum())
+        empty = shares[group.span(index)].sum() <= 0.0
+        found.append(Effect(stream.measure.value, 0.0 if empty else size, _floor(stream, policy)))
+    return found
 
-    Where two measures apply, the one that is larger by its floor.
-    """
-    rows = float(counts.sum())
-    share = float(counts[-1] / rows) if rows else 0.0
+
+def stability_index(group: Group, counts: F64, expected: F64, known: F64, dispersions: F64) -> F64:
+    """Population stability index per stream, (T,), less what sampling alone adds to it on average,
+    (bins - 1) x dispersion x (1/rows + 1/reference rows); at least 0."""
+    rows = group.totals(counts)
+    some = (rows > 0.0) & (known > 0.0)
+    rows, known = np.where(some, rows, 1.0), np.where(some, known, 1.0)
+    sizes = group.sizes
+    now = (counts + 0.5) / (rows + 0.5 * sizes)[group.owner]
+    then = (expected * known[group.owner] + 0.5) / (known + 0.5 * sizes)[group.owner]
+    index = group.totals((now - then) * np.log(now / then))
+    index -= (sizes - 1) * dispersions * (1.0 / rows + 1.0 / known)
+    return np.asarray(np.where(some, np.maximum(index, 0.0), 0.0), dtype=np.float64)
+
+
+def standardised_shift(group: Group, shares: F64, expected: F64) -> F64:
+    """Per stream, (T,), the mean of the rows' normal scores under the reference, over the scores'
+    standard deviation: of a normal feature, the shift of its mean in standard deviations; of any,
+    one of its ranks."""
+    low, high, _ = group.ends(expected)
+    bounds = ndtri(np.stack([low, high]))
+    densities = np.exp(-0.5 * bounds**2) / np.sqrt(2.0 * np.pi)
+    scores = (densities[0] - densities[1]) / np.maximum(high - low, 1e-12)
+    # A bin that the reference does not have lies where it would begin.
+    scores = np.where(high > low, scores, np.clip(bounds[0], -4.0, 4.0))
+    spread = np.sqrt(group.totals(expected * scores**2))
+    moved = group.totals(shares * scores)
+    return np.asarray(moved / np.maximum(spread, 1e-12) * (spread > 0.0), dtype=np.float64)
+
+
+def _floor(stream: Watched, policy: AlertPolicy) -> float:
     match stream.measure:
         case Measure.DISTRIBUTION:
-            psi = Effect(
-                Measure.DISTRIBUTION.value,
-                stability_index(counts, expected, reference_rows, dispersion),
-                policy.psi_floor,
-            )
-            if not stream.ordered:
-                return psi
-            shift = Effect(SHIFT, abs(standardised_shift(counts, expected)), policy.shift_floor)
-            return max(psi, shift, key=lambda found: found.ratio)
+            return policy.psi_floor
         case Measure.LOSS:
-            loss = mean_loss(counts, means) - float((expected * means).sum()) if rows else 0.0
-            return Effect(stream.measure.value, loss, policy.loss_floor)
+            return policy.loss_floor
         case Measure.ERRORS:
-            floor = policy.error_floor
+            return policy.error_floor
         case Measure.MISSING:
-            floor = policy.missing_floor
+            return policy.missing_floor
         case Measure.UNSEEN:
-            floor = policy.unseen_floor
+            return policy.unseen_floor
         case Measure.OUTSIDE:
-            floor = policy.outside_floor
+            return policy.outside_floor
         case Measure.CONSTANT:
-            return Effect(stream.measure.value, rows, float(LEAST_CONSTANT_ROWS))
-    return Effect(stream.measure.value, share - float(expected[-1]) if rows else 0.0, floor)
-
-
-def stability_index(
-    counts: F64, expected: F64, reference_rows: float, dispersion: float = 1.0
-) -> float:
-    """Population stability index, less what sampling alone adds to it on average, (bins - 1) x
-    dispersion x (1/rows + 1/reference rows); at least 0."""
-    rows = float(counts.sum())
-    if rows <= 0.0 or reference_rows <= 0.0:
-        return 0.0
-    bins = len(counts)
-    now = (counts + 0.5) / (rows + 0.5 * bins)
-    then = (expected * reference_rows + 0.5) / (reference_rows + 0.5 * bins)
-    index = float(((now - then) * np.log(now / then)).sum())
-    return max(0.0, index - (bins - 1) * dispersion * (1.0 / rows + 1.0 / reference_rows))
-
-
-def standardised_shift(counts: F64, expected: F64) -> float:
-    """Mean of the rows' normal scores under the reference, over the scores' standard deviation: of
-    a normal feature, the shift of its mean in standard deviations; of any, one of its ranks."""
-    rows = float(counts.sum())
-    if rows <= 0.0 or float(expected.sum()) <= 0.0:
-        return 0.0
-    ends = np.clip(np.concatenate([[0.0], np.cumsum(expected)]), 0.0, 1.0)
-    ends[-1] = 1.0
-    quantiles = ndtri(ends)
-    densities = np.exp(-0.5 * quantiles**2) / np.sqrt(2.0 * np.pi)
-    width = np.maximum(np.diff(ends), 1e-12)
-    scores = (densities[:-1] - densities[1:]) / width
-    # A bin that the reference does not have lies where it would begin.
-    scores = np.where(expected > 0.0, scores, np.clip(quantiles[:-1], -4.0, 4.0))
-    spread = float(np.sqrt((expected * scores**2).sum()))
-    return float((counts * scores).sum() / rows / spread) if spread > 0.0 else 0.0
-
-
-def mean_loss(counts: F64, means: Sequence[float]) -> float:
-    """Of rows on the loss bins, whose means are those of the reference's rows in them."""
-    rows = float(counts.sum())
-    return float((counts * np.asarray(means)).sum() / rows) if rows else 0.0
+            return float(LEAST_CONSTANT_ROWS)

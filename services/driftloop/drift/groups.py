@@ -57,16 +57,18 @@ class Group:
 
     def shares(self, flat: F64) -> F64:
         """Per bin its part of its stream; 0 where the stream has no rows."""
-        totals = np.maximum(self.totals(flat), 1.0)
-        return np.asarray(flat / totals[..., self.owner], dtype=np.float64)
+        totals = self.totals(flat)
+        return np.asarray(
+            flat / np.where(totals > 0.0, totals, 1.0)[..., self.owner], dtype=np.float64
+        )
 
     def span(self, stream: int) -> slice:
         """The bins of a stream."""
         start = int(self.starts[stream])
         return slice(start, start + int(self.sizes[stream]))
 
-    def _ends(self, bag: F64) -> tuple[F64, F64, F64]:
-        """Where each bin begins and ends on [0, 1], and its share."""
+    def ends(self, bag: F64) -> tuple[F64, F64, F64]:
+        """Where each bin of counts or shares begins and ends on [0, 1], and its share."""
         shares = self.shares(bag)
         sums = np.cumsum(shares, axis=-1)
         before = np.zeros((*shares.shape[:-1], len(self.starts)))
@@ -129,7 +131,7 @@ class TwoSided(Group):
         self._grown_weight: F64 = np.log(bets.BIN_WEIGHT / per_stream[self._grown_owner])
 
     def log_e(self, counts: F64, bag: F64, dispersions: F64) -> F64:
-        low, high, shares = self._ends(bag)
+        low, high, shares = self.ends(bag)
         paid = counts[..., None, :] * bets.tilts(low, high)
         won = np.add.reduceat(paid, self.starts, axis=-1) / dispersions
         inside, outside = bets.growth(shares[..., self._grown])
@@ -152,7 +154,7 @@ class TwoSided(Group):
 
     def payoffs(self, bag: F64, stream: int, bet: int) -> F64:
         span = self.span(stream)
-        low, high, shares = self._ends(bag)
+        low, high, shares = self.ends(bag)
         if bet < self._tilts:
             tilt = bet // len(self.streams)
             return np.asarray(bets.tilts(low[span], high[span])[tilt], dtype=np.float64)
@@ -170,10 +172,10 @@ class Upper(Group):
         super().__init__(streams)
         self.width = len(bets.POWERS) * len(streams)
         self.owners: I64 = np.tile(np.arange(len(streams)), len(bets.POWERS)).astype(np.int64)
-        self._weights: F64 = np.full((len(bets.POWERS), 1), -np.log(len(bets.POWERS)))
+        self._weights: F64 = np.log(bets.POWER_WEIGHTS)[:, None]
 
     def log_e(self, counts: F64, bag: F64, dispersions: F64) -> F64:
-        low, high, _ = self._ends(bag)
+        low, high, _ = self.ends(bag)
         paid = counts[..., None, :] * bets.powers(low, high)
         won = np.add.reduceat(paid, self.starts, axis=-1) / dispersions
         return np.asarray(won.reshape(*won.shape[:-2], -1), dtype=np.float64)
@@ -184,7 +186,7 @@ class Upper(Group):
 
     def payoffs(self, bag: F64, stream: int, bet: int) -> F64:
         span = self.span(stream)
-        low, high, _ = self._ends(bag)
+        low, high, _ = self.ends(bag)
         power = bet // len(self.streams)
         return np.asarray(bets.powers(low[span], high[span])[power], dtype=np.float64)
 

@@ -12,17 +12,24 @@ shift. So a shift in the mix of segments that the score does not explain is seen
 multi-calibration (arXiv 2401.08348) can do with counts. Windows of outcomes hold scores and
 segments, but not scores by segment: those are raked (Deming and Stephan, 1940) from the reference.
 
-The interval is for what the labels of the window's rows will say. It covers the noise of these
-labels, given the scores, and of the calibration, which is of finitely many held-out rows (delta
-method), each with the dispersion of the held-out errors or losses. It does not cover that the
-errors at a score may have changed: concept drift, and covariate shift within a bin and segment.
+The interval is for what the labels of the window's rows will say. It covers
+
+- the noise of these labels, given the scores, and of the calibration, which is of finitely many
+  held-out rows (delta method), each with the dispersion of the held-out errors or losses;
+- covariate shift within a score bin, as far as it moved the estimate on parts of the held-out rows
+  with shifted features (``models.shifts``, in the version's metrics): a variance in proportion to
+  the distance of the window's features from the profile's.
+
+It does not cover concept drift, nor shifts of a kind that the held-out rows do not show.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import NormalDist
+from types import MappingProxyType
 
 import numpy as np
 
@@ -31,15 +38,18 @@ from driftloop.kernel.declaration import Task
 from driftloop.kernel.errors import DecodeError
 from driftloop.kernel.reasons import Reason
 from driftloop.kernel.records import Estimate, Profile, Stream, Window
+from driftloop.kernel.statistics.distance import distance, profile_counts, window_counts
 from driftloop.kernel.statistics.exact import exact_sum
 from driftloop.kernel.statistics.layout import Layout
 from driftloop.kernel.statistics.segments import segments_of
+from driftloop.models.shifts import ERROR_SHIFT, LOSS_SHIFT
 
 CONFIDENCE = 0.95
 CAVEAT = (
     "Blind to concept drift: it takes rows with these scores to be as often and as badly wrong as "
     "the version's held-out rows were."
 )
+NO_METRICS: Mapping[str, float] = MappingProxyType({})
 _ODDS_SPREAD = 0.5
 """Standard deviation of the shifts of log odds among segments that is thought usual."""
 _LOSS_ROWS = 30.0
@@ -65,12 +75,18 @@ class _Calibration:
     prior: F64
     """Shape (G,): weight of no shift."""
     dispersion: float
+    shift: str
+    """Key of the version's metrics: variance of the bias per unit of the features' distance."""
 
 
 class Estimator:
-    """Estimates of one version's windows."""
+    """Estimates of one version's windows; ``metrics`` are the version's."""
 
-    def __init__(self, profile: Profile, task: Task) -> None:
+    def __init__(
+        self, profile: Profile, task: Task, metrics: Mapping[str, float] = NO_METRICS
+    ) -> None:
+        self._metrics = metrics
+        self._features = profile_counts(profile)
         self._score = len(profile.numeric) - 1
         self._place = Layout(profile, Stream.PREDICTIONS).places[self._score].bins
         self._levels = segments_of(profile, Stream.PREDICTIONS)
@@ -92,10 +108,13 @@ class Estimator:
         Raises :class:`DecodeError` for a window that does not fit the profile.
         """
         counts = self._counts(window)
-        rows = float(counts.sum())
-        if rows <= 0:
+        if counts.sum() <= 0:
             return []
-        return [self._estimate(window, c, counts, rows) for c in self._calibrations]
+        try:
+            far = distance(window_counts(window.statistics), self._features)
+        except ValueError as error:
+            raise _misfit(window) from error
+        return [self._estimate(window, c, counts, far) for c in self._calibrations]
 
     def _counts(self, window: Window) -> F64:
         """Rows by segment and score bin."""
@@ -115,12 +134,14 @@ class Estimator:
         return np.vstack([parts, np.maximum(score - parts.sum(axis=0), 0.0)])
 
     def _estimate(
-        self, window: Window, calibration: _Calibration, counts: F64, rows: float
+        self, window: Window, calibration: _Calibration, counts: F64, far: float
     ) -> Estimate:
+        rows = float(counts.sum())
         mean = float((counts * calibration.mean).sum()) / rows
         labels = float((counts * calibration.variance).sum())
         variance = calibration.dispersion * (labels + self._uncertainty(calibration, counts))
-        spread = NormalDist().inv_cdf(0.5 + CONFIDENCE / 2) * math.sqrt(variance) / rows
+        variance = variance / rows**2 + self._metrics.get(calibration.shift, 0.0) * far
+        spread = NormalDist().inv_cdf(0.5 + CONFIDENCE / 2) * math.sqrt(variance)
         lower, upper = mean - spread, mean + spread
         if calibration.metric == "accuracy":
             mean, lower, upper = 1.0 - mean, max(0.0, 1.0 - upper), min(1.0, 1.0 - lower)
@@ -156,9 +177,11 @@ class Estimator:
         return float((known * calibration.variance * slope * slope).sum())
 
 
-def estimates(window: Window, profile: Profile, task: Task) -> list[Estimate]:
+def estimates(
+    window: Window, profile: Profile, task: Task, metrics: Mapping[str, float] = NO_METRICS
+) -> list[Estimate]:
     """See :meth:`Estimator.estimates`; an :class:`Estimator` serves all windows of a version."""
-    return Estimator(profile, task).estimates(window)
+    return Estimator(profile, task, metrics).estimates(window)
 
 
 def _by_segment(profile: Profile, levels: tuple[str, ...], place: slice) -> F64:
@@ -208,7 +231,15 @@ def _of_errors(profile: Profile, levels: tuple[str, ...], reference: F64) -> _Ca
     prior = np.full(len(reference), _ODDS_SPREAD**-2)
     base = share * (1.0 - share)
     return _Calibration(
-        "accuracy", "cbpe", mean, variance, variance, base, prior, loss.error_dispersion
+        "accuracy",
+        "cbpe",
+        mean,
+        variance,
+        variance,
+        base,
+        prior,
+        loss.error_dispersion,
+        ERROR_SHIFT,
     )
 
 
@@ -226,7 +257,7 @@ def _of_losses(
     mean = ratio[:, None] * average[None, :]
     variance = ratio[:, None] ** 2 * _loss_variance(profile, task, average)[None, :]
     return _Calibration(
-        "loss", "dle", mean, variance, mean, average, prior * ratio, loss.dispersion
+        "loss", "dle", mean, variance, mean, average, prior * ratio, loss.dispersion, LOSS_SHIFT
     )
 
 

@@ -64,31 +64,26 @@ class Panel:
         logs = self.group.payoffs(self._bag(slot)[row], stream, best)
         return np.asarray(logs / self.dispersions[stream], dtype=np.float64)
 
-    def rows_of(self, window: Kept, key: Key) -> F64:
-        """A stream's bins in a window, (B,)."""
-        _, row, stream = key
-        return np.asarray(
-            self.group.flat(window.counts[row])[self.group.span(stream)], dtype=np.float64
-        )
+    def counts(self, windows: Sequence[Kept], row: int) -> F64:
+        """On the group's bins, (G,), of all windows together; ``row`` 0 is all rows, others are
+        segments."""
+        if not windows:
+            return np.zeros(len(self.group.owner))
+        return self.group.flat(np.sum([kept.counts[row] for kept in windows], axis=0))
 
-    def expected(self, windows: Sequence[Kept], key: Key) -> tuple[F64, float]:
-        """The shares, (B,), that the reference gives for the rows of these windows, and how many
-        rows it has of them."""
-        _, row, stream = key
-        span = self.group.span(stream)
-        rows: dict[int, float] = {}
-        for window in windows:
-            rows[window.slot] = rows.get(window.slot, 0.0) + self.rows_of(window, key).sum()
-        total = sum(rows.values())
-        shares: F64 = np.zeros(span.stop - span.start)
-        known = 0.0
-        for slot, n in rows.items():
-            counts = self._reference(slot)[row, span]
-            known += float(counts.sum())
-            if total > 0.0 and counts.sum() > 0.0:
-                shares = shares + n / total * counts / counts.sum()
-        mass = float(shares.sum())
-        return (shares / mass if mass > 0.0 else shares), known
+    def expected(self, windows: Sequence[Kept], row: int) -> tuple[F64, F64]:
+        """The shares, (G,), that the reference gives for the rows of these windows, and how many
+        rows it has of them, (T,)."""
+        slots = sorted({kept.slot for kept in windows})
+        shares: F64 = np.zeros(len(self.group.owner))
+        known: F64 = np.zeros(len(self.group.streams))
+        for slot in slots:
+            counts = self._reference(slot)[row]
+            known += self.group.totals(counts)
+            rows = self.counts([kept for kept in windows if kept.slot == slot], row)
+            weight = 1.0 if len(slots) == 1 else self.group.totals(rows)[self.group.owner]
+            shares = shares + weight * self.group.shares(counts)
+        return self.group.shares(shares), known
 
     def restart(self, key: Key, number: int) -> None:
         """Forget a stream's evidence, and all rows but the reference's; ``number``: of the first

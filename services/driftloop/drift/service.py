@@ -11,7 +11,7 @@ from driftloop.kernel.attention import Attention, attention
 from driftloop.kernel.catalog import Catalog
 from driftloop.kernel.control_service import control_runner
 from driftloop.kernel.observing import Observed
-from driftloop.kernel.records import Alert, AlertKind
+from driftloop.kernel.records import Alert, AlertKind, Stream
 from driftloop.kernel.service import Context, Status
 
 
@@ -80,6 +80,18 @@ class DriftService:
     def _measure_effects(self) -> None:
         meter = self._context.meter
         for reading in self._core.readings():
-            labels = (reading.model, reading.kind, reading.subject)
-            meter.set(metrics.DRIFT_EFFECT, reading.effect, *labels)
+            labels = (reading.model, reading.kind, reading.subject, reading.segment)
+            meter.set(metrics.DRIFT_EFFECT, reading.effect.ratio, *labels)
             meter.set(metrics.DRIFT_EVIDENCE, reading.evidence, *labels)
+        for estimate in self._core.estimates():
+            metric = metrics.ESTIMATED
+            values = {
+                "estimate": estimate.estimate,
+                "lower": estimate.lower,
+                "upper": estimate.upper,
+            }
+            if estimate.stream is Stream.OUTCOMES:
+                metric = metrics.REALISED
+                values = {"estimate": estimate.estimate, "realised": estimate.realised}
+            for name, value in values.items():
+                meter.set(metric, value, estimate.model, estimate.metric, name)

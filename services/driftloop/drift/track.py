@@ -62,6 +62,8 @@ class Track:
         self._written: set[str] = set()
         """Names of the entries there are."""
         self._changed = False
+        self._moved = False
+        """Whether a window was tested since the readings were last asked for."""
 
     def take(self, window: Window, watch: Watch | None) -> list[Alert]:
         """Alerts that a window not used before leads to. ``watch`` is None for a version without a
@@ -115,10 +117,11 @@ class Track:
                 self._changed = True
 
     def readings(self) -> list[Reading]:
-        """Of the newest window tested."""
-        return (
-            [] if self._detectors is None else self._detectors.readings(self._model, self._history)
-        )
+        """Of the newest window tested, once."""
+        if self._detectors is None or not self._moved:
+            return []
+        self._moved = False
+        return self._detectors.readings(self._model, self._history)
 
     def load(self, name: str, value: Any) -> None:
         """Take back one entry, named without the prefix."""
@@ -145,6 +148,7 @@ class Track:
                 self._cases = []
             self._detectors, self._stored = detectors, {}
         self._history.append(kept)
+        self._moved = True
         out += judge(detectors, window, kept, self._model, self._history, self._cases)
         return out
 

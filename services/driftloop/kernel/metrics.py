@@ -209,14 +209,26 @@ STATE_REBUILT = Metric(
 DRIFT_EFFECT = Metric(
     "driftloop_drift_effect",
     _G,
-    "Effect size in the unit of its kind",
-    ("model", "kind", "subject"),
+    "Effect of the newest rows over the least that is worth an alert",
+    ("model", "kind", "subject", "segment"),
 )
 DRIFT_EVIDENCE = Metric(
     "driftloop_drift_evidence",
     _G,
     "Detector's value over its threshold, difference of natural logarithms",
-    ("model", "kind", "subject"),
+    ("model", "kind", "subject", "segment"),
+)
+ESTIMATED = Metric(
+    "driftloop_estimated_performance",
+    _G,
+    "Accuracy or loss of the newest window by its scores, without labels; blind to concept drift",
+    ("model", "metric", "value"),
+)
+REALISED = Metric(
+    "driftloop_realised_performance",
+    _G,
+    "Accuracy or loss of the newest window of outcomes: by its scores (estimate), by its labels",
+    ("model", "metric", "value"),
 )
 OPEN_ALERTS = Metric(
     "driftloop_open_alerts",

@@ -38,6 +38,10 @@ class ControlTopics:
         return f"{self.prefix}alerts"
 
     @property
+    def estimates(self) -> str:
+        return f"{self.prefix}estimates"
+
+    @property
     def runs(self) -> str:
         return f"{self.prefix}runs"
 
@@ -86,6 +90,7 @@ class ControlTopics:
             TopicSpec(self.partials, n, short),
             TopicSpec(self.windows, n, keep),
             TopicSpec(self.alerts, n, keep),
+            TopicSpec(self.estimates, n, keep),
             TopicSpec(self.runs, n, _COMPACT),
             TopicSpec(self.versions, n, _COMPACT),
             TopicSpec(self.deployments, n, _COMPACT),

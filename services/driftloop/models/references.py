@@ -68,7 +68,7 @@ class ReferenceRows:
 
 def with_references(profile: Profile, rows: ReferenceRows, policy: ReferencePolicy) -> Profile:
     """The profile of these rows, its dispersions and references filled."""
-    known = {stream: _positions(Layout(profile, stream), rows) for stream in Stream}
+    known = {stream: positions(Layout(profile, stream), rows) for stream in Stream}
     columns = known[Stream.PREDICTIONS]
     split = len(profile.numeric)
     blocks = _Blocks(rows, policy.window)
@@ -91,7 +91,7 @@ def with_references(profile: Profile, rows: ReferenceRows, policy: ReferencePoli
 
 
 def _with_dispersions(
-    loss: LossBaseline, columns: Sequence[_Column], rows: ReferenceRows, window: int
+    loss: LossBaseline, columns: Sequence[Column], rows: ReferenceRows, window: int
 ) -> LossBaseline:
     for column in columns:
         times = rows.outcome_times[column.first :]
@@ -105,7 +105,7 @@ def _with_dispersions(
 
 
 @dataclass(frozen=True, slots=True)
-class _Column:
+class Column:
     """Where in the layout each row of one column is counted."""
 
     place: Place
@@ -114,7 +114,7 @@ class _Column:
     positions: I64
 
 
-def _positions(layout: Layout, rows: ReferenceRows) -> list[_Column]:
+def positions(layout: Layout, rows: ReferenceRows) -> list[Column]:
     """In the order of the layout's places."""
     held_out = len(rows.event_times) - len(rows.scores)
     profile = layout.profile
@@ -123,8 +123,8 @@ def _positions(layout: Layout, rows: ReferenceRows) -> list[_Column]:
         if not profile.loss.counts:
             return []
         edges = np.array(profile.loss.edges)
-        return [_Column(next(places), held_out, np.searchsorted(edges, rows.losses, side="left"))]
-    found: list[_Column] = []
+        return [Column(next(places), held_out, np.searchsorted(edges, rows.losses, side="left"))]
+    found: list[Column] = []
     columns = rows.features.numeric.T
     for numeric, values, first in zip(
         profile.numeric,
@@ -135,7 +135,7 @@ def _positions(layout: Layout, rows: ReferenceRows) -> list[_Column]:
         place = next(places)
         bins = np.searchsorted(np.array(numeric.edges), values, side="left")
         at = np.where(np.isnan(values), place.missing, place.bins.start + bins)
-        found.append(_Column(place, first, at.astype(np.int64)))
+        found.append(Column(place, first, at.astype(np.int64)))
     kinds = [
         (rows.features.categories, 0, k) for k in range(rows.features.categories.codes.shape[1])
     ]
@@ -146,7 +146,7 @@ def _positions(layout: Layout, rows: ReferenceRows) -> list[_Column]:
         codes = [index.get(level, place.other) for level in categories.levels[column]]
         # The last element answers code -1, which is missing.
         lookup = np.array([*codes, place.missing], dtype=np.int64)
-        found.append(_Column(place, first, lookup[categories.codes[:, column]]))
+        found.append(Column(place, first, lookup[categories.codes[:, column]]))
     return found
 
 
@@ -158,7 +158,7 @@ class _Blocks:
         self._window = window
         self._known: dict[int, I64] = {}
 
-    def dispersions(self, column: _Column) -> tuple[float, float]:
+    def dispersions(self, column: Column) -> tuple[float, float]:
         """Of the values, and of how many are missing."""
         blocks = self._known.get(column.first)
         if blocks is None:
@@ -180,7 +180,7 @@ def _references(
     profile: Profile,
     rows: ReferenceRows,
     policy: ReferencePolicy,
-    known: Mapping[Stream, Sequence[_Column]],
+    known: Mapping[Stream, Sequence[Column]],
 ) -> Iterator[ReferenceCounts]:
     column = next((c for c in profile.categorical if c.name == policy.segment), None)
     levels = segment_levels(column) if column is not None else ()
@@ -211,7 +211,7 @@ def _references(
 
 def _parts(
     layout: Layout,
-    columns: Sequence[_Column],
+    columns: Sequence[Column],
     rows: ReferenceRows,
     slot: I64,
     segment: I64,

@@ -21,6 +21,7 @@ from driftloop.models.ports import TrainedModel
 from driftloop.models.profile import make_profile
 from driftloop.models.references import ReferenceRows, with_references
 from driftloop.models.registry import freeze, trainer
+from driftloop.models.shifts import shift_metrics
 from driftloop.trainer.rows import TrainingRows
 from driftloop.trainer.task import Trained, TrainingTask, Untrained, WorkerResult
 
@@ -73,13 +74,15 @@ def train(
             continue
         metrics = {k: v for k, v in results[index].metrics.items() if k != "seconds"}
         results[index] = CandidateResult(recipe, results[index].metrics, True, "")
+        seen = _reference_rows(rows, newest, scores[index])
         profile = with_references(
             make_profile(
                 task.numeric, task.categorical, rows.features, scores[index], newest.labels
             ),
-            _reference_rows(rows, newest, scores[index]),
+            seen,
             task.reference,
         )
+        metrics |= shift_metrics(profile, seen)
         return Trained(recipe, model, profile, metrics, tuple(results), len(rows))
     reasons = "; ".join(f"{r.recipe.trainer}: {r.reason}" for r in results)
     return Untrained(f"every candidate failed: {reasons}", tuple(results))
