@@ -111,7 +111,8 @@ class Retracing:
             outputs = self.core.process(one)
         except ControlBehindError as error:
             raise ConfigurationError(f"nothing can be recomputed: {error}") from error
-        said = tuple(codec(Alert).decode(v) for send in outputs.sends for v in send.values)
+        sends = (send for send in outputs.sends if send.topic == self._topics.alerts)
+        said = tuple(codec(Alert).decode(value) for send in sends for value in send.values)
         return Step(record, batch.offsets[row], said)
 
 
