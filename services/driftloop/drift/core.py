@@ -165,6 +165,10 @@ class DriftCore:
         """Model to its open alerts with their newest evidence, for whoever shows them."""
         return {name: model.open_alerts() for name, model in self._models.items()}
 
+    def track(self, model: str, stream: Stream) -> Track:
+        """A model's windows of one stream, for whoever shows how they stand."""
+        return self._model(model).tracks[stream]
+
     def readings(self) -> list[Reading]:
         """Where every detector stands that has seen a window since the last call, for whoever
         shows it."""
@@ -232,7 +236,7 @@ class DriftCore:
         key = (stream, version.model, version.version)
         known = self._watches.get(key)
         if known is None or known[0] is not version or known[1] is not policy:
-            estimator = Estimator(version.profile, declaration.task)
+            estimator = Estimator(version.profile, declaration.task, version.metrics)
             known = (version, policy, watch(version, stream, policy), estimator)
             self._watches[key] = known
         return known[2], known[3]
