@@ -30,7 +30,8 @@ for kind in RECORDS:
     codec(kind)
 load_distribution()
 with resources.as_file(resources.files("driftloop") / "infra" / "models") as models:
-    print(load_declaration(models / "flights.toml").declaration.name)
+    for model in ("flights", "flights-status", "flights-delay"):
+        print(load_declaration(models / f"{model}.toml").declaration.name)
 print(resources.files("driftloop").joinpath("py.typed").is_file())
 print(len(schema_versions()))
 """
@@ -71,9 +72,9 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_has_schemas_declarations_and_the_brokers_data(environment: Path) -> None:
     python = environment / "venv" / "bin" / "python"
 
-    model, typed, schemas = _run(python, "-I", "-c", LOADS, cwd=environment).split()
+    *models, typed, schemas = _run(python, "-I", "-c", LOADS, cwd=environment).split()
 
-    assert model == "flights"
+    assert models == ["flights", "flights-status", "flights-delay"]
     assert typed == "True"
     assert int(schemas) == len({p.name.split(".")[0] for p in (ROOT / "schemas").glob("*.avsc")})
 

@@ -16,16 +16,18 @@ from driftloop.kernel.records import (
     CategoricalProfile,
     LossBaseline,
     Profile,
+    ReferenceCounts,
     Stream,
     WindowStatistics,
 )
 from driftloop.kernel.statistics.checks import check_same_shape, check_statistics
+from driftloop.kernel.statistics.criterion import Criterion
 from driftloop.kernel.statistics.exact import exact_sum
 from driftloop.kernel.statistics.layout import Layout
 from driftloop.kernel.statistics.losses import BETS, LOSS_BOUND
 from driftloop.kernel.statistics.merge import merge_all, merge_statistics, statistics_digest
 from driftloop.kernel.statistics.sketch import Sketch
-from window_builders import declaration, outcomes, profile
+from window_builders import declaration, outcomes, predictions, profile
 
 ROWS = 200
 CLASSES = ("red", "green", "blue")
@@ -211,6 +213,49 @@ def test_rows_that_cannot_be_judged_count_in_no_loss() -> None:
     assert statistics.loss.rows == sum(statistics.loss.labels) == 1
     assert statistics.categorical[-1].missing == 1
     assert statistics.numeric[-1].missing == 1
+
+
+def test_segments_of_predictions_count_the_predicted_class() -> None:
+    known = reference(Task.MULTICLASS)
+    parts = [
+        ReferenceCounts(stream, -1, level, 5, (0,) * Layout(known, stream).length)
+        for stream in Stream
+        for level in ("a", "b")
+    ]
+    known = replace(known, references=tuple(parts))
+    rows = BLOCKS[Task.MULTICLASS]
+    made = sketch(Task.MULTICLASS, known, Stream.PREDICTIONS)
+    as_predictions = replace(predictions([0] * ROWS), features=rows.features, scores=rows.scores)
+    made.update_predictions(as_predictions, np.arange(ROWS))
+    place = Layout(known, Stream.PREDICTIONS).places[-1]
+    kinds = np.array([*rows.features.categories.levels[0], ""])
+    kind = kinds[rows.features.categories.codes[:, 0]]
+    for segment in made.statistics().segments:
+        inside = kind == segment.level
+        expected = np.bincount(rows.scores[inside].argmax(axis=1), minlength=3)
+        assert segment.rows == inside.sum() > 0
+        assert segment.counts[place.bins] == tuple(expected)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_segments_of_outcomes_count_losses_and_errors(task: Task) -> None:
+    known = reference(task)
+    parts = [
+        ReferenceCounts(stream, -1, level, 5, (0,) * Layout(known, stream).length)
+        for stream in Stream
+        for level in ("a", "b")
+    ]
+    known = replace(known, references=tuple(parts))
+    statistics = of_rows(task, np.arange(ROWS), known)
+    rows, criterion = BLOCKS[task], Criterion.of(declared(task))
+    judged = criterion.judge(rows.scores, rows.label)
+    kinds = np.array([*rows.features.categories.levels[0], ""])
+    kind = kinds[rows.features.categories.codes[:, 0]]
+    assert [segment.level for segment in statistics.segments] == ["a", "b"]
+    for segment in statistics.segments:
+        inside = kind == segment.level
+        bins = np.bincount(np.searchsorted(EDGES, judged.loss[inside]), minlength=4)
+        assert segment.counts == (*bins, judged.wrong[inside].sum())
 
 
 @pytest.mark.parametrize("task", TASKS)

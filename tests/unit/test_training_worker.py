@@ -199,6 +199,15 @@ def test_a_number_is_learnt(rows: TrainingRows) -> None:
     assert [column.name for column in result.profile.categorical] == ["c"]
 
 
+@pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning")
+def test_infinite_metrics_are_a_failure_that_is_told(rows: TrainingRows) -> None:
+    # Squares of such numbers are infinite, which no result could hold.
+    labels = np.resize([1e200, -1e200], 400)
+    result = of_task(rows, Criterion(Task.REGRESSION, bound=1.0), labels)
+    assert isinstance(result, Untrained)
+    assert "constant: metrics are not finite" in result.reason
+
+
 @pytest.mark.parametrize(
     ("criterion", "label", "why"),
     [

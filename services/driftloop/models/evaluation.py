@@ -28,7 +28,7 @@ CHOSEN_BY: Mapping[Task, str] = MappingProxyType(
 
 def evaluate(scores: F64, label: F64, criterion: Criterion = BINARY) -> dict[str, float]:
     """All metrics of the task; those that the rows leave undefined are absent. ``scores`` have the
-    shape (n, C), n > 0."""
+    shape (n, C), n > 0. Of absurdly large numbers metrics may be infinite."""
     bounded = float(criterion.judge(scores, label).loss.mean())
     common = {"rows": float(len(label))}
     match criterion.task:
@@ -78,8 +78,9 @@ def _multiclass(scores: F64, label: F64, classes: Sequence[str]) -> dict[str, fl
 
 def _regression(score: F64, label: F64) -> dict[str, float]:
     """``r2`` needs labels that differ."""
-    error = score - label
-    squares = float(np.mean(error**2))
+    with np.errstate(over="ignore"):
+        error = score - label
+        squares = float(np.mean(error**2))
     metrics = {
         "mae": float(np.abs(error).mean()),
         "rmse": float(np.sqrt(squares)),

@@ -8,6 +8,7 @@ and loss baseline are those of the held-out rows, scored by its twin that was tr
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -53,6 +54,8 @@ def train(
             if not np.isfinite(score).all():
                 raise TrainingError("scores are not finite")
             metrics = evaluate(score, newest.labels, task.criterion)
+            if not all(map(math.isfinite, metrics.values())):
+                raise TrainingError("metrics are not finite: the scores are far from all labels")
         except Exception as error:  # a candidate may fail in any way; the others go on
             results.append(CandidateResult(recipe, {}, False, _reason(error)))
         else:

@@ -37,7 +37,8 @@ def bounded_class_loss(scores: F64, label: F64) -> F64:
 
 def bounded_error(value: F64, label: F64, bound: float) -> F64:
     """Absolute error per row, in [0, bound]."""
-    return np.asarray(np.minimum(np.abs(label - value), bound), dtype=np.float64)
+    with np.errstate(over="ignore"):
+        return np.asarray(np.minimum(np.abs(label - value), bound), dtype=np.float64)
 
 
 def paired_payoffs(difference: F64) -> tuple[tuple[F64, ...], tuple[F64, ...]]:
