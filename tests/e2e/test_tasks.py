@@ -203,10 +203,16 @@ def test_kafka_and_memory_leave_the_same(kafka: str, tmp_path: Path) -> None:
     for asked, model in models.items():
         name = model.declaration.name
         memory, both = in_memory[asked], Trace.of(log, settings.topics, model)
-        windows = tuple(window for window in both.windows if window.model == name)
-        versions = tuple(version for version in both.versions if version.model == name)
-        on_kafka = replace(both, windows=windows, versions=versions)
+        on_kafka = replace(
+            both,
+            windows=tuple(window for window in both.windows if window.model == name),
+            versions=tuple(version for version in both.versions if version.model == name),
+            alerts=tuple(alert for alert in both.alerts if alert.model == name),
+            deployments=tuple(made for made in both.deployments if made.model == name),
+        )
         assert memory.versions
+        assert on_kafka.alert_records() == memory.alert_records()
+        assert on_kafka.deployments == memory.deployments
         assert on_kafka.version_records() == memory.version_records()
         assert on_kafka.prediction_records() == memory.prediction_records()
         assert on_kafka.outcome_records() == memory.outcome_records()

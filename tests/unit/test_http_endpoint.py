@@ -141,6 +141,7 @@ def test_several_classes_are_as_many_scores() -> None:
     try:
         _, model = served.json("GET", "/v2/models/m")
         assert model["outputs"][0] == {"name": "scores", "datatype": "FP64", "shape": [-1, 3]}
+        assert model["parameters"]["classes"] == ["red", "green", "blue"]
         status, answer = served.json("POST", PATH, infer_body([1.0, 2.0]))
     finally:
         served.server.stop()

@@ -181,6 +181,7 @@ def model_document(model: Declaration, versions: Sequence[int]) -> bytes:
             ],
             "parameters": {
                 "task": model.task.value,
+                **({"classes": model.classes} if model.classes else {}),
                 "id_input": model.events.id,
                 "time_input": model.events.time,
                 "strict": model.http.strict,
