@@ -123,7 +123,7 @@ def test_both_charts_fit_the_terminal(world: AlertWorld, width: int) -> None:
     for id in (over, still):
         page = drawn(world, id, width)
         assert max(map(len, page.splitlines())) <= width
-        for part in ("since the onset", "reference", "onset 2013-01-01", "opened 2013-01-01"):
+        for part in ("rows from the onset", "reference", "onset 2013-01-01", "opened 2013-01-01"):
             assert part in page
     page = drawn(world, over, width)
     assert "up to -1.28" in page

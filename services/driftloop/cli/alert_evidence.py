@@ -47,6 +47,8 @@ class Comparison:
 
     subject: str
     rows: int
+    until: int
+    """End of the newest window in it."""
     bars: tuple[Bar, ...]
 
 
@@ -151,7 +153,7 @@ def _compared(
     if stream.measure is Measure.DISTRIBUTION and not stream.ordered:
         bars = _fewer(bars)
         bars.append(_new_values(detectors, key, kept))
-    return Comparison(subject, int(rows), tuple(bars))
+    return Comparison(subject, int(rows), kept[-1].end, tuple(bars))
 
 
 def _labels(stream: Watched, profile: Profile) -> list[str]:
@@ -168,7 +170,7 @@ def _labels(stream: Watched, profile: Profile) -> list[str]:
 def _intervals(edges: Sequence[float]) -> list[str]:
     if not edges:
         return ["all"]
-    shown = [f"{edge:.6g}" for edge in edges]
+    shown = [f"{edge:.4g}" for edge in edges]
     between = [f"{low} to {high}" for low, high in pairwise(shown)]
     return [f"up to {shown[0]}", *between, f"over {shown[-1]}"]
 
