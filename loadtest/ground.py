@@ -158,7 +158,7 @@ def fill_predictions(
                 ids=rows.ids,
                 event_time=clock.of(number),
                 version=np.ones(n, np.int32),
-                scores=_scores(rows.numbers).reshape(-1, 1),
+                scores=_scores(rows.numbers),
                 features=_features(rows.numbers),
                 shadow_version=np.full(n, -1, np.int32),
                 shadow_scores=np.full((n, 1), np.nan),
@@ -196,5 +196,5 @@ def _features(numbers: F64) -> Features:
 
 
 def _scores(numbers: F64) -> F64:
-    scores: F64 = 1.0 / (1.0 + np.exp(0.5 - 1.5 * numbers[:, 0]))
+    scores: F64 = 1.0 / (1.0 + np.exp(0.5 - 1.5 * numbers[:, :1]))
     return scores

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -42,6 +43,10 @@ _BROKER_WARM_EVENTS = 1_000_000
 """Until then the broker's compiler takes up to a third of what it uses: five to eight
 microseconds per event that are over once a broker has run for a minute."""
 _SETTLED_S = 300.0
+_ROUNDS = 5
+_LATENCY_S = 15.0
+_LONE_RATE = 10.0
+"""Events a second that each find the loop idle."""
 JAVA_OPTIONS = ("-XX:TieredStopAtLevel=4",)
 """The project's broker starts fast and compiles little; one that serves for long compiles all."""
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -80,38 +85,65 @@ def stage(model: DeclaredModel, directory: Path) -> Iterator[Stage]:
 
 
 def run() -> dict[str, Any]:
-    """Sustained throughput first, then the latency at half of it."""
+    """Rounds of sustained throughput, then of the latency at half of it, then of lone events."""
+    events = int(os.environ.get("EVENTS", "1000000"))
+    rounds = int(os.environ.get("ROUNDS", str(_ROUNDS)))
     model = declared(features=_FEATURES, partitions=_PARTITIONS)
     with (
         tempfile.TemporaryDirectory(prefix="driftloop-load-") as directory,
         stage(model, Path(directory)) as on,
     ):
         _warm(on)
-        events = int(os.environ.get("EVENTS", "1500000"))
-        before = on.cpu()
-        started = time.monotonic()
-        load = Load(on.settings.bootstrap, "stream", _FEATURES, events, first=10_000_000)
-        generated = _generate(load)
-        _settle(on)
-        seconds = time.monotonic() - started
-        after = on.cpu()
-        rate = events / seconds
-        spent = {name: after[name] - before[name] for name in after}
-        spent["generator"] = generated["cpu"]
-        total = sum(spent.values())
-        say(f"{rate:.0f} events/s sustained")
-        latency = _latency(on, rate / 2, 15.0)
+        sustained = [_sustained(on, events, 10_000_000 + k * events) for k in range(rounds)]
+        rates = [found.rate for found in sustained]
+        rate = statistics.median(rates)
+        half = [_latency(on, rate / 2, 100_000_000 + k * 1_000_000) for k in range(rounds)]
+        # The generator looks more often, so that it is not what is measured.
+        lone_p50, lone_p99 = _latency(on, _LONE_RATE, 200_000_000, tick_s=0.001)
+    spent = {
+        name: statistics.median(found.cpu[name] for found in sustained) for name in sustained[0].cpu
+    }
+    total = sum(spent.values())
+    waits = {"p50_ms": [p50 for p50, _ in half], "p99_ms": [p99 for _, p99 in half]}
     return {
         "name": "loop",
         "events_per_s": rate,
-        "seconds": seconds,
+        **{name: statistics.median(values) for name, values in waits.items()},
+        "spread": {
+            name: [min(values), max(values)]
+            for name, values in {"events_per_s": rates, **waits}.items()
+        },
         "events": events,
-        **latency,
-        "cpu_us_per_event": {name: used / events * 1e6 for name, used in spent.items()},
+        "latency_rate": rate / 2,
+        "lone_rate": _LONE_RATE,
+        "lone_p50_ms": lone_p50,
+        "lone_p99_ms": lone_p99,
+        "cpu_us_per_event": {name: used * 1e6 for name, used in spent.items()},
         "cpu_share": {name: used / total for name, used in spent.items()},
         "features": _FEATURES,
+        "rounds": rounds,
         "setting": setting("confluent-kafka", "faust-streaming", "numba", "rocksdict"),
     }
+
+
+@dataclass(frozen=True, slots=True)
+class _Sustained:
+    rate: float
+    """Events a second, until all is joined, counted and at rest."""
+    cpu: Mapping[str, float]
+    """CPU seconds per event, by who used them."""
+
+
+def _sustained(on: Stage, events: int, first: int) -> _Sustained:
+    before = on.cpu()
+    started = time.monotonic()
+    generated = _generate(Load(on.settings.bootstrap, "stream", _FEATURES, events, first=first))
+    _settle(on)
+    rate = events / (time.monotonic() - started)
+    after = on.cpu()
+    spent = {name: (after[name] - before[name]) / events for name in after}
+    say(f"{rate:.0f} events/s sustained")
+    return _Sustained(rate, {**spent, "generator": generated["cpu"] / events})
 
 
 def _warm(on: Stage) -> None:
@@ -145,10 +177,13 @@ def _settle(on: Stage) -> None:
     on.quiescence.settle(_SETTLED_S)
 
 
-def _latency(on: Stage, rate: float, seconds: float) -> dict[str, float]:
-    """From when an event was due to when a reader of committed records has its prediction."""
-    events = int(rate * seconds)
-    load = Load(on.settings.bootstrap, "stream", _FEATURES, events, first=50_000_000, rate=rate)
+def _latency(on: Stage, rate: float, first: int, *, tick_s: float = 0.02) -> tuple[float, float]:
+    """Median and 99th percentile, ms, from when an event was due to when a reader of committed
+    records has its prediction."""
+    events = int(rate * _LATENCY_S)
+    load = Load(
+        on.settings.bootstrap, "stream", _FEATURES, events, first=first, rate=rate, tick_s=tick_s
+    )
     reader = Fetcher(Configuration(on.settings.bootstrap).reader(), PASSING)
     ends = on.loop.log.end_offsets(["stream.predictions"])
     positions: dict[TopicPartition, int] = dict(ends)
@@ -156,7 +191,7 @@ def _latency(on: Stage, rate: float, seconds: float) -> dict[str, float]:
     waits: list[np.ndarray[Any, Any]] = []
     seen = 0
     with subprocess.Popen(command(load), stdout=subprocess.PIPE) as generator:
-        deadline = time.monotonic() + seconds + _SETTLED_S
+        deadline = time.monotonic() + _LATENCY_S + _SETTLED_S
         while seen < events and time.monotonic() < deadline:
             for batch in reader.poll(16_384, 0.05, positions):
                 now = time.time_ns() / 1e6
@@ -172,11 +207,9 @@ def _latency(on: Stage, rate: float, seconds: float) -> dict[str, float]:
     # The first second is the generator's and the groups' start.
     every = np.concatenate(waits)[int(rate) :]
     _settle(on)
-    return {
-        "p50_ms": float(np.percentile(every, 50)),
-        "p99_ms": float(np.percentile(every, 99)),
-        "latency_rate": rate,
-    }
+    p50, p99 = (float(np.percentile(every, q)) for q in (50, 99))
+    say(f"{rate:.0f} events/s: p50 {p50:.1f} ms, p99 {p99:.1f} ms")
+    return p50, p99
 
 
 def cpu_of(pid: int | None) -> float:

@@ -9,7 +9,7 @@ from typing import Any
 
 from loadtest.results import ROOT, recorded
 from loadtest.svg import bars, lines
-from loadtest.wanted import BENCHMARKS, HELD_BY, Wanted
+from loadtest.wanted import BENCHMARKS, HELD_BY, Detail, Wanted
 
 PAGE = "benchmarks.md"
 PLOTS = "benchmarks"
@@ -114,9 +114,10 @@ def _each(results: Results, plots: Mapping[str, str]) -> list[str]:
             lines += [f"No result is recorded: `make bench NAME={name}`.", ""]
             continue
         lines += [_where(result.get("environment", {})), ""]
-        table = result.get("us_per_event") or result.get("cpu_us_per_event")
-        if isinstance(table, dict):
-            lines += _costs(table)
+        if "seed" in result:
+            lines += [f'Again: `make bench NAME={name} ARGS="--seed {result["seed"]}"`.', ""]
+        for detail in benchmark.details:
+            lines += _detail(result, detail)
         lines += [
             f"![{plot}]({PLOTS}/{plot}.svg)\n" for plot in plots if plot.partition("-")[0] == name
         ]
@@ -158,34 +159,63 @@ def _where(around: Mapping[str, Any]) -> str:
     )
 
 
-def _costs(table: Mapping[str, Any]) -> list[str]:
-    flat = _flat(table)
-    lines = ["| | us per event |", "| --- | --- |"]
-    lines += [f"| {name} | {value:,.3g} |" for name, value in flat.items()]
+def _detail(result: Mapping[str, Any], detail: Detail) -> list[str]:
+    rows = _rows(result, detail)
+    if not rows:
+        return []
+    columns = list(dict.fromkeys(column for row in rows.values() for column in row))
+    unit = f", {detail.unit}" if detail.unit else ""
+    lines = [f"{detail.says}{unit}:", ""]
+    lines += [f"| | {' | '.join(columns)} |", "| --- |" + " --- |" * len(columns)]
+    for name, row in rows.items():
+        lines.append(f"| {name} | {' | '.join(_shown(row.get(c)) for c in columns)} |")
     return [*lines, ""]
 
 
-def _flat(table: Mapping[str, Any]) -> dict[str, float]:
-    flat: dict[str, float] = {}
-    for name, value in table.items():
-        if isinstance(value, dict):
-            flat |= {f"{name}, {inner}": float(v) for inner, v in value.items()}
-        else:
-            flat[name] = float(value)
-    return flat
+def _rows(result: Mapping[str, Any], detail: Detail) -> dict[str, dict[str, Any]]:
+    """By name: the columns of a row."""
+    found = {key: result[key] for key in detail.keys if key in result}
+    if len(detail.keys) > 1:
+        return {_words(key): {"": value} for key, value in found.items()}
+    rows: dict[str, dict[str, Any]] = {}
+    for value in found.values():
+        named = (
+            {str(k): row for k, row in enumerate(value, 1)} if isinstance(value, list) else value
+        )
+        for name, row in named.items():
+            cells = row if isinstance(row, dict) else {"": row}
+            rows[_words(name)] = {_words(column): cell for column, cell in cells.items()}
+    return rows
+
+
+def _words(key: str) -> str:
+    return key.replace("_", " ")
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return " to ".join(map(_shown, value))
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:,.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+    return "" if value is None else str(value)
 
 
 def _plots(results: Results) -> dict[str, str]:
     plots: dict[str, str] = {}
-    for name in ("statistics", "inference"):
-        if name in results:
-            costs = results[name]["us_per_event"]
-            plots[f"{name}-cost"] = bars(
-                f"{BENCHMARKS[name].title}: CPU per event", costs, "us", logarithmic=True
-            )
-    if "loop" in results:
-        share = {k: 100 * v for k, v in results["loop"]["cpu_share"].items()}
-        plots["loop-share"] = bars("The whole loop: share of CPU", share, "%")
+    for name, benchmark in BENCHMARKS.items():
+        for detail in benchmark.details:
+            values = _plotted(_rows(results.get(name, {}), detail), detail) if detail.plot else {}
+            if values:
+                plots[f"{name}-{detail.plot}"] = bars(
+                    f"{benchmark.title}: {detail.says}",
+                    values,
+                    detail.unit or _words(detail.column) or "count",
+                    logarithmic=detail.logarithmic,
+                )
     if "scale" in results:
         points = results["scale"]["points"]
         for axis, name in (("features", "features"), ("event_bytes", "bytes of an event")):
@@ -203,6 +233,16 @@ def _plots(results: Results) -> dict[str, str]:
     if shares:
         plots["ratios"] = bars("Reached against wanted", shares, "1: as wanted", logarithmic=True)
     return plots
+
+
+def _plotted(rows: Mapping[str, Mapping[str, Any]], detail: Detail) -> dict[str, float]:
+    chosen = _words(detail.column)
+    found: dict[str, float] = {}
+    for name, row in rows.items():
+        for column, value in row.items():
+            if not chosen or column == chosen:
+                found[f"{name}, {column}" if column and not chosen else name] = float(value)
+    return found
 
 
 def _share(result: Mapping[str, Any], wanted: Wanted) -> float | None:

@@ -37,7 +37,7 @@ def trained(features: int, name: str = "river_logistic", *, seed: int = 0) -> Tr
     rows = Stream(features, seed=seed + 1).rows(0, _ROWS)
     whole = Features(rows.numbers, Categories(np.empty((_ROWS, 0), np.int32), ()))
     model = trainer(name).train(whole, rows.labels, {}, seed)
-    scores = freeze(model).score(whole)[:, 0]
+    scores = freeze(model).score(whole)
     names = [f"x{k}" for k in range(features)]
     return Trained(model, make_profile(names, [], whole, scores, rows.labels), name)
 

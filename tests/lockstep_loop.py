@@ -45,18 +45,18 @@ def nothing() -> None:
     """What is done meanwhile, normally."""
 
 
-def declared(name: str, values: Mapping[str, str]) -> DeclaredModel:
-    """The flights' declaration under another name, which also names its topics, and with other
+def declared(name: str, values: Mapping[str, str], *, file: Path = DECLARATION) -> DeclaredModel:
+    """A declaration of flights under another name, which also names its topics, and with other
     values of some keys."""
-    found = load_declaration(DECLARATION)
+    found = load_declaration(file)
     text = found.text
     for key, value in values.items():
         text, count = re.subn(rf"(?m)^{key} = [^\s#]+", f"{key} = {value}", text)
         assert count == 1, key
-    text = text.replace('name = "flights"', f'name = "{name}"', 1)
+    text = text.replace(f'name = "{found.declaration.name}"', f'name = "{name}"', 1)
     declaration = parse_declaration(
         text,
-        source=str(DECLARATION),
+        source=str(file),
         event_schema=found.event_schema,
         check_candidate=check_parameters,
     )

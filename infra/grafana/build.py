@@ -246,6 +246,13 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
             panel("Champion and shadow loss", "none",
                   "Mean bounded loss in the newest window of outcomes.",
                   level(metrics.WINDOW_LOSS, "model", "role")),
+            panel("Errors", "percentunit",
+                  "Share of rows in the newest window of outcomes whose most probable class is not "
+                  "the label.",
+                  level(metrics.WINDOW_ERRORS, "model")),
+            panel("Metrics of the newest version", "none",
+                  "On rows held out from its training; which, depends on the task.",
+                  level(metrics.VERSION_METRIC, "model", "metric")),
             panel("Evidence for the shadow", "none",
                   "Paired test of the shadow against the champion, natural logarithm.",
                   level(metrics.PAIRED_EVIDENCE, "model")),

@@ -80,6 +80,7 @@ def declaration(
         alerts=AlertPolicy(1.0, 0.1, 0.01, 0.01, 1000),
         training=TrainingPolicy((), 1, 0, 0, 0, (), 0.2, 1.0, 1, 0),
         promotion=PromotionPolicy(0.05, 1000, 0),
+        classes=("early", "late", "never") if task is Task.MULTICLASS else (),
     )
 
 
@@ -294,10 +295,37 @@ def test_json_labels_have_the_declared_names_and_may_be_booleans() -> None:
 
 @pytest.mark.parametrize(
     ("task", "good", "bad"),
-    [(Task.MULTICLASS, 4.0, 1.5), (Task.REGRESSION, -1.5, math.inf)],
+    [(Task.MULTICLASS, 2.0, 1.5), (Task.MULTICLASS, 0.0, 3.0), (Task.REGRESSION, -1.5, math.inf)],
 )
 def test_what_a_label_may_be_depends_on_the_task(task: Task, good: float, bad: float) -> None:
     values = [codec(Label).encode(Label("e", value, 1500)) for value in (good, bad)]
     block, rejected = LabelDecoder(declaration(task=task)).decode(values)
     assert block.label.tolist() == [good]
     assert [r.error.reason for r in rejected] == [Reason.OUT_OF_LIMITS]
+
+
+def test_json_labels_may_be_names_of_classes() -> None:
+    values = [
+        b'{"flight": "a", "late": "never", "landed": 1500}',
+        b'{"flight": "b", "late": 1, "landed": 1500}',
+        b'{"flight": "c", "late": "soon", "landed": 1500}',
+        b'{"flight": "d", "late": true, "landed": 1500}',
+        b'{"flight": "e", "late": null, "landed": 1500}',
+        b'{"flight": "f", "late": 3, "landed": 1500}',
+    ]
+    decoder = LabelDecoder(declaration(Format.JSON, task=Task.MULTICLASS))
+    block, rejected = decoder.decode(values)
+    assert (list(block.ids), block.label.tolist()) == ([b"a", b"b"], [2.0, 1.0])
+    assert [r.error.reason for r in rejected] == [
+        Reason.OUT_OF_LIMITS,
+        Reason.WRONG_TYPE,
+        Reason.MISSING_FIELD,
+        Reason.OUT_OF_LIMITS,
+    ]
+    assert "'soon', not one of 'early, late, never'" in rejected[0].error.detail
+
+
+def test_a_name_is_no_number() -> None:
+    values = [b'{"flight": "a", "late": "late", "landed": 1500}']
+    _, (rejected,) = LabelDecoder(declaration(Format.JSON, task=Task.REGRESSION)).decode(values)
+    assert rejected.error.reason is Reason.WRONG_TYPE

@@ -46,7 +46,7 @@ class World:
 
     def reference(self, segment: str = "") -> tuple[Profile, dict[str, float]]:
         features, score, labels = self.rows(HELD_OUT)
-        profile = make_profile(["x", "y"], ["kind"], features, score, labels)
+        profile = make_profile(["x", "y"], ["kind"], features, score[:, None], labels)
         times = np.arange(HELD_OUT, dtype=np.int64) * 1000
         seen = ReferenceRows(
             features,
@@ -212,7 +212,8 @@ def test_a_window_of_another_profile_is_refused() -> None:
     profile, _ = world.reference()
     before, _ = windows(profile, world.rows(ROWS))
     score = replace(profile.numeric[-1], edges=(0.5,), counts=(1, 1))
-    other = replace(profile, numeric=(*profile.numeric[:-1], score))
+    loss = replace(profile.loss, score_errors=(1, 1), score_losses=(1.0, 1.0))
+    other = replace(profile, numeric=(*profile.numeric[:-1], score), loss=loss)
     with pytest.raises(DecodeError, match="do not fit"):
         estimates(before, other, Task.BINARY)
     segmented, _ = World(10).reference("kind")

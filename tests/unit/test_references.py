@@ -10,6 +10,7 @@ import pytest
 from driftloop.kernel.codec.blocks import Categories, Features
 from driftloop.kernel.codec.records import codec
 from driftloop.kernel.records import (
+    CategoricalProfile,
     NumericProfile,
     Profile,
     Recipe,
@@ -18,10 +19,11 @@ from driftloop.kernel.records import (
     Version,
 )
 from driftloop.kernel.seasons import slot
-from driftloop.kernel.statistics.layout import Layout
+from driftloop.kernel.statistics.layout import PREDICTED, Layout
 from driftloop.models import references
 from driftloop.models.profile import make_profile
 from driftloop.models.references import ReferencePolicy, ReferenceRows, with_references
+from driftloop.models.shifts import shift_metrics
 
 HOUR = 3_600_000
 ROWS, HELD_OUT = 2000, 500
@@ -51,7 +53,7 @@ def rows(seed: int = 0, *, persistent: bool = False) -> ReferenceRows:
 
 def plain_profile(given: ReferenceRows) -> Profile:
     labels = (np.arange(HELD_OUT) % 2).astype(float)
-    made = make_profile(["x", "y"], ["kind"], given.features, given.scores, labels)
+    made = make_profile(["x", "y"], ["kind"], given.features, given.scores[:, None], labels)
     edges = (0.25, 0.5, 0.75)
     counts = np.bincount(np.searchsorted(edges, given.losses), minlength=4)
     loss = replace(
@@ -166,6 +168,22 @@ def test_losses_that_stay_have_a_dispersion() -> None:
     loss = made(given, ReferencePolicy(HOUR)).loss
     assert loss.dispersion > 5
     assert loss.error_dispersion > 5
+
+
+def test_predicted_classes_are_those_of_the_held_out_rows() -> None:
+    given = rows()
+    classes = np.arange(HELD_OUT, dtype=np.int32)[:, None] % 3
+    given = replace(given, predicted=Categories(classes, (("p", "q", "r"),)))
+    plain = plain_profile(given)
+    predicted = CategoricalProfile(PREDICTED, ("p", "q", "r"), (167, 167, 166), 0)
+    plain = replace(plain, categorical=(*plain.categorical, predicted))
+    profile = with_references(plain, given, BOTH)
+    by_slot = [p for p in parts(profile, Stream.PREDICTIONS) if p.slot >= 0 and not p.segment]
+    place = Layout(profile, Stream.PREDICTIONS).places[-1]
+    found = np.sum([part.counts for part in by_slot], axis=0)
+    assert found[place.bins].tolist() == [167, 167, 166]
+    assert profile.categorical[-1].dispersion == 1.0
+    assert set(shift_metrics(profile, given)) == {"error_shift", "loss_shift"}
 
 
 def test_a_column_without_values_is_no_harm() -> None:

@@ -148,7 +148,7 @@ def test_joins_are_kept_apart(bench: Bench) -> None:
     bench.settle()
     join = OutcomesCore(bench.catalog, MemoryStore(), NullMeter())
     (batch,) = bench.read(SHARED.predictions)
-    for name, rows in sharing.part(batch).parts.items():
+    for name, rows in sharing.part([batch]).parts.items():
         part = sharing.take(batch, rows, name)
         join.process(part)
     assert join.open_counts() == {"alpha": (2, 0), "beta": (2, 0)}

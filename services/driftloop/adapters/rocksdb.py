@@ -10,7 +10,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rocksdict import Options, Rdict, WriteBatch, WriteOptions
+from rocksdict import (
+    BlockBasedOptions,
+    Cache,
+    Options,
+    Rdict,
+    ReadOptions,
+    WriteBatch,
+    WriteOptions,
+)
 
 from driftloop.kernel.errors import LogError, LogUnavailableError, NoRoomError
 
@@ -20,6 +28,10 @@ _HELD = re.compile(r"lock hold by current process|/LOCK: Resource temporarily un
 """What RocksDB says when another process, or this one, has the directory open."""
 _FULL = re.compile(r"No space left on device|Disk quota exceeded|File too large|Space limit")
 """What it says when it cannot write, though nothing is wrong with what is there."""
+_BUFFER_BYTES = 32 << 20
+"""Of what was written and is not in a file yet; there are two of them."""
+_CACHE_BYTES = 32 << 20
+"""Of what was read, the files' indices included: without a bound these grow with what is stored."""
 _SPOILT = "SPOILT"
 """A file that marks a directory found corrupt while it was in use."""
 
@@ -39,12 +51,20 @@ class RocksStore:
         self._db: Any = self._open(directory)
         self._lazily: Any = WriteOptions()
         self._lazily.sync = False
+        # What is read in passing is not read again, and would only fill the cache.
+        self._passing: Any = ReadOptions()
+        self._passing.fill_cache(False)
 
     def _open(self, directory: Path) -> Any:
         options = Options(raw_mode=True)
         options.create_if_missing(True)
-        options.set_write_buffer_size(32 << 20)
+        options.set_write_buffer_size(_BUFFER_BYTES)
         options.set_max_write_buffer_number(2)
+        tables = BlockBasedOptions()
+        tables.set_block_cache(Cache(_CACHE_BYTES))
+        tables.set_cache_index_and_filter_blocks(True)
+        tables.set_pin_l0_filter_and_index_blocks_in_cache(True)
+        options.set_block_based_table_factory(tables)
         options.set_keep_log_file_num(2)
         try:
             if (directory / _SPOILT).exists():
@@ -94,7 +114,7 @@ class RocksStore:
     def scan(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
         last = start
         try:
-            for key, value in self._db.items(from_key=start):
+            for key, value in self._db.items(from_key=start, read_opt=self._passing):
                 if key >= end:
                     return
                 last = key

@@ -112,6 +112,8 @@ def _check_same_shape(before: Declaration, after: Declaration) -> None:
     versions in service were trained on them, and windows are recomputed from them."""
     facts: Mapping[str, Callable[[Declaration], object]] = {
         "task": lambda d: d.task.value,
+        "the classes": lambda d: d.classes,
+        "error_bound in [model]": lambda d: d.error_bound,
         "the numeric features": lambda d: [f.name for f in d.numeric],
         "the categorical features": lambda d: [f.name for f in d.categorical],
         "size in [windows]": lambda d: d.windows.size,

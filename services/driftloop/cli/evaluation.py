@@ -12,11 +12,12 @@ from driftloop.adapters.artifacts.directory import DirectoryStore
 from driftloop.cli.flights import Flights
 from driftloop.cli.flights_poison import Poison
 from driftloop.kernel import sharing
-from driftloop.kernel.codec.blocks import F64, I64, OutcomeBlock
+from driftloop.kernel.codec.blocks import F64, I64
 from driftloop.kernel.codec.rows import decode_outcomes, decode_predictions
 from driftloop.kernel.declaration import Declaration
 from driftloop.kernel.ports import Log, RecordBatch
 from driftloop.kernel.records import DeadLetter, Version
+from driftloop.models.constant import ConstantModel
 from driftloop.models.evaluation import auc, log_loss
 from driftloop.models.ports import FrozenModel
 from driftloop.models.registry import load
@@ -69,7 +70,9 @@ def score(
 ) -> Scores:
     """Compare what was answered with what the alternatives would have answered."""
     place = {id: row for row, id in enumerate(flights.event_ids)}
-    frozen = None if first is None else load(*store.get(first.artifact, first.digest))
+    frozen: FrozenModel = ConstantModel(model.prior)
+    if first is not None:
+        frozen = load(*store.get(first.artifact, first.digest))
     rows: list[I64] = []
     answered: list[F64] = []
     labels: list[F64] = []
@@ -79,7 +82,7 @@ def score(
         rows.append(np.array([place[bytes(id)] for id in block.ids], dtype=np.int64))
         answered.append(block.scores[:, 0])
         labels.append(block.label)
-        alternative.append(_frozen_scores(frozen, block, model.prior))
+        alternative.append(frozen.score(block.features)[:, 0])
     if not rows:
         return Scores(0, *(float("nan"),) * 5)
     row, label = np.concatenate(rows), np.concatenate(labels)
@@ -104,12 +107,6 @@ def intact(letters: Sequence[DeadLetter], sent: Sequence[Poison]) -> int:
     found = Counter((letter.key, letter.value) for letter in letters)
     wanted: Counter[tuple[bytes | None, bytes | None]] = Counter((p.key, p.value) for p in sent)
     return (found & wanted).total()
-
-
-def _frozen_scores(frozen: FrozenModel | None, block: OutcomeBlock, prior: float) -> F64:
-    if frozen is None:
-        return np.full(len(block.ids), prior)
-    return frozen.score(block.features)[:, 0]
 
 
 def _batches(log: Log, model: Declaration, topic: str) -> Sequence[RecordBatch]:

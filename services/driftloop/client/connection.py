@@ -90,10 +90,11 @@ class Client:
         self,
         model: str,
         event_id: str,
-        label: float,
+        label: float | str,
         observed_at: datetime.datetime | int | None = None,
     ) -> None:
-        """Queue what turned out to be true of an event: of a binary model 0 or 1.
+        """Queue what turned out to be true of an event: of a binary model 0 or 1, of a multiclass
+        one the class's name or place, of a regression the number.
 
         ``observed_at`` is when it was known (a datetime with a time zone, or ms since the epoch);
         now, if not given. Raises :class:`RecordError`.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import io
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -82,24 +83,41 @@ class EventEncoder:
 
 
 def encode_label(
-    model: Declaration, event_id: str, label: float, observed_at: int, wire: Wire
+    model: Declaration, event_id: str, label: float | str, observed_at: int, wire: Wire
 ) -> tuple[bytes, bytes]:
-    """Key and value. Raises :class:`RecordError`."""
+    """Key and value. ``label`` may be a class's name. Raises :class:`RecordError`."""
     where = f"label of model {model.name!r}"
     if not isinstance(event_id, str) or not event_id:
         raise RecordError(f"{where}: event_id is {event_id!r:.100}; it must be the event's id")
-    if not isinstance(label, bool | int | float):
-        raise RecordError(f"{where}: label is {label!r:.100}; it must be a number")
-    if model.task is Task.BINARY and label not in (0, 1):
-        raise RecordError(f"{where}: label is {label!r:.100}; of a binary model it is 0 or 1")
+    number = _label(model, label, f"{where}: label is {label!r:.100}")
     if model.labels.format is Format.AVRO:
-        value = codec(Label).encode(Label(event_id, float(label), observed_at), wire)
+        value = codec(Label).encode(Label(event_id, number, observed_at), wire)
     else:
         names = model.labels
-        value = orjson.dumps(
-            {names.id: event_id, names.label: float(label), names.time: observed_at}
-        )
+        value = orjson.dumps({names.id: event_id, names.label: number, names.time: observed_at})
     return event_id.encode(), value
+
+
+def _label(model: Declaration, label: float | str, wrong: str) -> float:
+    """As it is on the wire."""
+    match model.task:
+        case Task.BINARY:
+            if not isinstance(label, bool | int | float) or label not in (0, 1):
+                raise RecordError(f"{wrong}; of a binary model it is 0 or 1")
+        case Task.MULTICLASS:
+            classes = model.classes
+            if isinstance(label, str) and label in classes:
+                return float(classes.index(label))
+            if isinstance(label, bool | str) or label not in range(len(classes)):
+                near = nearest(label, classes)
+                hint = f"did you mean {near!r}?" if near else f"it is one of {', '.join(classes)}"
+                raise RecordError(f"{wrong}; {hint} (or its place, from 0)")
+        case Task.REGRESSION:
+            if not isinstance(label, int | float) or isinstance(label, bool):
+                raise RecordError(f"{wrong}; it must be a number")
+            if not math.isfinite(label):
+                raise RecordError(f"{wrong}; it must be finite")
+    return float(label)
 
 
 def milliseconds(moment: datetime.datetime | int, name: str) -> int:

@@ -51,6 +51,7 @@ class DeployerCore:
         self._models: dict[str, ModelDeployment] = {}
         self._used: dict[str, UsedWindows] = {}
         self._losses: dict[tuple[str, str], float] = {}
+        self._errors: dict[str, float] = {}
 
     def process(self, batch: RecordBatch) -> Outputs:
         """Raises :class:`ControlBehindError` before any change."""
@@ -105,9 +106,14 @@ class DeployerCore:
         return {model: state.test.log_better for model, state in self._models.items()}
 
     def losses(self) -> Mapping[tuple[str, str], float]:
-        """(Model, role) to the mean bounded loss in the newest outcome window, nats; role is
-        ``champion`` or ``shadow``."""
+        """(Model, role) to the mean bounded loss in the newest outcome window: nats, of a
+        regression the label's unit; role is ``champion`` or ``shadow``."""
         return dict(self._losses)
+
+    def errors(self) -> Mapping[str, float]:
+        """Model to the share of rows in the newest outcome window whose most probable class is not
+        the label; no regressions."""
+        return dict(self._errors)
 
     def _windows(self, batch: RecordBatch) -> Outputs:
         found, letters = read_records(SERVICE, Window, batch, self._catalog.topics)
@@ -182,6 +188,8 @@ class DeployerCore:
         if loss is None or loss.rows == 0:
             return
         self._losses[window.model, "champion"] = exact_sum(loss.loss) / loss.rows
+        if loss.labels:
+            self._errors[window.model] = loss.errors / loss.rows
         if loss.paired is not None and loss.paired.rows:
             shadow = exact_sum(loss.paired.shadow_loss) / loss.paired.rows
             self._losses[window.model, "shadow"] = shadow

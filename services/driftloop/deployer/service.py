@@ -35,6 +35,8 @@ class DeployerService:
                 self._context.meter.set(metrics.WINDOW_LOSS, loss, model, role)
                 if (model, "shadow") not in losses:
                     self._context.meter.forget(metrics.WINDOW_LOSS, model, "shadow")
+            for model, share in self._core.errors().items():
+                self._context.meter.set(metrics.WINDOW_ERRORS, share, model)
         return worked
 
     def status(self) -> Status:

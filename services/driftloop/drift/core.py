@@ -236,7 +236,7 @@ class DriftCore:
         key = (stream, version.model, version.version)
         known = self._watches.get(key)
         if known is None or known[0] is not version or known[1] is not policy:
-            estimator = Estimator(version.profile, declaration.task)
+            estimator = Estimator(version.profile, declaration.task, version.metrics)
             known = (version, policy, watch(version, stream, policy), estimator)
             self._watches[key] = known
         return known[2], known[3]

@@ -103,10 +103,12 @@ class Estimator:
 
     def estimates(self, window: Window) -> list[Estimate]:
         """Accuracy (not of a regression), then loss; of outcomes with what the labels say. None
-        without rows, and where the profile has no errors or losses by score.
+        without rows or scores, and where the profile has no errors or losses by score.
 
         Raises :class:`DecodeError` for a window that does not fit the profile.
         """
+        if not self._calibrations or not window.statistics.numeric:
+            return []
         counts = self._counts(window)
         if counts.sum() <= 0:
             return []
@@ -119,6 +121,8 @@ class Estimator:
     def _counts(self, window: Window) -> F64:
         """Rows by segment and score bin."""
         statistics = window.statistics
+        if len(statistics.numeric) != self._score + 1:
+            raise _misfit(window)
         score = np.array(statistics.numeric[self._score].bins, dtype=np.float64)
         if len(score) != self._reference.shape[1]:
             raise _misfit(window)

@@ -103,22 +103,14 @@ class InferenceCore:
 
     def process(self, batch: RecordBatch) -> Outputs:
         model = self._catalog.model_of(batch)
-        whole = np.arange(len(batch), dtype=np.int64)
-        return self._process_alike(self._shape_of(model), [(model, batch, whole)])
+        n = len(batch)
+        rows = np.arange(n, dtype=np.int64)
+        return self._process_alike(self._shape_of(model), [model], [batch], rows, [0, n])
 
-    def process_shared(self, batches: Sequence[Shared]) -> Outputs:
+    def process_shared(self, shared: Sequence[Shared]) -> Outputs:
         """Batches that several models share. Models whose events look alike are decoded and encoded
         together, and scored one after the other."""
-        alike: dict[Hashable, dict[str, list[tuple[Declaration, RecordBatch, I64]]]] = {}
-        for shared in batches:
-            for name, rows in shared.parts.items():
-                model = self._catalog.models[name]
-                of_shape = alike.setdefault(self._shape_of(model), {})
-                of_shape.setdefault(name, []).append((model, shared.batch, rows))
-        made = [
-            self._process_alike(shape, [part for name in sorted(parts) for part in parts[name]])
-            for shape, parts in alike.items()
-        ]
+        made = [self._process_alike(*alike) for one in shared for alike in self._alike(one)]
         if len(made) == 1:
             return made[0]
 
@@ -133,28 +125,52 @@ class InferenceCore:
             committed,
         )
 
+    def _alike(
+        self, shared: Shared
+    ) -> list[tuple[Hashable, list[Declaration], Sequence[RecordBatch], I64, Sequence[int]]]:
+        """Models by shape, with what :meth:`_process_alike` takes of them."""
+        models = [self._catalog.models[name] for name in shared.names]
+        shapes = list(map(self._shape_of, models))
+        cuts = shared.cuts.tolist()
+        if len(set(shapes)) == 1:
+            return [(shapes[0], models, shared.batches, shared.rows, cuts)]
+        found = []
+        for shape in dict.fromkeys(shapes):
+            chosen = [k for k, own in enumerate(shapes) if own is shape]
+            parts = [shared.rows[cuts[k] : cuts[k + 1]] for k in chosen]
+            ends = np.cumsum([0, *map(len, parts)]).tolist()
+            rows = np.concatenate(parts)
+            found.append((shape, [models[k] for k in chosen], shared.batches, rows, ends))
+        return found
+
     def _process_alike(
-        self, shape: Hashable, parts: Sequence[tuple[Declaration, RecordBatch, I64]]
+        self,
+        shape: Hashable,
+        models: Sequence[Declaration],
+        batches: Sequence[RecordBatch],
+        rows: I64,
+        cuts: Sequence[int],
     ) -> Outputs:
-        """Rows of batches, model after model."""
-        model = parts[0][0]
-        block, rejected = self._decoder(shape, model).decode(_values(parts))
-        starts = np.cumsum([0, *(len(rows) for _, _, rows in parts)])
+        """``rows`` of the batches end to end, model after model; ``cuts`` is where each one's
+        begin, and where the last one's end."""
+        model = models[0]
+        block, rejected = self._decoder(shape, model).decode(_values(batches, rows, cuts))
+        starts = np.cumsum([0, *map(len, batches)])
         letters = []
         for bad in rejected:
-            which = int(np.searchsorted(starts, bad.row, side="right")) - 1
-            _, batch, rows = parts[which]
-            row = int(rows[bad.row - int(starts[which])])
-            letters.append(dead_letter(SERVICE, batch, row, bad.error))
+            row = int(rows[bad.row])
+            which = int(np.searchsorted(starts, row, side="right")) - 1
+            own = row - int(starts[which])
+            letters.append(dead_letter(SERVICE, batches[which], own, bad.error))
         if len(block.rows) == 0:
             return Outputs(dead_letters=letters)
-        kept = block.rows
-        offsets = _column(parts, lambda batch: batch.offsets)[kept]
-        asked = _column(parts, lambda batch: batch.timestamps)[kept]
-        partition = np.repeat(
-            np.array([batch.partition for _, batch, _ in parts], np.int32), np.diff(starts)
-        )[kept]
-        runs = _runs(parts, starts, kept)
+        kept = rows[block.rows]
+        offsets = _column([batch.offsets for batch in batches])[kept]
+        asked = _column([batch.timestamps for batch in batches])[kept]
+        partitions = np.array([batch.partition for batch in batches], np.int32)
+        partition = np.repeat(partitions, np.diff(starts))[kept]
+        bounds = pairwise(np.searchsorted(block.rows, cuts).tolist())
+        runs = [(m, low, high) for m, (low, high) in zip(models, bounds, strict=True) if low < high]
         predictions = self._predict(block, runs, partition, offsets)
         headers = None
         if model.topics.shared:
@@ -261,48 +277,20 @@ def _shape(model: Declaration) -> Hashable:
     )
 
 
-def _values(parts: Sequence[tuple[Declaration, RecordBatch, I64]]) -> Sequence[bytes | None]:
-    _, batch, rows = parts[0]
-    if len(parts) == 1 and len(rows) == len(batch):
-        return batch.values
+def _values(
+    batches: Sequence[RecordBatch], rows: I64, cuts: Sequence[int]
+) -> Sequence[bytes | None]:
+    if len(batches) == len(cuts) - 1 == 1 and len(rows) == len(batches[0]):
+        return batches[0].values
+    columns = [Slices.of(batch.values) for batch in batches]
     # Of one poll the batches mostly lie in one buffer, which then need not be copied.
-    columns = [Slices.of(batch.values) for _, batch, _ in parts]
     if any(column.data is not columns[0].data for column in columns):
-        return concat_slices(
-            [column.take(rows) for column, (_, _, rows) in zip(columns, parts, strict=True)]
-        )
-    rows_of = [rows for _, _, rows in parts]
-    return Slices(
-        columns[0].data,
-        np.concatenate([c.at[rows] for c, rows in zip(columns, rows_of, strict=True)]),
-        np.concatenate([c.length[rows] for c, rows in zip(columns, rows_of, strict=True)]),
-    )
+        return concat_slices(columns).take(rows)
+    at = np.concatenate([column.at for column in columns])
+    length = np.concatenate([column.length for column in columns])
+    return Slices(columns[0].data, at[rows], length[rows])
 
 
-def _column(
-    parts: Sequence[tuple[Declaration, RecordBatch, I64]],
-    column: Callable[[RecordBatch], Sequence[int]],
-) -> I64:
-    """A column of the batches, at the parts' rows."""
-    known: dict[int, I64] = {}
-    chosen = []
-    for _, batch, rows in parts:
-        whole = known.get(id(batch))
-        if whole is None:
-            whole = known[id(batch)] = np.asarray(column(batch), np.int64)
-        chosen.append(whole[rows])
-    return np.concatenate(chosen)
-
-
-def _runs(
-    parts: Sequence[tuple[Declaration, RecordBatch, I64]], starts: I64, kept: I64
-) -> list[tuple[Declaration, int, int]]:
-    """Each model's rows of the block: the model, the first and the one after the last."""
-    cuts = np.searchsorted(kept, starts).tolist()
-    runs: list[tuple[Declaration, int, int]] = []
-    for (model, _, _), (low, high) in zip(parts, pairwise(cuts), strict=True):
-        if runs and runs[-1][0] is model:
-            runs[-1] = (model, runs[-1][1], high)
-        elif low < high:
-            runs.append((model, low, high))
-    return runs
+def _column(columns: Sequence[Sequence[int]]) -> I64:
+    """One after the other."""
+    return np.concatenate([np.asarray(column, np.int64) for column in columns])

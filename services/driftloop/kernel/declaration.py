@@ -196,8 +196,9 @@ class Declaration:
 
     name: str
     task: Task
-    prior: float
-    """What version 0 answers: the probability of class 1 (binary)."""
+    prior: float | tuple[float, ...]
+    """What version 0 answers: the probability of class 1 (binary), that of each class (multiclass),
+    or the value (regression)."""
     topics: ModelTopics
     partitions: int
     """Of the model's topics, where driftloop makes them."""
@@ -212,6 +213,10 @@ class Declaration:
     http: HttpPolicy = HttpPolicy()
     vectors: tuple[VectorFeature, ...] = ()
     """Whose elements are among the numeric features."""
+    classes: tuple[str, ...] = ()
+    """Multiclass: the names; a label is the index of one."""
+    error_bound: float = 0.0
+    """Regression: where the absolute error of a row is cut, in the label's unit; > 0."""
 
     @property
     def numeric_fields(self) -> tuple[str, ...]:
@@ -224,4 +229,4 @@ class Declaration:
     @property
     def scores(self) -> int:
         """Length of a score vector."""
-        return 1
+        return len(self.classes) if self.task is Task.MULTICLASS else 1

@@ -13,6 +13,7 @@ from driftloop.kernel.declaration import (
     Format,
     LabelFields,
     NumericFeature,
+    Task,
     VectorFeature,
 )
 from driftloop.kernel.declaration_reader import Problems, Section
@@ -26,15 +27,14 @@ from driftloop.kernel.event_schema import (
     event_fields,
 )
 from driftloop.kernel.schemas import Schema, parse_schema
-
-SCORE = "score"
-"""The name that statistics give to the model's own output; no feature may have it."""
+from driftloop.kernel.statistics.layout import PREDICTED, SCORE
 
 LONGEST_VECTOR = 1024
 """Numbers of one vector: each is a feature that is watched, and has its statistics in windows."""
 
 _FORMATS = [form.value for form in Format]
 _FEATURE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}")
+_OUTPUT = "the model's output"
 _LABEL_FIELDS = {"id": "event_id", "label": "label", "time": "observed_at"}
 
 
@@ -90,12 +90,15 @@ class EventParser:
         return LabelFields(form, names["id"], names["label"], names["time"], horizon)
 
     def features(
-        self, entries: Any
+        self, entries: Any, task: Task
     ) -> tuple[
         tuple[NumericFeature, ...], tuple[CategoricalFeature, ...], tuple[VectorFeature, ...]
     ]:
         """``entries``: the value of ``features``, whatever it is. The numbers of vectors are among
-        the numeric features."""
+        the numeric features. No feature may have a name that statistics give to the output of a
+        model of this ``task``."""
+        for name in (SCORE, PREDICTED) if task is Task.MULTICLASS else (SCORE,):
+            self._taken.setdefault(name, _OUTPUT)
         if not isinstance(entries, list) or not entries:
             self._problems.add(
                 ("features",),
@@ -152,9 +155,9 @@ class EventParser:
         where = section.name("name")
         if not _FEATURE_NAME.fullmatch(name):
             section.problem("name", f'{where}: "{name}" is no name of an Avro field')
-        elif name == SCORE:
+        elif self._taken.get(name) == _OUTPUT:
             section.problem(
-                "name", f'{where}: "{SCORE}" is kept for the model\'s output; rename the field'
+                "name", f'{where}: "{name}" is kept for the model\'s output; rename the field'
             )
         elif name in self._taken:
             section.problem("name", f'{where}: "{name}" is {self._taken[name]} already')

@@ -14,6 +14,7 @@ from driftloop.kernel.declaration import (
     CandidatePolicy,
     HttpPolicy,
     PromotionPolicy,
+    Task,
     TrainingPolicy,
     WindowPolicy,
 )
@@ -27,7 +28,18 @@ CandidateCheck = Callable[[str, Mapping[str, float]], list[str]]
 """What is wrong with a trainer's name and parameters, as ``models.parameters.check_parameters``
 tells: the kernel knows no trainers."""
 
-DEFAULT_CANDIDATES = ("river_logistic", "lightgbm")
+LOSS_FLOOR = 0.02
+"""nats; of a regression, the same part of the largest loss."""
+_OF_CLASSES = ({"trainer": "river_logistic"}, {"trainer": "lightgbm"})
+_OF_NUMBERS = (
+    {"trainer": "river_logistic", "learning_rate": 0.003},
+    {"trainer": "lightgbm", "median": 1},
+)
+DEFAULT_CANDIDATES: Mapping[Task, Sequence[Mapping[str, Any]]] = MappingProxyType(
+    {Task.BINARY: _OF_CLASSES, Task.MULTICLASS: _OF_CLASSES, Task.REGRESSION: _OF_NUMBERS}
+)
+"""A linear model and boosted trees. Steps of a regression grow with its labels, so its rate is
+smaller; and it is judged by absolute error, which the median makes least."""
 
 
 class PolicyParser:
@@ -46,12 +58,16 @@ class PolicyParser:
         section.finish()
         return windows
 
-    def alerts(self, section: Section, windows: WindowPolicy, levels: Sequence[str]) -> AlertPolicy:
-        """``levels``: the names of the categorical features."""
+    def alerts(
+        self, section: Section, windows: WindowPolicy, levels: Sequence[str], bound: float
+    ) -> AlertPolicy:
+        """``levels``: names of the categorical features; ``bound``: the largest loss of a row."""
         alerts = AlertPolicy(
             false_alarms_per_100k=section.number("false_alarms_per_100k", 1.0, above=0.0, most=1e4),
             psi_floor=section.number("psi_floor", 0.1, least=0.0),
-            loss_floor=section.number("loss_floor", 0.02, least=0.0, below=LOSS_BOUND),
+            loss_floor=section.number(
+                "loss_floor", LOSS_FLOOR * bound / LOSS_BOUND, least=0.0, below=bound
+            ),
             missing_floor=section.number("missing_floor", 0.05, least=0.0, below=1.0),
             stale_after=section.duration("stale_after", "10m", least="1s"),
             shift_floor=section.number("shift_floor", 0.2, least=0.0),
@@ -104,10 +120,10 @@ class PolicyParser:
             return BUDGET_SHARES
         return MappingProxyType({key: share / total for key, share in shares.items()})
 
-    def training(self, section: Section) -> TrainingPolicy:
+    def training(self, section: Section, task: Task) -> TrainingPolicy:
         # Another version trained would leave the one that cannot be loaded as it is.
         kinds = [kind.value for kind in AlertKind if kind is not AlertKind.NOT_LOADED]
-        candidates = self._candidates(section)
+        candidates = self._candidates(section, task)
         training = TrainingPolicy(
             candidates=candidates,
             minimum_labels=section.whole("minimum_labels", 1000, least=10, most=10**12),
@@ -131,10 +147,9 @@ class PolicyParser:
             )
         return training
 
-    def _candidates(self, training: Section) -> tuple[CandidatePolicy, ...]:
+    def _candidates(self, training: Section, task: Task) -> tuple[CandidatePolicy, ...]:
         training.expect(["candidates"])
-        usual = [{"trainer": trainer} for trainer in DEFAULT_CANDIDATES]
-        entries = training.values.get("candidates", usual)
+        entries = training.values.get("candidates", list(DEFAULT_CANDIDATES[task]))
         if not isinstance(entries, list) or not entries:
             training.problem(
                 "candidates",

@@ -127,6 +127,36 @@ class Section:
 
         return self._read(key, tuple(default), (), read)
 
+    def texts(
+        self, key: str, default: tuple[str, ...], *, least: int, most: int
+    ) -> tuple[str, ...]:
+        """A list of different texts."""
+
+        def read(value: Any) -> tuple[str, ...]:
+            if not isinstance(value, list):
+                raise ValueError(f'{shown(value)} is no list; write {key} = ["...", "..."]')
+            for item in value:
+                if not isinstance(item, str) or not item.strip():
+                    raise ValueError(f'{shown(item)} in it is no text; write it as "..."')
+            if not least <= len(value) <= most:
+                raise ValueError(f"it has {len(value)} entries, not between {least} and {most}")
+            twice = next((item for item in value if value.count(item) > 1), None)
+            if twice is not None:
+                raise ValueError(f"{shown(twice)} is in it twice")
+            return tuple(value)
+
+        return self._read(key, default, default, read)
+
+    def numbers(self, key: str, default: tuple[float, ...]) -> tuple[float, ...]:
+        """A list of finite numbers."""
+
+        def read(value: Any) -> tuple[float, ...]:
+            if not isinstance(value, list):
+                raise ValueError(f"{shown(value)} is no list; write {key} = [NUMBER, NUMBER]")
+            return tuple(map(as_number, value))
+
+        return self._read(key, default, default, read)
+
     def flag(self, key: str, default: bool | _Required = REQUIRED) -> bool:
         def read(value: Any) -> bool:
             if not isinstance(value, bool):

@@ -10,13 +10,15 @@ import re
 import tomllib
 from collections.abc import Mapping
 
-from driftloop.kernel.declaration import Declaration, Task
+from driftloop.kernel.declaration import Declaration
 from driftloop.kernel.declaration_fields import EventParser
 from driftloop.kernel.declaration_policies import CandidateCheck, PolicyParser
 from driftloop.kernel.declaration_reader import Problems, Section
+from driftloop.kernel.declaration_task import read_task
 from driftloop.kernel.declaration_wording import KEYS
 from driftloop.kernel.errors import DeclarationError
 from driftloop.kernel.records import ModelRecord
+from driftloop.kernel.statistics.losses import LOSS_BOUND
 from driftloop.kernel.toml_lines import TomlText
 from driftloop.kernel.topics import ControlTopics, ModelTopics
 
@@ -90,29 +92,33 @@ class _Parser:
         self._unknown_tables()
         model = self._section("model")
         name = self._name(model)
-        task = self._task(model)
-        prior = model.number("prior", 0.5, above=0.0, below=1.0)
+        predicted = read_task(model)
         partitions = model.whole("partitions", 4, least=1, most=10_000)
         model.finish()
         topics = self._topics(name)
         fields = EventParser(self._problems)
         events = fields.events(self._section("events"), self._event_schema)
         labels = fields.labels(self._section("labels"))
-        numeric, categorical, vectors = fields.features(self._document.values.get("features"))
+        numeric, categorical, vectors = fields.features(
+            self._document.values.get("features"), predicted.task
+        )
         policies = PolicyParser(self._problems, self._check_candidate)
         windows = policies.windows(self._section("windows"))
         alerts = policies.alerts(
-            self._section("alerts"), windows, [feature.name for feature in categorical]
+            self._section("alerts"),
+            windows,
+            [feature.name for feature in categorical],
+            predicted.error_bound or LOSS_BOUND,
         )
-        training = policies.training(self._section("training"))
+        training = policies.training(self._section("training"), predicted.task)
         promotion = policies.promotion(self._section("promotion"))
         http = policies.http(self._section("http"))
         if self._problems or events is None:
             raise DeclarationError(self._source, self._problems.sorted())
         return Declaration(
             name=name,
-            task=task,
-            prior=prior,
+            task=predicted.task,
+            prior=predicted.prior,
             topics=topics,
             partitions=partitions,
             events=events,
@@ -125,6 +131,8 @@ class _Parser:
             promotion=promotion,
             http=http,
             vectors=vectors,
+            classes=predicted.classes,
+            error_bound=predicted.error_bound,
         )
 
     def _section(self, key: str) -> Section:
@@ -151,12 +159,6 @@ class _Parser:
                 "digits, - and _, beginning with a letter or digit",
             )
         return name
-
-    def _task(self, model: Section) -> Task:
-        task = Task(model.choice("task", [task.value for task in Task], Task.BINARY.value))
-        if task is not Task.BINARY:
-            model.problem("task", f'task in [model]: "{task}" is not possible yet; use "binary"')
-        return task
 
     def _topics(self, name: str) -> ModelTopics:
         section = self._section("topics")

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 KEYS: Mapping[str, tuple[str, ...]] = {
-    "[model]": ("name", "task", "prior", "partitions"),
+    "[model]": ("name", "task", "classes", "error_bound", "prior", "partitions"),
     "[events]": ("schema", "format", "id", "time", "earliest", "latest"),
     "[labels]": ("format", "id", "label", "time", "horizon"),
     "[[features]]": ("name", "kind", "limits", "length"),
@@ -24,7 +24,6 @@ KEYS: Mapping[str, tuple[str, ...]] = {
         "error_floor",
         "unseen_floor",
         "outside_floor",
-        "shares",
         "reference",
         "reference_period",
         "season",

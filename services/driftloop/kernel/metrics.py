@@ -241,6 +241,13 @@ WINDOW_LOSS = Metric(
     "driftloop_window_loss", _G, "Mean bounded loss in the newest outcome window", ("model", "role")
 )
 
+WINDOW_ERRORS = Metric(
+    "driftloop_window_errors",
+    _G,
+    "Share of rows in the newest outcome window whose most probable class is not the label",
+    ("model",),
+)
+
 # trainer
 RUNS = Metric("driftloop_runs_total", _C, "Training runs ended or started", ("model", "status"))
 ACTIVE_RUNS = Metric("driftloop_active_runs", _G, "Training runs under way", ("model",))
@@ -252,6 +259,13 @@ RUN_SECONDS = Metric(
     (1, 2, 5, 10, 30, 60, 300, 1800),
 )
 LATEST_VERSION = Metric("driftloop_latest_version", _G, "Newest version published", ("model",))
+
+VERSION_METRIC = Metric(
+    "driftloop_version_metric",
+    _G,
+    "Metrics of the newest version on rows held out from its training; which, depends on the task",
+    ("model", "metric"),
+)
 
 # deployer
 DEPLOYMENTS = Metric("driftloop_deployments_total", _C, "Deployment records", ("model", "reason"))

@@ -6,10 +6,14 @@ One step and the loop around it are apart, so tests drive steps.
 from __future__ import annotations
 
 import logging
+from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
+
+import numpy as np
 
 from driftloop.kernel import metrics, sharing
 from driftloop.kernel.catalog import Catalog
@@ -251,16 +255,17 @@ class Runner:
 
     def _take(self, batches: Sequence[RecordBatch]) -> None:
         together = self.wiring.process_shared
-        shared: list[sharing.Shared] = []
+        shared: dict[str, list[RecordBatch]] = {}
         for batch in batches:
-            if self.catalog.shared(batch.topic):
-                shared.append(self._part(batch))
-                if together is None:
-                    self._process_parts(shared.pop())
-            else:
+            if not self.catalog.shared(batch.topic):
                 self._process(batch, partial(self._core.process, batch))
+            elif together is None:
+                self._process_parts(self._part([batch]))
+            else:
+                shared.setdefault(batch.topic, []).append(batch)
         if together is not None and shared:
-            self._process(shared[0].batch, partial(together, shared))
+            parted = [self._part(of_topic) for of_topic in shared.values()]
+            self._process(parted[0].batches[0], partial(together, parted))
         for batch in batches:
             self._pending[batch.source] = batch.next_offset
             self._rows += len(batch)
@@ -269,32 +274,44 @@ class Runner:
             self._meter.add(metrics.CONSUMED, len(batch), batch.topic)
             self._meter.observe(metrics.BATCH_ROWS, [len(batch)])
 
-    def _part(self, batch: RecordBatch) -> sharing.Shared:
-        """A shared topic's batch by models; what belongs to none becomes dead letters."""
-        parted = sharing.part(batch)
-        if not parted.parts.keys() <= self.catalog.models.keys():
+    def _part(self, batches: Sequence[RecordBatch]) -> sharing.Shared:
+        """Batches of a shared topic by models; what belongs to none becomes dead letters."""
+        parted = sharing.part(batches)
+        if not self.catalog.models.keys() >= set(parted.names):
             # A record stands in the log behind the declaration it belongs to: once all that is
             # there has been read, a name that is not known is none.
             self._read_control(until_caught_up=True)
-        known = {n: r for n, r in parted.parts.items() if self._shares(n, batch.topic)}
+        topic = batches[0].topic
+        sharers = {model.name for model in self.catalog.models_of(topic)}
         strangers = dict.fromkeys(parted.nameless.tolist(), "")
-        for name in parted.parts.keys() - known.keys():
-            strangers |= dict.fromkeys(parted.parts[name].tolist(), name)
-        letters = [
-            dead_letter(self.wiring.name, batch, row, _stranger(name, batch.topic))
-            for row, name in sorted(strangers.items())
-        ]
+        if sharers.issuperset(parted.names):
+            shared = sharing.Shared(batches, parted.names, parted.rows, parted.cuts)
+        else:
+            parts = parted.parts
+            names = [name for name in parted.names if name in sharers]
+            for name in parts.keys() - sharers:
+                strangers |= dict.fromkeys(parts[name].tolist(), name)
+            rows = [parts[name] for name in names]
+            shared = sharing.Shared(
+                batches,
+                names,
+                np.concatenate([np.zeros(0, np.int64), *rows]),
+                np.cumsum([0, *map(len, rows)], dtype=np.int64),
+            )
+        starts = np.cumsum([0, *map(len, batches)]).tolist()
+        letters = []
+        for at, name in sorted(strangers.items()):
+            which = bisect_right(starts, at) - 1
+            error = _stranger(name, topic)
+            letters.append(dead_letter(self.wiring.name, batches[which], at - starts[which], error))
         self._emit(Outputs(dead_letters=letters))
-        return sharing.Shared(batch, known)
+        return shared
 
     def _process_parts(self, shared: sharing.Shared) -> None:
-        for name, rows in sorted(shared.parts.items()):
-            part = sharing.take(shared.batch, rows, name)
+        batch = shared.batches[0]
+        for name, (low, high) in zip(shared.names, pairwise(shared.cuts.tolist()), strict=True):
+            part = sharing.take(batch, shared.rows[low:high], name)
             self._process(part, partial(self._core.process, part))
-
-    def _shares(self, name: str, topic: str) -> bool:
-        model = self.catalog.models.get(name)
-        return model is not None and topic in model.topics.names()
 
     def _process(self, batch: RecordBatch, process: Callable[[], Outputs]) -> None:
         deadline = self._clock.monotonic() + _CONTROL_DEADLINE_S

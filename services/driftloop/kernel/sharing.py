@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -11,27 +12,39 @@ from driftloop.kernel.codec.categories import categories_of_slices
 from driftloop.kernel.declaration import Declaration
 from driftloop.kernel.header_table import HeaderTable
 from driftloop.kernel.ports import Headers, RecordBatch
-from driftloop.kernel.slices import I64, Slices
+from driftloop.kernel.slices import I64, Slices, concat
 
 MODEL_HEADER = "driftloop-model"
 
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """A batch of a topic that models share, and the rows of each."""
+    """Batches of a topic that models share, by models."""
 
-    batch: RecordBatch
-    parts: Mapping[str, I64]
+    batches: Sequence[RecordBatch]
+    names: Sequence[str]
+    rows: I64
+    """Of the batches end to end, model after model, ascending within each."""
+    cuts: I64
+    """Where the rows of each model begin, and where the last one's end."""
 
 
 @dataclass(frozen=True, slots=True)
 class Parted:
-    """A batch by models."""
+    """Records by models; see :class:`Shared`."""
 
-    parts: Mapping[str, I64]
-    """Rows of each model that is named, ascending."""
+    names: Sequence[str]
+    """Those that are named, ascending."""
+    rows: I64
+    cuts: I64
     nameless: I64
     """Rows whose header is missing, or no UTF-8."""
+
+    @property
+    def parts(self) -> Mapping[str, I64]:
+        """Rows of each model."""
+        pairs = pairwise(self.cuts.tolist())
+        return {name: self.rows[a:b] for name, (a, b) in zip(self.names, pairs, strict=True)}
 
 
 def header_of(model: Declaration) -> Headers:
@@ -51,24 +64,33 @@ def table_of(names: Sequence[str], which: I64) -> HeaderTable:
     )
 
 
-def part(batch: RecordBatch) -> Parted:
-    """Who is named by which record."""
-    if batch.headers is None:
-        return Parted({}, np.arange(len(batch), dtype=np.int64))
-    named = HeaderTable.of(batch.headers).last(MODEL_HEADER)
+def part(batches: Sequence[RecordBatch]) -> Parted:
+    """Who is named by which record of some batches end to end; at least one."""
+    named = concat([_named(batch) for batch in batches])
     try:
         coded = categories_of_slices(
             named.data, named.at.reshape(-1, 1), named.length.reshape(-1, 1)
         )
     except UnicodeDecodeError:
         return _part_slowly(named)
-    codes, names = coded.codes[:, 0], coded.levels[0]
-    order = np.argsort(codes, kind="stable")
-    cuts = np.searchsorted(codes[order], np.arange(len(names) + 1))
-    found = {
-        name: order[cuts[code] : cuts[code + 1]].astype(np.int64) for code, name in enumerate(names)
-    }
-    return Parted(found, np.flatnonzero(codes < 0))
+    found = coded.levels[0]
+    ascending = sorted(range(len(found)), key=found.__getitem__)
+    # The last element answers index -1, which is missing.
+    place = np.full(len(found) + 1, -1, np.int32)
+    place[ascending] = np.arange(len(found))
+    codes = place[coded.codes[:, 0]]
+    order = np.argsort(codes, kind="stable").astype(np.int64, copy=False)
+    cuts = np.searchsorted(codes[order], np.arange(len(found) + 1))
+    first = int(cuts[0])
+    names = [found[code] for code in ascending]
+    return Parted(names, order[first:], cuts - first, order[:first])
+
+
+def _named(batch: RecordBatch) -> Slices[bytes | None]:
+    """The models' names by the records' headers."""
+    if batch.headers is None:
+        return Slices.of([None] * len(batch))
+    return HeaderTable.of(batch.headers).last(MODEL_HEADER)
 
 
 def take(batch: RecordBatch, rows: I64, model: str | None) -> RecordBatch:
@@ -88,7 +110,7 @@ def of_model(model: Declaration, batch: RecordBatch) -> RecordBatch:
     """The model's own records of a batch of one of its topics."""
     if not model.topics.shared:
         return batch
-    rows = part(batch).parts.get(model.name, np.zeros(0, np.int64))
+    rows = part([batch]).parts.get(model.name, np.zeros(0, np.int64))
     return replace(take(replace(batch, headers=None), rows, model.name))
 
 
@@ -106,5 +128,10 @@ def _part_slowly(named: Slices[bytes | None]) -> Parted:
         except UnicodeDecodeError:
             nameless.append(row)
     nameless += parts.pop("", [])
-    found = {name: np.array(rows, np.int64) for name, rows in parts.items()}
-    return Parted(found, np.array(sorted(nameless), np.int64))
+    names = sorted(parts)
+    return Parted(
+        names,
+        np.array([row for name in names for row in parts[name]], np.int64),
+        np.cumsum([0, *(len(parts[name]) for name in names)], dtype=np.int64),
+        np.array(sorted(nameless), np.int64),
+    )

@@ -24,7 +24,13 @@ NAME = "lightgbm"
 _CATEGORICAL, _DEFAULT_LEFT = 1, 2
 """Bits of LightGBM's decision_type; the missing type is in the two bits above."""
 _OBJECTIVES = {Task.BINARY: "binary", Task.MULTICLASS: "multiclass", Task.REGRESSION: "regression"}
-_LINKS = {"binary": "logistic", "multiclass": "softmax", "regression": "identity"}
+_MEDIAN = "regression_l1"
+_LINKS = {
+    "binary": "logistic",
+    "multiclass": "softmax",
+    "regression": "identity",
+    _MEDIAN: "identity",
+}
 
 
 class LightGbm:
@@ -58,8 +64,9 @@ def fit(
     encoding = Encoding.fit(features.categories)
     numeric = features.numeric.shape[1]
     columns = matrix(features, encoding)
+    median = target.task is Task.REGRESSION and chosen["median"] > 0.5
     settings = {
-        "objective": _OBJECTIVES[target.task],
+        "objective": _MEDIAN if median else _OBJECTIVES[target.task],
         "num_class": target.scores,
         "num_leaves": int(chosen["leaves"]),
         "learning_rate": chosen["learning_rate"],

@@ -41,6 +41,7 @@ _LIGHTGBM = (
     Parameter("feature_share", 1.0, 0.01, 1.0, False, "share of the features each tree may use"),
     Parameter("min_level_rows", 100, 1, 1_000_000, True, "least rows of a group of levels"),
     Parameter("level_smoothing", 10.0, 0.0, 1e6, False, "pulls rare levels towards the mean"),
+    Parameter("median", 0, 0, 1, True, "1: a regression learns the median, 0: the mean"),
 )
 _LEAF = Parameter(
     "leaf", 2, 0, 2, True, "what a leaf answers; 0: majority or mean, 1: a model, 2: the better"

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from driftloop.kernel.codec.blocks import F64, I64, Features
 from driftloop.kernel.declaration import Task
 from driftloop.kernel.errors import TrainingError
+from driftloop.kernel.statistics.criterion import Criterion
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 Attributes = Mapping[str, Any]
@@ -44,6 +45,10 @@ class Target:
     task: Task
     classes: int = 2
     """Of a multiclass task; binary has 2, and a regression none."""
+
+    @classmethod
+    def of(cls, criterion: Criterion) -> Target:
+        return cls(criterion.task, criterion.label_classes)
 
     @property
     def scores(self) -> int:

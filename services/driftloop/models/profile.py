@@ -6,7 +6,6 @@ rows, which the model that scored them was not trained on.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,20 +13,18 @@ import numpy as np
 from driftloop.kernel.codec.blocks import F64, Categories, Features
 from driftloop.kernel.records.training import (
     CategoricalProfile,
-    LossBaseline,
     NumericProfile,
     Profile,
 )
-from driftloop.kernel.statistics.losses import LOSS_BOUND, bounded_log_loss
-from driftloop.models.baseline import binned
+from driftloop.kernel.statistics.criterion import BINARY, Criterion
+from driftloop.kernel.statistics.layout import PREDICTED, SCORE
+from driftloop.models.baseline import loss_baseline
 from driftloop.models.encoding import level_counts
 
 MAX_BINS = 20
 MAX_LEVELS = 500
 """Levels of a categorical profile. Rows of the levels beyond it are in no count: their number is
 rows minus missing minus the counts."""
-CONFIDENCE = 0.95
-SCORE = "score"
 _TARGETS = (16, 14, 12, 10)
 """Bins of equal mass aimed at; values that are heavy by themselves cost bins of their own."""
 
@@ -38,23 +35,24 @@ def make_profile(
     features: Features,
     held_out_scores: F64,
     held_out_labels: F64,
+    criterion: Criterion = BINARY,
 ) -> Profile:
     """``features``: all rows a version is trained on, with the names of their columns;
-    ``held_out_scores`` (m,) and ``held_out_labels`` (m,): the newest rows."""
+    ``held_out_scores`` (m, C) and ``held_out_labels`` (m,): the newest rows."""
     columns = [numeric_profile(name, features.numeric[:, i]) for i, name in enumerate(numeric)]
-    columns.append(numeric_profile(SCORE, held_out_scores))
-    losses = bounded_log_loss(held_out_scores, held_out_labels)
-    errors = (held_out_scores > 0.5) != (held_out_labels > 0.5)
+    score = criterion.watched(held_out_scores)[:, 0]
+    columns.append(numeric_profile(SCORE, score))
+    judged = criterion.judge(held_out_scores, held_out_labels)
     levels = [
         categorical_profile(name, features.categories, i) for i, name in enumerate(categorical)
     ]
+    predicted = criterion.predicted(held_out_scores)
+    levels += [class_profile(predicted, i) for i in range(len(predicted.levels))]
     return Profile(
         rows=len(features.numeric),
         numeric=tuple(columns),
         categorical=tuple(levels),
-        loss=binned(
-            loss_baseline(losses), bin_edges(losses), losses, errors, columns[-1], held_out_scores
-        ),
+        loss=loss_baseline(judged, criterion.bound, bin_edges(judged.loss), columns[-1], score),
     )
 
 
@@ -129,18 +127,8 @@ def categorical_profile(name: str, categories: Categories, column: int) -> Categ
     )
 
 
-def loss_baseline(losses: F64, confidence: float = CONFIDENCE) -> LossBaseline:
-    """Mean of losses in [0, LOSS_BOUND] and the upper confidence bound of their expectation.
-
-    Empirical Bernstein bound: Maurer and Pontil, arXiv 0907.3740, theorem 4. It takes the rows to
-    be independent. Without two rows the bound is LOSS_BOUND.
-    """
-    rows = len(losses)
-    mean = float(losses.mean()) if rows else 0.0
-    upper = LOSS_BOUND
-    if rows >= 2:
-        log_term = math.log(2.0 / (1.0 - confidence))
-        spread = math.sqrt(2.0 * float(losses.var(ddof=1)) * log_term / rows)
-        slack = 7.0 * LOSS_BOUND * log_term / (3.0 * (rows - 1))
-        upper = min(LOSS_BOUND, mean + spread + slack)
-    return LossBaseline(rows=rows, mean=mean, upper=upper, bound=LOSS_BOUND)
+def class_profile(predicted: Categories, column: int) -> CategoricalProfile:
+    """The most probable classes. Every class is a level: one that was never the most probable is
+    known none the less."""
+    counts = level_counts(predicted, column)
+    return CategoricalProfile(PREDICTED, predicted.levels[column], tuple(counts.tolist()), 0)

@@ -55,8 +55,10 @@ def shift_metrics(profile: Profile, rows: ReferenceRows) -> dict[str, float]:
     loss = profile.loss
     errors = rows.errors[usable].astype(np.float64)
     return {
-        ERROR_SHIFT: _slope(errors, score[usable], tilted, loss.error_dispersion),
-        LOSS_SHIFT: _slope(rows.losses[usable], score[usable], tilted, loss.dispersion),
+        ERROR_SHIFT: _slope(errors, score[usable], tilted, len(features), loss.error_dispersion),
+        LOSS_SHIFT: _slope(
+            rows.losses[usable], score[usable], tilted, len(features), loss.dispersion
+        ),
     }
 
 
@@ -93,7 +95,11 @@ def _far(weights: F64, features: Sequence[I64], reference: Sequence[F64]) -> flo
 
 
 def _slope(
-    values: F64, score: I64, tilted: Sequence[tuple[F64, float]], dispersion: float
+    values: F64,
+    score: I64,
+    tilted: Sequence[tuple[F64, float]],
+    features: int,
+    dispersion: float,
 ) -> float:
     """Of the squared bias on the distance: weighted least squares, and of what is possible given
     its noise (a normal around it, cut off below 0) the mean."""
@@ -116,6 +122,9 @@ def _slope(
             under += far * far / noise**2
     if under <= 0:
         return 0.0
-    error = (2.0 / under) ** 0.5  # a squared bias without shift varies by twice its noise squared
+    # A squared bias without shift varies by twice its noise squared; and the tilts, of the same
+    # rows, are hardly more different from one another than the features are.
+    alike = max(1.0, len(tilted) / features)
+    error = (2.0 * alike / under) ** 0.5
     z = max(over / under / error, -5.0)
     return float(error * (z + _NORMAL.pdf(z) / _NORMAL.cdf(z)))

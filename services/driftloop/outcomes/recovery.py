@@ -80,7 +80,7 @@ class JoinRecovery:
     def _parts(self, batch: RecordBatch) -> Sequence[RecordBatch]:
         if not self._catalog.shared(batch.topic):
             return [batch]
-        parted = sharing.part(batch)
+        parted = sharing.part([batch])
         return [
             sharing.take(batch, rows, name)
             for name, rows in sorted(parted.parts.items())

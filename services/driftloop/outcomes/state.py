@@ -319,12 +319,13 @@ class JoinState:
             self._sealed = None
 
     def wipe(self) -> None:
-        """Start anew from an empty state."""
-        # Every kind is an ASCII letter, so this bound lies after all of them.
-        gone = dict.fromkeys(
-            key for key, _ in self._store.scan(self._prefix, self._prefix + b"\xff")
-        )
-        self._store.write(gone)
+        """Start anew from an empty state. What tells that it must is to be removed after it: a
+        wiping that was cut short is then done again."""
+        # Every kind is an ASCII letter, so this bound lies after all of them. Part by part: a key
+        # of each of millions would not stay within the memory that all else does.
+        gone = self._store.scan(self._prefix, self._prefix + b"\xff")
+        while part := dict.fromkeys(key for key, _ in islice(gone, _SCANNED_AT_ONCE)):
+            self._store.write(part)
         self._memory, self._sealed, self._writing = _Memory(), None, False
         self._load()
 

@@ -1,9 +1,9 @@
 """Trains the candidates of a run and chooses one. Pure but for the clock it is given.
 
 Prequential: every candidate is trained on the older rows and scores the newest, which it has not
-seen, as it would have when they arrived. The best by log loss is then trained again **on all
-rows**, and that is the version: its metrics, score reference and loss baseline are those of the
-held-out rows, scored by its twin that was trained without them.
+seen, as it would have when they arrived. The best by log loss, of a regression by mean absolute
+error, is then trained again **on all rows**, and that is the version: its metrics, score reference
+and loss baseline are those of the held-out rows, scored by its twin that was trained without them.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from driftloop.kernel.codec.blocks import F64, Categories
+from driftloop.kernel.codec.blocks import F64
 from driftloop.kernel.errors import TrainingError
 from driftloop.kernel.records.training import CandidateResult, Recipe
-from driftloop.kernel.statistics.losses import bounded_log_loss
-from driftloop.models.evaluation import evaluate
-from driftloop.models.ports import TrainedModel
+from driftloop.kernel.statistics.criterion import Criterion
+from driftloop.models.evaluation import CHOSEN_BY, evaluate
+from driftloop.models.ports import Target, TrainedModel
 from driftloop.models.profile import make_profile
 from driftloop.models.references import ReferenceRows, with_references
 from driftloop.models.registry import freeze, trainer
@@ -40,6 +40,7 @@ def train(
     problem = _unfit(rows, task)
     if problem:
         return Untrained(problem, ())
+    target = Target.of(task.criterion)
     held_out = _held_out(len(rows), task.evaluation_share)
     older, newest = rows.part(0, len(rows) - held_out), rows.part(len(rows) - held_out, len(rows))
     results: list[CandidateResult] = []
@@ -48,10 +49,10 @@ def train(
         report({"step": "candidate", "index": index, "trainer": recipe.trainer})
         started = clock()
         try:
-            score = freeze(_fit(recipe, older)).score(newest.features)[:, 0]
+            score = freeze(_fit(recipe, older, target)).score(newest.features)
             if not np.isfinite(score).all():
                 raise TrainingError("scores are not finite")
-            metrics = evaluate(score, newest.labels)
+            metrics = evaluate(score, newest.labels, task.criterion)
         except Exception as error:  # a candidate may fail in any way; the others go on
             results.append(CandidateResult(recipe, {}, False, _reason(error)))
         else:
@@ -62,11 +63,12 @@ def train(
         report({"step": "evaluated", "index": index, "metrics": last.metrics, "why": last.reason})
 
     # The order of the declaration decides between equals.
-    for index in sorted(scores, key=lambda i: (results[i].metrics["log_loss"], i)):
+    chosen_by = CHOSEN_BY[task.criterion.task]
+    for index in sorted(scores, key=lambda i: (results[i].metrics[chosen_by], i)):
         recipe = task.candidates[index]
         report({"step": "refit", "index": index, "trainer": recipe.trainer})
         try:
-            model = _fit(recipe, rows)
+            model = _fit(recipe, rows, target)
             freeze(model)
         except Exception as error:  # the next best is still a version
             reason = f"on all rows: {_reason(error)}"
@@ -74,10 +76,15 @@ def train(
             continue
         metrics = {k: v for k, v in results[index].metrics.items() if k != "seconds"}
         results[index] = CandidateResult(recipe, results[index].metrics, True, "")
-        seen = _reference_rows(rows, newest, scores[index])
+        seen = _reference_rows(rows, newest, scores[index], task.criterion)
         profile = with_references(
             make_profile(
-                task.numeric, task.categorical, rows.features, scores[index], newest.labels
+                task.numeric,
+                task.categorical,
+                rows.features,
+                scores[index],
+                newest.labels,
+                task.criterion,
             ),
             seen,
             task.reference,
@@ -88,21 +95,26 @@ def train(
     return Untrained(f"every candidate failed: {reasons}", tuple(results))
 
 
-def _reference_rows(rows: TrainingRows, newest: TrainingRows, scores: F64) -> ReferenceRows:
-    """``scores`` are the newest rows'."""
+def _reference_rows(
+    rows: TrainingRows, newest: TrainingRows, scores: F64, criterion: Criterion
+) -> ReferenceRows:
+    """``scores`` (m, C) are the newest rows'."""
+    judged = criterion.judge(scores, newest.labels)
     return ReferenceRows(
         rows.features,
         rows.event_times,
         rows.times,
-        scores,
-        bounded_log_loss(scores, newest.labels),
-        (scores > 0.5) != (newest.labels > 0.5),
-        Categories(np.zeros((len(newest), 0), dtype=np.int32), ()),
+        criterion.watched(scores)[:, 0],
+        judged.loss,
+        judged.wrong,
+        criterion.predicted(scores),
     )
 
 
-def _fit(recipe: Recipe, rows: TrainingRows) -> TrainedModel:
-    return trainer(recipe.trainer).train(rows.features, rows.labels, recipe.parameters, recipe.seed)
+def _fit(recipe: Recipe, rows: TrainingRows, target: Target) -> TrainedModel:
+    return trainer(recipe.trainer).train(
+        rows.features, rows.labels, recipe.parameters, recipe.seed, target
+    )
 
 
 def _held_out(rows: int, share: float) -> int:
@@ -123,8 +135,12 @@ def _unfit(rows: TrainingRows, task: TrainingTask) -> str:
             f"declaration {len(task.numeric)} and {len(task.categorical)}: they were predicted "
             "under another declaration"
         )
-    if not np.isin(rows.labels, (0.0, 1.0)).all():
-        return "a binary task has labels 0 and 1, these rows have others"
+    if not np.isfinite(rows.labels).all():
+        return "labels are not finite"
+    classes = task.criterion.label_classes
+    if classes and not np.isin(rows.labels, np.arange(classes)).all():
+        known = "0 and 1" if classes == 2 else f"0 to {classes - 1}"
+        return f"a {task.criterion.task} task has labels {known}, these rows have others"
     if np.isinf(features.numeric).any():
         return "a numeric feature is infinite; declare limits for it"
     return ""

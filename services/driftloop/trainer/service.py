@@ -50,6 +50,8 @@ class TrainerService:
         self._core = TrainerCore(catalog)
         self._store = DirectoryStore(context.settings.artifacts)
         self._jobs: dict[str, _Job] = {}
+        self._measured: dict[str, list[str]] = {}
+        """Model to the metrics of its newest version that are exported."""
         topics = catalog.topics
         observed = Observed(self._core, topics.runs, Run, self._measure)
         self._runner = control_runner(
@@ -164,6 +166,16 @@ class TrainerService:
         meter.set(metrics.ACTIVE_RUNS, float(run.status == "started"), run.model)
         if run.version >= 0:
             meter.set(metrics.LATEST_VERSION, run.version, run.model)
+            self._measure_version(run)
+
+    def _measure_version(self, run: Run) -> None:
+        meter = self._context.meter
+        (chosen,) = (candidate for candidate in run.candidates if candidate.chosen)
+        for name in self._measured.get(run.model, ()):
+            meter.forget(metrics.VERSION_METRIC, run.model, name)
+        self._measured[run.model] = [name for name in chosen.metrics if name != "seconds"]
+        for name in self._measured[run.model]:
+            meter.set(metrics.VERSION_METRIC, chosen.metrics[name], run.model, name)
 
 
 def read_rows(log: Log, model: Declaration, run: Run) -> TrainingRows:

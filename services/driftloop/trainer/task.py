@@ -15,6 +15,7 @@ from driftloop.kernel.codec.mapping import from_plain, to_plain
 from driftloop.kernel.declaration import Declaration
 from driftloop.kernel.errors import TrainingError
 from driftloop.kernel.records.training import CandidateResult, Profile, Recipe
+from driftloop.kernel.statistics.criterion import BINARY, Criterion
 from driftloop.models.ports import TrainedModel
 from driftloop.models.references import ReferencePolicy
 
@@ -33,6 +34,7 @@ class TrainingTask:
     evaluation_share: float
     """Newest share of the rows, held out for the choice among the candidates."""
     reference: ReferencePolicy = field(default_factory=ReferencePolicy)
+    criterion: Criterion = BINARY
 
     @classmethod
     def of(cls, declaration: Declaration) -> TrainingTask:
@@ -47,6 +49,7 @@ class TrainingTask:
             ),
             training.evaluation_share,
             ReferencePolicy.of(declaration),
+            Criterion.of(declaration),
         )
 
     @classmethod

@@ -41,7 +41,7 @@ def publish_version(loop: SmallLoop, number: int, prior: float) -> Version:
         recipe=recipe,
         artifact=path,
         digest=digest,
-        profile=make_profile(numeric, categorical, features, np.full(_ROWS, prior), labels),
+        profile=make_profile(numeric, categorical, features, np.full((_ROWS, 1), prior), labels),
         metrics={},
         sources=(),
         period_start=0,

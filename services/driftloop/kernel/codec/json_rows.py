@@ -33,6 +33,8 @@ class JsonField:
     """Whether an object without it is as one where it is null; otherwise it is rejected."""
     booleans: bool = True
     """Whether true and false are accepted."""
+    words: Mapping[str, float] = field(default_factory=dict)
+    """Of a NUMBER: texts that are accepted, and the numbers they stand for."""
 
     @property
     def types(self) -> frozenset[type]:
@@ -44,7 +46,7 @@ class JsonField:
             allowed.add(bool)
         if self.want is Want.NUMBER:
             allowed.add(float)
-        if self.want is Want.TEXT:
+        if self.want is Want.TEXT or self.words:
             allowed.add(str)
         return frozenset(allowed)
 
@@ -152,6 +154,7 @@ class JsonReader:
         if (
             set(map(type, column)) <= types
             and not (whole and _is_wide(column))
+            and not (part.words and any(_unknown(part, value) for value in column))
             and not (arrays and any(_strange(value) is not None for value in column))
         ):
             return {}
@@ -161,6 +164,12 @@ class JsonReader:
                 wrong[index] = DecodeError(
                     Reason.WRONG_TYPE,
                     f"field {part.name!r} is {shown(value)}, {_CALLED[part.want]} is wanted",
+                )
+            elif part.words and _unknown(part, value):
+                wrong[index] = DecodeError(
+                    Reason.OUT_OF_LIMITS,
+                    f"field {part.name!r} is {shown(value)}, not one of "
+                    f"{shown(', '.join(part.words))}",
                 )
             elif arrays and (place := _strange(value)) is not None:
                 wrong[index] = DecodeError(
@@ -186,6 +195,9 @@ class JsonReader:
         null = [value is None for value in column]
         match part.want:
             case Want.NUMBER:
+                if part.words:
+                    words = part.words
+                    column = [words[v] if type(v) is str else v for v in column]
                 columns.numbers[:, slot] = np.array(column, dtype=np.float64)
                 columns.number_null[:, slot] = null
             case Want.INTEGER:
@@ -204,6 +216,10 @@ class JsonReader:
                 columns.at[:, slot] = np.cumsum(sizes) - sizes + sum(map(len, blob))
                 columns.length[:, slot] = np.where(null, -1, sizes)
                 blob.append(b"".join(texts))
+
+
+def _unknown(part: JsonField, value: Any) -> bool:
+    return type(value) is str and value not in part.words
 
 
 def _strange(values: Any) -> int | None:

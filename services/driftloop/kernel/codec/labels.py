@@ -19,9 +19,9 @@ from driftloop.kernel.schemas import record_schema
 class LabelDecoder:
     """Decodes the labels of one declaration: ``Label`` records, or JSON objects with its fields.
 
-    A binary label is 0 or 1 (in JSON true and false too), a multiclass one a class's index, a
-    regression's finite. A label's time lies within the limits of event times, extended by the
-    horizon: it moves the event time of outcomes, so it may not be absurd.
+    A binary label is 0 or 1 (in JSON true and false too), a multiclass one a class's index (in JSON
+    its name too), a regression's finite. A label's time lies within the limits of event times,
+    extended by the horizon: it moves the event time of outcomes, so it may not be absurd.
     """
 
     def __init__(self, declaration: Declaration) -> None:
@@ -39,7 +39,13 @@ class LabelDecoder:
             self._reader = JsonReader(
                 [
                     JsonField(labels.id, Want.TEXT, optional=True, booleans=False),
-                    JsonField(labels.label, Want.NUMBER, optional=True),
+                    JsonField(
+                        labels.label,
+                        Want.NUMBER,
+                        optional=True,
+                        booleans=declaration.task is Task.BINARY,
+                        words={name: index for index, name in enumerate(declaration.classes)},
+                    ),
                     JsonField(labels.time, Want.INTEGER, optional=True, booleans=False),
                 ]
             )
@@ -72,8 +78,9 @@ class LabelDecoder:
             case Task.BINARY:
                 good, what = (label == 0.0) | (label == 1.0), "0 or 1"
             case Task.MULTICLASS:
-                good = (label >= 0.0) & (label < 2**31) & (np.floor(label) == label)
-                what = "a class's index"
+                classes = self.declaration.classes
+                good = (label >= 0.0) & (label < len(classes)) & (np.floor(label) == label)
+                what = f"the index of one of the {len(classes)} classes"
             case Task.REGRESSION:
                 good, what = np.isfinite(label), "a finite number"
         if good.all():

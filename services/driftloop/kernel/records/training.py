@@ -41,7 +41,8 @@ class CandidateResult:
 
     recipe: Recipe
     metrics: Mapping[str, float]
-    """``log_loss``, ``auc``, ``rows``, ``seconds`` (wall, worker), ..."""
+    """Those of the task (``log_loss``, ``auc``, ``accuracy``, ``mae``, ...), ``rows``, ``seconds``
+    (wall, worker)."""
     chosen: bool
     reason: str
     """Empty, or why the candidate failed."""
@@ -154,6 +155,8 @@ class Profile:
     numeric: tuple[NumericProfile, ...]
     """The declared numeric features in order, then ``score``."""
     categorical: tuple[CategoricalProfile, ...]
+    """The declared categorical features in order; of a multiclass model then ``predicted``, whose
+    levels are all classes in their order."""
     loss: LossBaseline
     references: tuple[ReferenceCounts, ...] = ()
     """Where a season or segments are declared."""

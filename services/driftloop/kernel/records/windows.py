@@ -21,7 +21,8 @@ class Stream(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class NumericStatistics:
-    """Of one numeric column over a window's rows. The column ``score`` is the champion's score."""
+    """Of one numeric column over a window's rows. The column ``score`` is the champion's score: the
+    probability of class 1; multiclass, that of the most probable class; regression, the value."""
 
     name: str
     count: int
@@ -88,13 +89,15 @@ class LossStatistics:
     labels: tuple[int, ...]
     """Rows per class; for a regression empty."""
     loss: bytes
-    """Exact sum of the bounded losses (log loss with scores clipped so that no row loses more than
-    ``LOSS_BOUND``; canonical superaccumulator)."""
+    """Exact sum of the bounded losses (canonical superaccumulator): log loss with scores clipped so
+    that no row loses more than ``LOSS_BOUND``; of a regression, the absolute error, cut at the
+    declared bound."""
     loss_squares: bytes
     errors: int
-    """Rows whose most probable class is not the label."""
+    """Rows whose most probable class is not the label; 0 of a regression."""
     histogram: tuple[int, ...]
-    """Binary: counts of rows per (score bin, class), 64 equal bins of [0, 1], class fastest."""
+    """Counts of rows per score bin, 64 equal ones of [0, 1], and by it, fastest: binary, the class;
+    multiclass, whether the most probable class was wrong, then right. Empty of a regression."""
     bets: tuple[bytes, ...]
     """Always empty: bets on the loss are placed on :attr:`bins` since the schema's version 2."""
     paired: PairedStatistics | None
@@ -120,6 +123,7 @@ class WindowStatistics:
     numeric: tuple[NumericStatistics, ...]
     """The declared numeric features in order, then ``score``."""
     categorical: tuple[CategoricalStatistics, ...]
+    """The declared categorical features in order; of a multiclass model then ``predicted``."""
     loss: LossStatistics | None
     """Of outcomes only."""
     segments: tuple[SegmentStatistics, ...] = ()

@@ -55,7 +55,7 @@ def _check_numeric(column: NumericStatistics) -> None:
 
 
 def _check_loss(loss: LossStatistics) -> None:
-    _counts("loss", [loss.rows, loss.errors, *loss.labels, *loss.histogram])
+    _counts("loss", [loss.rows, loss.errors, *loss.labels, *loss.histogram, *loss.bins])
     _sums("loss", [loss.loss, loss.loss_squares, *loss.bets])
     paired = loss.paired
     if paired is not None:
@@ -83,7 +83,9 @@ def _shape(statistics: WindowStatistics) -> object:
     return (
         [(column.name, len(column.bins)) for column in statistics.numeric],
         [(column.name, len(column.levels)) for column in statistics.categorical],
-        None if loss is None else (len(loss.labels), len(loss.histogram), len(loss.bets)),
+        None
+        if loss is None
+        else (len(loss.labels), len(loss.histogram), len(loss.bets), len(loss.bins)),
         None if paired is None else (len(paired.better), len(paired.worse)),
         [(segment.level, len(segment.counts)) for segment in statistics.segments],
     )

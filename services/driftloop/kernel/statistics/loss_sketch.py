@@ -1,7 +1,7 @@
-"""What a window of outcomes keeps of losses, while rows still come in (binary task).
+"""What a window of outcomes keeps of losses, while rows still come in.
 
-A row counts here when its score and its label are finite, and among the paired rows when the
-shadow's score is finite too.
+A row counts here when its scores and its label can be judged, and among the paired rows when the
+shadow's scores can be, too.
 """
 
 from __future__ import annotations
@@ -9,94 +9,104 @@ from __future__ import annotations
 import numpy as np
 
 from driftloop.kernel.codec.blocks import F64, I64
+from driftloop.kernel.declaration import Task
 from driftloop.kernel.errors import DecodeError
 from driftloop.kernel.reasons import Reason
-from driftloop.kernel.records import LossStatistics, PairedStatistics
+from driftloop.kernel.records import LossBaseline, LossStatistics, PairedStatistics
+from driftloop.kernel.statistics.criterion import Bools, Criterion, Judged
 from driftloop.kernel.statistics.exact import ExactSums
-from driftloop.kernel.statistics.losses import (
-    BETS,
-    LOSS_BOUND,
-    baseline_payoffs,
-    bounded_log_loss,
-    paired_payoffs,
-)
+from driftloop.kernel.statistics.losses import BETS, paired_payoffs
 
 SCORE_BINS = 64
-"""Equal bins of [0, 1] in the histogram of scores by class."""
-
-_CLASSES = 2
+"""Equal bins of [0, 1] in the histogram of scores."""
 
 
 class LossSketch:
-    """Losses, bets and calibration of the champion; with a shadow, the paired comparison."""
+    """Losses and calibration of the champion; with a shadow, the paired comparison."""
 
     __slots__ = (
+        "_bins",
+        "_criterion",
+        "_edges",
         "_errors",
         "_histogram",
         "_labels",
         "_paired_counts",
         "_paired_sums",
+        "_rows",
         "_sums",
-        "_upper",
     )
 
-    def __init__(self, upper: float | None, *, shadow: bool) -> None:
-        """``upper``: the version's loss baseline, > 0, that bets are placed against."""
-        self._upper = upper
-        self._labels: I64 = np.zeros(_CLASSES, dtype=np.int64)
+    def __init__(
+        self, criterion: Criterion, baseline: LossBaseline | None, *, shadow: bool
+    ) -> None:
+        """``baseline``: the version's, on whose bins losses are counted."""
+        self._criterion = criterion
+        self._rows = 0
+        self._labels: I64 = np.zeros(criterion.label_classes, dtype=np.int64)
         self._errors = 0
-        self._histogram: I64 = np.zeros(SCORE_BINS * _CLASSES, dtype=np.int64)
-        self._sums = ExactSums(2 + (len(BETS) if upper is not None else 0))
-        """Loss, its square, then the bets."""
+        pairs = 0 if criterion.task is Task.REGRESSION else 2 * SCORE_BINS
+        self._histogram: I64 = np.zeros(pairs, dtype=np.int64)
+        bins, edges = (len(baseline.counts), baseline.edges) if baseline else (0, ())
+        self._edges: F64 = np.array(edges, dtype=np.float64)
+        self._bins: I64 = np.zeros(bins, dtype=np.int64)
+        self._sums = ExactSums(2)
+        """Loss, its square."""
         self._paired_counts: I64 | None = np.zeros(3, dtype=np.int64) if shadow else None
         """Wins, losses, ties."""
         self._paired_sums = ExactSums(1 + 2 * len(BETS) if shadow else 0)
         """Shadow loss, then the bets on the shadow, then those against it."""
 
-    def update(self, score: F64, label: F64, shadow_score: F64) -> None:
-        """Take in rows; the arrays have one entry per row."""
-        usable = np.isfinite(score) & np.isfinite(label)
+    def update(self, scores: F64, labels: F64, shadow_scores: F64) -> tuple[Judged, Bools]:
+        """Take in n rows: scores (n, C), labels (n,), the shadow's scores (n, C). Returns how those
+        that count were judged, and which they are, (n,)."""
+        usable = self._criterion.usable(scores, labels)
         if not usable.all():
-            score, label, shadow_score = score[usable], label[usable], shadow_score[usable]
-        positive = label > 0.5
-        self._labels += np.bincount(positive, minlength=_CLASSES)
-        self._errors += int(np.count_nonzero((score > 0.5) != positive))
-        bins = np.clip(score * SCORE_BINS, 0, SCORE_BINS - 1).astype(np.int64)
-        self._histogram += np.bincount(bins * _CLASSES + positive, minlength=SCORE_BINS * _CLASSES)
-        loss = bounded_log_loss(score, label)
-        bets = () if self._upper is None else baseline_payoffs(loss, self._upper)
-        self._sums.add(np.column_stack((loss, loss * loss, *bets)))
+            scores, labels, shadow_scores = scores[usable], labels[usable], shadow_scores[usable]
+        judged = self._criterion.judge(scores, labels)
+        self._rows += len(labels)
+        self._errors += int(np.count_nonzero(judged.wrong))
+        self._count_classes(scores, labels, judged)
+        if len(self._bins):
+            found = np.searchsorted(self._edges, judged.loss, side="left")
+            self._bins += np.bincount(found, minlength=len(self._bins))
+        self._sums.add(np.column_stack((judged.loss, judged.loss * judged.loss)))
         if self._paired_counts is not None:
-            both = np.isfinite(shadow_score)
-            self._update_paired(loss[both], bounded_log_loss(shadow_score[both], label[both]))
+            both = self._criterion.usable(shadow_scores, labels)
+            shadow = self._criterion.judge(shadow_scores[both], labels[both])
+            self._update_paired(judged.loss[both], shadow.loss)
+        return judged, usable
 
     def statistics(self) -> LossStatistics:
-        loss, loss_squares, *bets = self._sums.encode()
+        loss, loss_squares = self._sums.encode()
         return LossStatistics(
-            rows=int(self._labels.sum()),
+            rows=self._rows,
             labels=tuple(self._labels.tolist()),
             loss=loss,
             loss_squares=loss_squares,
             errors=self._errors,
             histogram=tuple(self._histogram.tolist()),
-            bets=tuple(bets),
+            bets=(),
             paired=self._paired(),
+            bins=tuple(self._bins.tolist()),
         )
 
     def load(self, statistics: LossStatistics) -> None:
         """Go on from a record of the same version and shadow. Raises :class:`DecodeError`."""
-        sums = (statistics.loss, statistics.loss_squares, *statistics.bets)
         if (
-            len(sums) != len(self._sums.limbs)
-            or len(statistics.labels) != _CLASSES
+            statistics.bets
+            or len(statistics.labels) != len(self._labels)
             or len(statistics.histogram) != len(self._histogram)
+            or len(statistics.bins) != len(self._bins)
             or (statistics.paired is None) != (self._paired_counts is None)
         ):
             raise DecodeError(Reason.MALFORMED, "loss statistics of another version or shadow")
+        self._rows = statistics.rows
         self._labels[:] = statistics.labels
         self._errors = statistics.errors
         self._histogram[:] = statistics.histogram
-        for column, data in enumerate(sums):
+        self._bins[:] = statistics.bins
+        for column, data in enumerate((statistics.loss, statistics.loss_squares)):
             self._sums.load(column, data)
         paired = statistics.paired
         if paired is not None and self._paired_counts is not None:
@@ -104,9 +114,24 @@ class LossSketch:
             for column, data in enumerate((paired.shadow_loss, *paired.better, *paired.worse)):
                 self._paired_sums.load(column, data)
 
+    def _count_classes(self, scores: F64, labels: F64, judged: Judged) -> None:
+        """Labels by class; scores by bin, and by class or whether they were right."""
+        task = self._criterion.task
+        if task is Task.REGRESSION:
+            return
+        if task is Task.BINARY:
+            second = labels > 0.5
+            self._labels += np.bincount(second, minlength=2)
+        else:
+            second = ~judged.wrong
+            self._labels += np.bincount(labels.astype(np.int64), minlength=len(self._labels))
+        score = self._criterion.watched(scores)[:, 0]
+        bins = np.clip(score * SCORE_BINS, 0, SCORE_BINS - 1).astype(np.int64)
+        self._histogram += np.bincount(bins * 2 + second, minlength=2 * SCORE_BINS)
+
     def _update_paired(self, loss: F64, shadow_loss: F64) -> None:
         assert self._paired_counts is not None
-        difference = (loss - shadow_loss) / LOSS_BOUND
+        difference = (loss - shadow_loss) / self._criterion.bound
         wins = int(np.count_nonzero(difference > 0))
         losses = int(np.count_nonzero(difference < 0))
         self._paired_counts += (wins, losses, len(difference) - wins - losses)

@@ -1,7 +1,8 @@
 """Bounded losses, and the bets that sequential tests place on them.
 
 Sequential tests need losses in a known interval, so log loss is taken of scores clipped to
-[CLIP, 1 - CLIP]. Everything here is elementwise and deterministic.
+[CLIP, 1 - CLIP], and the error of a number is cut. Everything here is elementwise and
+deterministic.
 """
 
 from __future__ import annotations
@@ -27,14 +28,16 @@ def bounded_log_loss(score: F64, label: F64) -> F64:
     return np.asarray(-np.log(np.where(label > 0.5, clipped, 1.0 - clipped)), dtype=np.float64)
 
 
-def baseline_payoffs(loss: F64, upper: float) -> tuple[F64, ...]:
-    """Log payoff per row, for each bet of BETS, on the mean loss being above ``upper``.
+def bounded_class_loss(scores: F64, label: F64) -> F64:
+    """Multiclass log loss per row in [0, LOSS_BOUND]. ``scores`` (n, C) are the probabilities of
+    the classes, ``label`` (n,) their indices."""
+    chosen = scores[np.arange(len(label)), label.astype(np.int64)]
+    return np.asarray(-np.log(np.clip(chosen, CLIP, 1.0 - CLIP)), dtype=np.float64)
 
-    The payoff 1 + bet (loss / upper - 1) is positive and has mean at most 1 while the mean loss is
-    at most ``upper`` (> 0).
-    """
-    relative = loss / upper - 1.0
-    return tuple(np.asarray(np.log1p(bet * relative), dtype=np.float64) for bet in BETS)
+
+def bounded_error(value: F64, label: F64, bound: float) -> F64:
+    """Absolute error per row, in [0, bound]."""
+    return np.asarray(np.minimum(np.abs(label - value), bound), dtype=np.float64)
 
 
 def paired_payoffs(difference: F64) -> tuple[tuple[F64, ...], tuple[F64, ...]]:

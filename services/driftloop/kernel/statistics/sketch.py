@@ -9,36 +9,35 @@ from __future__ import annotations
 import numpy as np
 
 from driftloop.kernel.codec.blocks import (
+    F64,
     I64,
     Categories,
     Features,
     OutcomeBlock,
     PredictionBlock,
 )
-from driftloop.kernel.declaration import Declaration, Task
-from driftloop.kernel.errors import ConfigurationError, DecodeError
+from driftloop.kernel.declaration import Declaration
+from driftloop.kernel.errors import DecodeError
 from driftloop.kernel.reasons import Reason
 from driftloop.kernel.records import Profile, Stream, WindowStatistics
 from driftloop.kernel.statistics import segment_kernels
 from driftloop.kernel.statistics.category_sketch import category_sketches
+from driftloop.kernel.statistics.criterion import Criterion
+from driftloop.kernel.statistics.layout import SCORE
 from driftloop.kernel.statistics.loss_sketch import LossSketch
-from driftloop.kernel.statistics.losses import bounded_log_loss
 from driftloop.kernel.statistics.numeric_sketch import NumericSketch
 from driftloop.kernel.statistics.segment_sketch import SegmentSketch
 from driftloop.kernel.statistics.segments import segment_column
-
-SCORE = "score"
-"""Name of the last numeric column: the champion's score."""
 
 
 class Sketch:
     """Mutable statistics of one window.
 
-    ``profile`` is that of the window's version; None (version 0) means no bins, levels or bets.
+    ``profile`` is that of the window's version; None (version 0) means no bins, levels.
     ``shadow``: whether the window's rows have a shadow's scores.
     """
 
-    __slots__ = ("_categorical", "_loss", "_numeric", "_segments", "rows")
+    __slots__ = ("_categorical", "_criterion", "_loss", "_numeric", "_segments", "rows")
 
     def __init__(
         self,
@@ -52,24 +51,20 @@ class Sketch:
         references = {} if profile is None else {p.name: p for p in profile.numeric[:-1]}
         score = None if profile is None else profile.numeric[-1]
         self.rows = 0
+        self._criterion = Criterion.of(declaration)
         self._numeric = NumericSketch(
             [*names, SCORE], [*(references.get(name) for name in names), score]
         )
         self._categorical = category_sketches(
-            [feature.name for feature in declaration.categorical],
+            [*(feature.name for feature in declaration.categorical), *self._criterion.categorical],
             None if profile is None else profile.categorical,
         )
         cut_by = segment_column(declaration, profile, stream)
         self._segments = SegmentSketch(profile, stream, cut_by) if profile and cut_by >= 0 else None
         self._loss: LossSketch | None = None
         if stream is Stream.OUTCOMES:
-            if declaration.task is not Task.BINARY:
-                raise ConfigurationError(
-                    f"model {declaration.name!r} is {declaration.task}: windows of outcomes are "
-                    "made for binary models only"
-                )
-            upper = profile.loss.upper if profile is not None and profile.loss.upper > 0 else None
-            self._loss = LossSketch(upper, shadow=shadow)
+            baseline = None if profile is None else profile.loss
+            self._loss = LossSketch(self._criterion, baseline, shadow=shadow)
 
     @classmethod
     def from_statistics(
@@ -89,32 +84,27 @@ class Sketch:
 
     def update_predictions(self, block: PredictionBlock, rows: I64) -> None:
         """Take in the chosen rows of a block."""
-        slots = self._update_features(block.features, rows)
-        first = block.features.numeric.shape[1]
-        self._numeric.update(block.scores[:, :1], rows, first)
+        score, slots = self._update_columns(block.features, block.scores[rows], rows)
         if self._segments is not None:
             segment = self._segments.segments(slots[self._segments.column])
             self._segments.add_rows(segment)
             self._segments.add_numeric(block.features.numeric, rows, segment, 0)
-            self._segments.add_numeric(block.scores[:, :1], rows, segment, first)
+            every, first = np.arange(len(rows)), block.features.numeric.shape[1]
+            self._segments.add_numeric(score, every, segment, first)
             for column, found in enumerate(slots):
                 self._segments.add_categorical(found, segment, column)
         self.rows += len(rows)
 
     def update_outcomes(self, block: OutcomeBlock, rows: I64) -> None:
         """Take in the chosen rows of a block."""
-        slots = self._update_features(block.features, rows)
-        self._numeric.update(block.scores[:, :1], rows, block.features.numeric.shape[1])
-        score, label = block.scores[rows, 0], block.label[rows]
+        scores = block.scores[rows]
+        _, slots = self._update_columns(block.features, scores, rows)
         if self._loss is not None:
-            self._loss.update(score, label, block.shadow_scores[rows, 0])
-        if self._segments is not None:
-            segment = self._segments.segments(slots[self._segments.column])
-            self._segments.add_rows(segment)
-            usable = np.isfinite(score) & np.isfinite(label)
-            score, label, segment = score[usable], label[usable], segment[usable]
-            losses = bounded_log_loss(score, label)
-            self._segments.add_losses(losses, (score > 0.5) != (label > 0.5), segment)
+            judged, usable = self._loss.update(scores, block.label[rows], block.shadow_scores[rows])
+            if self._segments is not None:
+                segment = self._segments.segments(slots[self._segments.column])
+                self._segments.add_rows(segment)
+                self._segments.add_losses(judged.loss, judged.wrong, segment[usable])
         self.rows += len(rows)
 
     def statistics(self) -> WindowStatistics:
@@ -143,13 +133,24 @@ class Sketch:
         if self._segments is not None:
             self._segments.load(statistics.segments)
 
-    def _update_features(self, features: Features, rows: I64) -> list[I64]:
-        """Where each categorical column was counted, per row."""
+    def _update_columns(self, features: Features, scores: F64, rows: I64) -> tuple[F64, list[I64]]:
+        """``scores`` (n, C) are the chosen rows' alone. Returns the column ``score``, (n, 1), and
+        where each categorical column was counted, (n,) each."""
+        every = np.arange(len(rows))
+        score = self._criterion.watched(scores)
         self._numeric.update(features.numeric, rows, 0)
-        return [
+        self._numeric.update(score, every, features.numeric.shape[1])
+        declared = len(features.categories.levels)
+        slots = [
             sketch.update(features.categories, column, rows)
-            for column, sketch in enumerate(self._categorical)
+            for column, sketch in enumerate(self._categorical[:declared])
         ]
+        predicted = self._criterion.predicted(scores)
+        slots += [
+            sketch.update(predicted, column, every)
+            for column, sketch in enumerate(self._categorical[declared:])
+        ]
+        return score, slots
 
 
 def warm(declaration: Declaration) -> None:
@@ -173,5 +174,6 @@ def warm(declaration: Declaration) -> None:
     sketch = Sketch(declaration, None, Stream.PREDICTIONS)
     sketch.update_predictions(block, np.zeros(1, dtype=np.int64))
     segment_kernels.warm()
-    LossSketch(1.0, shadow=True).update(*(np.full(1, 0.5) for _ in range(3)))
+    half = np.full((1, declaration.scores), 0.5)
+    LossSketch(Criterion.of(declaration), None, shadow=True).update(half, np.zeros(1), half)
     Sketch.from_statistics(declaration, None, Stream.PREDICTIONS, sketch.statistics())

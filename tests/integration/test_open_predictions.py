@@ -1,0 +1,37 @@
+"""Millions of open predictions: memory has a bound that does not depend on how many they are."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import orjson
+import pytest
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+TESTS = Path(__file__).resolve().parents[1]
+MILLIONS = 3
+BOUND_MB = 900
+"""What the join of two partitions takes beyond what the process has at its start: twice 128 MiB of
+rows, twice as much as one of these while a checkpoint is written, filters, and RocksDB."""
+GROWTH_MB_PER_MILLION = 64
+"""Of the highest point, which is not the same each time. A million open predictions are 350 MB."""
+
+
+def test_memory_stays_within_its_bound_and_nothing_is_forgotten(tmp_path: Path) -> None:
+    """In a process of its own, whose memory is nobody else's."""
+    words = [sys.executable, "-m", "open_predictions", str(tmp_path / "state"), str(MILLIONS)]
+    paths = os.pathsep.join([str(TESTS), str(TESTS.parent), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        words, stdout=subprocess.PIPE, check=True, env={**os.environ, "PYTHONPATH": paths}
+    )
+    found = orjson.loads(done.stdout.splitlines()[-1])
+    assert found["open"] == MILLIONS * 1_000_000 - found["told"]
+    assert found["joined"] == found["told"] > 0
+    taken = found["peak_mb"]
+    assert taken[-1] < BOUND_MB, found
+    # The first million fills what has a bound.
+    assert taken[-1] - taken[0] < GROWTH_MB_PER_MILLION * (MILLIONS - 1), found
