@@ -15,7 +15,7 @@ from rich.text import Text
 from driftloop.cli.alert_charts import glyphs, level_over_time, paired_bars
 from driftloop.cli.alert_evidence import LOG_TEN, Shown, named
 from driftloop.cli.alert_records import state_text, subject_text
-from driftloop.cli.alert_words import effect_text, facts, floor_text, history
+from driftloop.cli.alert_words import effect_text, facts, floor_text, history, number
 from driftloop.cli.records_text import moment
 from driftloop.kernel.attention import attention
 from driftloop.kernel.codec.mapping import to_plain
@@ -65,6 +65,8 @@ def print_page(console: Console, page: AlertPage) -> None:
     console.print()
     console.print(table)
     console.print()
+    if len(alert.evidence.findings) > 1:
+        console.print(_findings(alert))
     if page.shown.problem:
         console.print(f"Nothing can be drawn: {page.shown.problem}.", highlight=False)
     for compared in page.shown.comparisons:
@@ -111,6 +113,15 @@ def _history(records: Sequence[Alert]) -> Table:
     table = Table("record", "at (UTC)", "", "severity", "e-value", "effect", box=SIMPLE_HEAD)
     for line in history(records):
         table.add_row(*line)
+    return table
+
+
+def _findings(alert: Alert) -> Table:
+    """Every stream that belongs to it, the strongest first."""
+    table = Table("stream", "e-value", "effect", box=SIMPLE_HEAD)
+    for finding in alert.evidence.findings:
+        effect = effect_text(finding.effect_name, finding.effect)
+        table.add_row(finding.subject, number(finding.e_value), effect)
     return table
 
 
