@@ -61,20 +61,20 @@ def print_page(console: Console, page: AlertPage) -> None:
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     for name, text in facts(alert, page.now, page.budget):
-        table.add_row(name, text)
+        table.add_row(name, Text(text))
     console.print()
     console.print(table)
     console.print()
     if len(alert.evidence.findings) > 1:
         console.print(_findings(alert))
     if page.shown.problem:
-        console.print(f"Nothing can be drawn: {page.shown.problem}.", highlight=False)
+        console.print(Text(f"Nothing can be drawn: {page.shown.problem}."))
     for compared in page.shown.comparisons:
         _lines(console, paired_bars(compared, console.width, drawn))
     hidden = len(alert.evidence.findings) - len(page.shown.comparisons)
     if page.shown.comparisons and hidden > 0:
         names = [finding.subject for finding in alert.evidence.findings[-hidden:]]
-        console.print(f"Not drawn (--findings N): {', '.join(names)}", highlight=False)
+        console.print(Text(f"Not drawn (--findings N): {', '.join(names)}"))
         console.print()
     if page.shown.points:
         marks = [("onset", alert.onset + 1), ("opened", alert.opened_at)]
@@ -112,7 +112,7 @@ def state_of(alert: Alert, now: int) -> str:
 def _history(records: Sequence[Alert]) -> Table:
     table = Table("record", "at (UTC)", "", "severity", "e-value", "effect", box=SIMPLE_HEAD)
     for line in history(records):
-        table.add_row(*line)
+        table.add_row(*map(Text, line))
     return table
 
 
@@ -121,7 +121,7 @@ def _findings(alert: Alert) -> Table:
     table = Table("stream", "e-value", "effect", box=SIMPLE_HEAD)
     for finding in alert.evidence.findings:
         effect = effect_text(finding.effect_name, finding.effect)
-        table.add_row(finding.subject, number(finding.e_value), effect)
+        table.add_row(Text(finding.subject), number(finding.e_value), effect)
     return table
 
 

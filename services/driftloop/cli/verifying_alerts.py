@@ -81,6 +81,10 @@ def verify_alert(
 ) -> AlertVerification:
     """Raises :class:`ConfigurationError` for an alert there is not, or when what it was made from
     is gone altogether; :class:`LogError` when the log does not answer."""
+    # Asked first: what the service has read by then, it has written its alerts of.
+    committed = log.committed(
+        f"{catalog.topics.prefix}{SERVICE}", [catalog.topics.windows, catalog.topics.loads]
+    )
     records = AlertBook.read(log, catalog.topics, progress).records(id)
     kind, model = records[0].kind, records[0].model
     commands = [
@@ -94,7 +98,6 @@ def verify_alert(
     retracing = Retracing(log, catalog, model, stream)
     differ = Differ(records, commands)
     last = records[-1]
-    committed = log.committed(f"{catalog.topics.prefix}{SERVICE}", [retracing.source.topic])
     position = committed.get(retracing.source)
     others: list[str] = []
     led: list[str] = []
