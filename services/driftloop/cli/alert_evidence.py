@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -77,7 +77,14 @@ def named(alert: Alert) -> str:
     return f"{alert.subject}[{alert.segment}]" if alert.segment else alert.subject
 
 
-def evidence_of(log: Log, catalog: Catalog, records: Sequence[Alert], *, findings: int) -> Shown:
+def evidence_of(
+    log: Log,
+    catalog: Catalog,
+    records: Sequence[Alert],
+    *,
+    findings: int,
+    progress: Callable[[str], None] = lambda line: None,
+) -> Shown:
     """Of an alert with these records. Of a resolved one the rows until its last record before: the
     change as it was, not its end. Raises :class:`ConfigurationError` where what is needed is gone.
     """
@@ -94,7 +101,7 @@ def evidence_of(log: Log, catalog: Catalog, records: Sequence[Alert], *, finding
     kept: list[Kept] = []
     detectors: Detectors | None = None
     key: Key | None = None
-    retracing = Retracing(log, catalog, alert.model, stream)
+    retracing = Retracing(log, catalog, alert.model, stream, progress)
     for step in retracing.steps():
         window = step.record
         found = retracing.core.track(alert.model, stream).detectors

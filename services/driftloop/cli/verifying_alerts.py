@@ -95,7 +95,7 @@ def verify_alert(
     if kind is AlertKind.STALE:
         return _verify_stale(log, catalog, records, commands, progress)
     stream = STREAM_OF.get(kind)
-    retracing = Retracing(log, catalog, model, stream)
+    retracing = Retracing(log, catalog, model, stream, progress)
     differ = Differ(records, commands)
     last = records[-1]
     position = committed.get(retracing.source)
@@ -181,7 +181,8 @@ def _verify_stale(
 ) -> AlertVerification:
     """Its opening is the clock's; that it names the newest window, and what that window is, are
     not."""
-    retracing = Retracing(log, catalog, records[0].model, STREAM_OF[AlertKind.DATA_DRIFT])
+    stream = STREAM_OF[AlertKind.DATA_DRIFT]
+    retracing = Retracing(log, catalog, records[0].model, stream, progress)
     by_id = {s.record.id: s.record for s in retracing.steps() if isinstance(s.record, Window)}
     problems: list[str] = []
     recomputed = annotations = 0
