@@ -43,6 +43,22 @@ def test_a_policy_may_change(log: MemoryLog) -> None:
 
 
 @pytest.mark.parametrize(
+    ("model", "old", "new", "named"),
+    [
+        ("status", '"late", "cancelled', '"delayed", "cancelled', "the classes"),
+        ("delay", "error_bound = 60", "error_bound = 90", "error_bound"),
+    ],
+)
+def test_how_rows_are_judged_may_not(
+    log: MemoryLog, model: str, old: str, new: str, named: str
+) -> None:
+    first = load_declaration(FLIGHTS.with_name(f"flights-{model}.toml"))
+    apply_declaration(log, TOPICS, first, who="me", now=0)
+    with pytest.raises(ConfigurationError, match=named):
+        apply_declaration(log, TOPICS, _changed(first, old, new), who="me", now=1)
+
+
+@pytest.mark.parametrize(
     ("old", "new", "named"),
     [
         ('[[features]]\nname = "minute"\nkind = "numeric"\nlimits = [0, 59]\n', "", "numeric"),

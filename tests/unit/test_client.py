@@ -223,6 +223,52 @@ def test_a_label_that_is_no_class_is_refused(wrong: float) -> None:
         client.label("payments", "p1", wrong, NOW)
 
 
+COLOURS = DECLARATION.replace(
+    'name = "payments"',
+    'name = "payments"\ntask = "multiclass"\nclasses = ["red", "green", "blue"]',
+)
+METRES = DECLARATION.replace(
+    'name = "payments"', 'name = "payments"\ntask = "regression"\nerror_bound = 2'
+)
+
+
+@pytest.mark.parametrize(
+    ("declared", "given", "wire"),
+    [
+        (COLOURS, "green", 1.0),
+        (COLOURS, 2, 2.0),
+        (COLOURS, 0.0, 0.0),
+        (METRES, -7.25, -7.25),
+        (METRES, 3, 3.0),
+    ],
+)
+def test_a_label_may_be_a_class_by_name_or_place_or_a_number(
+    declared: str, given: float | str, wire: float
+) -> None:
+    log = log_with(declared)
+    with Client(log=log) as client:
+        client.label("payments", "p1", given, NOW)
+    assert codec(Label).decode(written(log, "payments.labels")[0][1]).label == wire
+
+
+@pytest.mark.parametrize(
+    ("declared", "given", "why"),
+    [
+        (COLOURS, "gren", "did you mean 'green'"),
+        (COLOURS, 3, "one of red, green, blue"),
+        (COLOURS, 0.5, "one of red, green, blue"),
+        (COLOURS, True, "one of red, green, blue"),
+        (COLOURS, float("nan"), "one of red, green, blue"),
+        (METRES, "7", "must be a number"),
+        (METRES, True, "must be a number"),
+        (METRES, float("inf"), "must be finite"),
+    ],
+)
+def test_a_label_of_another_task_is_refused(declared: str, given: float | str, why: str) -> None:
+    with Client(log=log_with(declared)) as client, pytest.raises(RecordError, match=why):
+        client.label("payments", "p1", given, NOW)
+
+
 def test_a_model_that_is_not_declared_is_named_with_those_that_are() -> None:
     with (
         Client(log=log_with(DECLARATION)) as client,

@@ -44,6 +44,8 @@ SCHEMA = json.dumps(
     }
 )
 
+COLOURS = 'task = "multiclass"'
+
 MINIMAL = """\
 [model]
 name = "payments"
@@ -92,6 +94,34 @@ def test_a_minimal_declaration_gets_defaults() -> None:
     assert model.training.schedule == 30 * DAY
     assert model.training.on_alerts == ("concept_drift",)
     assert [c.trainer for c in model.training.candidates] == ["river_logistic", "lightgbm"]
+
+
+def test_a_multiclass_model_has_a_score_per_class() -> None:
+    text = MINIMAL.replace('"payments"', f'"payments"\n{COLOURS}\nclasses = ["a", "b", "c"]', 1)
+    model = parse(text)
+    assert (model.task, model.classes, model.scores) == (Task.MULTICLASS, ("a", "b", "c"), 3)
+    assert model.prior == (1 / 3, 1 / 3, 1 / 3)
+    shares = parse(text.replace("[events]", "prior = [0.33, 0.33, 0.33]\n[events]")).prior
+    assert shares == pytest.approx((1 / 3, 1 / 3, 1 / 3))
+
+
+def test_a_regression_is_judged_within_its_bound() -> None:
+    added = '"payments"\ntask = "regression"\nerror_bound = 230.2585\nprior = -7'
+    model = parse(MINIMAL.replace('"payments"', added, 1))
+    assert (model.task, model.error_bound, model.prior) == (Task.REGRESSION, 230.2585, -7.0)
+    assert (model.classes, model.scores) == ((), 1)
+    assert model.alerts.loss_floor == pytest.approx(1.0, rel=1e-4)
+    boosted = model.training.candidates[1]
+    assert (boosted.trainer, boosted.parameters) == ("lightgbm", {"median": 1.0})
+
+
+def test_no_feature_of_a_multiclass_model_has_the_name_of_its_answer() -> None:
+    schema = SCHEMA.replace('"amount"', '"predicted"')
+    text = MINIMAL.replace('"amount"', '"predicted"')
+    assert parse(text, schema).numeric[0].name == "predicted"
+    added = f'"payments"\n{COLOURS}\nclasses = ["a", "b"]'
+    ((_, message),) = problems(text.replace('"payments"', added, 1), schema)
+    assert '"predicted" is kept for the model\'s output' in message
 
 
 def test_a_numeric_feature_without_limits_takes_every_finite_number() -> None:
@@ -183,8 +213,45 @@ guard_rows = 0
         ('name = "payments"', 'nmae = "payments"', 2, "no key nmae; did you mean name?"),
         ('name = "payments"', 'name = "Pay ments"', 2, "lower-case letters"),
         ('name = "payments"', "name = 7", 2, "7 is no text"),
-        ('name = "payments"', 'name = "p"\ntask = "regression"', 3, '"regression" is not possible'),
-        ('name = "payments"', 'name = "p"\ntask = "multiclass"', 3, 'yet; use "binary"'),
+        ('name = "payments"', 'name = "p"\ntask = "regression"', 3, "error_bound = NUMBER"),
+        ('name = "payments"', 'name = "p"\ntask = "multiclass"', 3, "names its 2 to 100 classes"),
+        ('name = "payments"', f'name = "p"\n{COLOURS}\nclasses = "red"', 4, "no list"),
+        ('name = "payments"', f'name = "p"\n{COLOURS}\nclasses = ["red"]', 4, "between 2 and 100"),
+        ('name = "payments"', f'name = "p"\n{COLOURS}\nclasses = ["a", "a"]', 4, "in it twice"),
+        ('name = "payments"', f'name = "p"\n{COLOURS}\nclasses = ["a", 1]', 4, "no text"),
+        ('name = "payments"', f'name = "p"\n{COLOURS}\nclasses = ["a", ""]', 4, "no text"),
+        (
+            'name = "payments"',
+            f'name = "p"\n{COLOURS}\nclasses = ["a", "b"]\nprior = [1]',
+            5,
+            "each of its 2 classes",
+        ),
+        (
+            'name = "payments"',
+            f'name = "p"\n{COLOURS}\nclasses = ["a", "b"]\nprior = [0.5, 0.6]',
+            5,
+            "1 in sum",
+        ),
+        (
+            'name = "payments"',
+            f'name = "p"\n{COLOURS}\nclasses = ["a", "b"]\nprior = [1, 0]',
+            5,
+            "each above 0",
+        ),
+        (
+            'name = "payments"',
+            f'name = "p"\n{COLOURS}\nclasses = ["a", "b"]\nprior = 0.5',
+            5,
+            "no list; write prior = [NUMBER, NUMBER]",
+        ),
+        ('name = "payments"', 'name = "p"\nclasses = ["a", "b"]', 3, "only a multiclass model"),
+        ('name = "payments"', 'name = "p"\nerror_bound = 1', 3, "only a regression model"),
+        (
+            'name = "payments"',
+            'name = "p"\ntask = "regression"\nerror_bound = 0',
+            4,
+            "not greater than 0",
+        ),
         ('name = "payments"', 'name = "p"\ntask = "binery"', 3, 'did you mean "binary"?'),
         ('name = "payments"', 'name = "p"\nprior = 1.0', 3, "greater than 0 and less than 1"),
         ('name = "payments"', 'name = "p"\nprior = "x"', 3, '"x" is no number'),

@@ -302,3 +302,30 @@ def test_what_a_label_may_be_depends_on_the_task(task: Task, good: float, bad: f
     block, rejected = LabelDecoder(declaration(task=task)).decode(values)
     assert block.label.tolist() == [good]
     assert [r.error.reason for r in rejected] == [Reason.OUT_OF_LIMITS]
+
+
+def test_json_labels_may_be_names_of_classes() -> None:
+    values = [
+        b'{"flight": "a", "late": "never", "landed": 1500}',
+        b'{"flight": "b", "late": 1, "landed": 1500}',
+        b'{"flight": "c", "late": "soon", "landed": 1500}',
+        b'{"flight": "d", "late": true, "landed": 1500}',
+        b'{"flight": "e", "late": null, "landed": 1500}',
+        b'{"flight": "f", "late": 3, "landed": 1500}',
+    ]
+    decoder = LabelDecoder(declaration(Format.JSON, task=Task.MULTICLASS))
+    block, rejected = decoder.decode(values)
+    assert (list(block.ids), block.label.tolist()) == ([b"a", b"b"], [2.0, 1.0])
+    assert [r.error.reason for r in rejected] == [
+        Reason.OUT_OF_LIMITS,
+        Reason.WRONG_TYPE,
+        Reason.MISSING_FIELD,
+        Reason.OUT_OF_LIMITS,
+    ]
+    assert "'soon', not one of 'early, late, never'" in rejected[0].error.detail
+
+
+def test_a_name_is_no_number() -> None:
+    values = [b'{"flight": "a", "late": "late", "landed": 1500}']
+    _, (rejected,) = LabelDecoder(declaration(Format.JSON, task=Task.REGRESSION)).decode(values)
+    assert rejected.error.reason is Reason.WRONG_TYPE

@@ -9,7 +9,7 @@ import fastavro
 import numpy as np
 import pytest
 
-from driftloop.cli.flights import Flights, event_schema_text, load_flights
+from driftloop.cli.flights import Asked, Flights, event_schema_text, load_flights
 from driftloop.cli.flights_poison import ABSURDITIES, poisoned
 from driftloop.kernel.codec import framing
 from driftloop.kernel.codec.records import codec, read_avro
@@ -117,6 +117,20 @@ def test_a_part_of_the_year_is_the_beginning_of_the_whole(flights: Flights) -> N
     assert 0 < len(part) < 2500
     assert part.events == flights.events[: len(part)]
     assert set(part.label_ids) == set(part.event_ids)
+
+
+def test_what_is_asked_decides_the_labels() -> None:
+    until = parse_moment("2013-01-10")
+    late, status, delay = (load_flights(until=until, asked=asked) for asked in Asked)
+    assert late.events == status.events == delay.events
+    assert late.label_ids == status.label_ids
+    never = status.labels == 2
+    np.testing.assert_array_equal(late.labels == 1, status.labels >= 1)
+    # Only flights that arrive have a delay, in the order of their arrivals.
+    arrived = [id for id, gone in zip(status.label_ids, never.tolist(), strict=True) if not gone]
+    assert list(delay.label_ids) == arrived
+    assert 0 < never.sum() < 100
+    np.testing.assert_array_equal(delay.labels > 15, status.labels[~never] == 1)
 
 
 def test_slices_by_time_are_half_open(flights: Flights) -> None:

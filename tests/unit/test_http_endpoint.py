@@ -7,6 +7,7 @@ import json
 import math
 import struct
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,17 +15,20 @@ from typing_extensions import override
 
 from driftloop.adapters.clock import SystemClock
 from driftloop.adapters.http import ApplicationServer, StatusPages
+from driftloop.inference.core import Serving
 from driftloop.kernel import metrics
+from driftloop.kernel.declaration import Declaration, Task
+from driftloop.models.constant import ConstantModel
 from http_builders import MODEL, GatewayBench, Weighted, endpoint, infer_body, tensor
 
 PATH = "/v2/models/m/infer"
 
 
 class Served:
-    def __init__(self) -> None:
+    def __init__(self, model: Declaration = MODEL) -> None:
         # Waiting is not what is looked at here: the gateway's own clock stands still, anywhere
         # before or after the server's.
-        self.bench = GatewayBench(timeout_s=math.inf)
+        self.bench = GatewayBench(model, timeout_s=math.inf)
         clock = SystemClock()
         self.server = ApplicationServer(
             "127.0.0.1",
@@ -126,6 +130,24 @@ def test_a_prediction_and_its_record(served: Served) -> None:
     }
     served.server.stop()
     assert [p.event_id for p in served.bench.outbox.predictions()] == ["r7/0", "r7/1"]
+
+
+def test_several_classes_are_as_many_scores() -> None:
+    shares = (0.2, 0.3, 0.5)
+    served = Served(
+        replace(MODEL, task=Task.MULTICLASS, classes=("red", "green", "blue"), prior=shares)
+    )
+    served.bench.models.now = Serving(-1, 0, ConstantModel(shares), -1, None)
+    try:
+        _, model = served.json("GET", "/v2/models/m")
+        assert model["outputs"][0] == {"name": "scores", "datatype": "FP64", "shape": [-1, 3]}
+        status, answer = served.json("POST", PATH, infer_body([1.0, 2.0]))
+    finally:
+        served.server.stop()
+    assert status == 200
+    assert answer["outputs"][0]["shape"] == [2, 3]
+    assert answer["outputs"][0]["data"] == [*shares, *shares]
+    assert [p.scores for p in served.bench.outbox.predictions()] == [shares, shares]
 
 
 def test_a_request_without_id_is_told_the_one_it_got(served: Served) -> None:

@@ -17,12 +17,13 @@ from driftloop.kernel import metrics
 from driftloop.kernel.catalog import Catalog
 from driftloop.kernel.codec.blocks import F64, Features
 from driftloop.kernel.codec.records import codec
-from driftloop.kernel.declaration import EventFields, Format
+from driftloop.kernel.declaration import EventFields, Format, Task
 from driftloop.kernel.ports import RecordBatch
 from driftloop.kernel.processor import ControlBehindError, Outputs
 from driftloop.kernel.reasons import Reason
 from driftloop.kernel.records import Prediction
 from driftloop.kernel.schemas import parse_schema
+from driftloop.models.constant import ConstantModel
 from window_builders import CountingMeter, catalog, declaration
 
 SCHEMA = {
@@ -81,6 +82,19 @@ def test_before_any_version_the_declared_prior_answers_as_version_0(core: Infere
     (found,) = predictions(core.process(batch([event("a")])))
     assert (found.version, found.scores) == (0, (0.25,))
     assert (found.shadow_version, found.shadow_scores) == (-1, ())
+
+
+def test_scores_are_as_many_as_classes() -> None:
+    shares = (0.2, 0.3, 0.5)
+    model = replace(MODEL, task=Task.MULTICLASS, classes=("a", "b", "c"), prior=shares)
+    core = InferenceCore(catalog(declared=model), CountingMeter())
+    (found,) = predictions(core.process(batch([event("a")])))
+    assert (found.scores, found.shadow_scores) == (shares, ())
+    one, other = ConstantModel((0.1, 0.9, 0.0)), ConstantModel((0.0, 0.5, 0.5))
+    core.install("m", Serving(1, 3, one, 4, other))
+    (found,) = predictions(core.process(batch([event("b")])))
+    assert (found.version, found.scores) == (3, (0.1, 0.9, 0.0))
+    assert (found.shadow_version, found.shadow_scores) == (4, (0.0, 0.5, 0.5))
 
 
 def test_a_prediction_holds_the_features_as_used_and_where_its_event_lies(

@@ -19,8 +19,10 @@ import pytest
 
 from driftloop.adapters.artifacts.directory import DirectoryStore
 from driftloop.kernel.codec.blocks import Categories, Features, OutcomeBlock
+from driftloop.kernel.declaration import Task
 from driftloop.kernel.errors import TrainingError
 from driftloop.kernel.records.training import Recipe
+from driftloop.kernel.statistics.criterion import Criterion
 from driftloop.models import registry
 from driftloop.models.evaluation import evaluate
 from driftloop.trainer.candidates import train
@@ -154,6 +156,61 @@ def test_metrics_are_those_of_the_newest_rows_scored_without_them(rows: Training
     assert result.profile.loss.rows == 100
     assert sum(result.profile.numeric[-1].counts) == 100
     assert result.profile.rows == 400
+
+
+def of_task(rows: TrainingRows, criterion: Criterion, labels: Any) -> Any:
+    asked = dataclasses.replace(
+        task(Recipe("constant", {}, 1), LOGISTIC, BOOSTED), criterion=criterion
+    )
+    ticks = itertools.count()
+    changed = dataclasses.replace(rows, labels=labels)
+    return train(changed, asked, lambda _: None, lambda: float(next(ticks)))
+
+
+def test_several_classes_are_learnt(rows: TrainingRows) -> None:
+    signal_ = np.nan_to_num(rows.features.numeric[:, 0])
+    labels = np.digitize(signal_, (-0.5, 0.5)).astype(np.float64)
+    # The last class has no rows.
+    criterion = Criterion(Task.MULTICLASS, ("low", "middle", "high", "never"))
+    result = of_task(rows, criterion, labels)
+    assert isinstance(result, Trained)
+    assert not any(candidate.reason for candidate in result.candidates)
+    scores = registry.freeze(result.model).score(rows.features)
+    assert scores.shape == (400, 4)
+    assert scores.sum(axis=1) == pytest.approx(1.0)
+    assert result.recipe.trainer != "constant"
+    assert result.profile.categorical[-1].levels == criterion.classes
+    assert sum(result.profile.categorical[-1].counts) == result.profile.loss.rows == 100
+    best = min(c.metrics["log_loss"] for c in result.candidates)
+    assert result.metrics["log_loss"] == best
+    assert "recall_never" not in result.metrics
+
+
+def test_a_number_is_learnt(rows: TrainingRows) -> None:
+    signal_ = np.nan_to_num(rows.features.numeric[:, 0])
+    result = of_task(rows, Criterion(Task.REGRESSION, bound=1.5), 3.0 * signal_)
+    assert isinstance(result, Trained)
+    assert not any(candidate.reason for candidate in result.candidates)
+    assert result.metrics["mae"] == min(c.metrics["mae"] for c in result.candidates)
+    assert result.recipe.trainer != "constant"
+    assert (result.profile.loss.bound, result.profile.loss.errors) == (1.5, 0)
+    assert [column.name for column in result.profile.categorical] == ["c"]
+
+
+@pytest.mark.parametrize(
+    ("criterion", "label", "why"),
+    [
+        (Criterion(Task.MULTICLASS, ("a", "b", "c")), 3.0, "labels 0 to 2"),
+        (Criterion(Task.MULTICLASS, ("a", "b", "c")), 0.5, "labels 0 to 2"),
+        (Criterion(Task.REGRESSION, bound=1.0), float("nan"), "not finite"),
+    ],
+)
+def test_labels_of_another_task_are_a_failure(
+    rows: TrainingRows, criterion: Criterion, label: float, why: str
+) -> None:
+    result = of_task(rows, criterion, np.full(400, label))
+    assert isinstance(result, Untrained)
+    assert why in result.reason
 
 
 def test_a_failing_candidate_leaves_the_others(rows: TrainingRows) -> None:

@@ -28,6 +28,7 @@ from driftloop.kernel.records import (
 )
 from driftloop.kernel.statistics.exact import exact_sum
 from driftloop.kernel.topics import ControlTopics
+from driftloop.models.evaluation import CHOSEN_BY
 
 _POINTS = 40
 """Windows that a sparkline shows."""
@@ -160,9 +161,10 @@ class Observer:
     def _version(self, value: bytes) -> None:
         version = codec(Version).decode(value)
         self.seen.versions[version.version] = version
+        found = next((name for name in CHOSEN_BY.values() if name in version.metrics), "")
+        metric = f"{found.replace('_', ' ')} {version.metrics[found]:.3f}" if found else "nothing"
         self._tell(
-            f"version {version.version}: {version.recipe.trainer}, "
-            f"log loss {version.metrics.get('log_loss', float('nan')):.3f} on held-out rows"
+            f"version {version.version}: {version.recipe.trainer}, {metric} on held-out rows"
         )
 
     def _deployment(self, value: bytes) -> None:

@@ -38,8 +38,8 @@ _OF_NUMBERS = (
 DEFAULT_CANDIDATES: Mapping[Task, Sequence[Mapping[str, Any]]] = MappingProxyType(
     {Task.BINARY: _OF_CLASSES, Task.MULTICLASS: _OF_CLASSES, Task.REGRESSION: _OF_NUMBERS}
 )
-"""A linear model and boosted trees. Steps of a regression grow with its labels, so they are smaller;
-and it is judged by absolute error, which the median makes least."""
+"""A linear model and boosted trees. Steps of a regression grow with its labels, so its rate is
+smaller; and it is judged by absolute error, which the median makes least."""
 
 
 class PolicyParser:

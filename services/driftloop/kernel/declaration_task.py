@@ -73,7 +73,7 @@ def _prior(model: Section, task: Task, classes: tuple[str, ...]) -> float | tupl
             if (
                 len(shares) != len(classes)
                 or min(shares) <= 0.0
-                or not math.isclose(math.fsum(shares), 1.0, abs_tol=0.01)
+                or not math.isclose(math.fsum(shares), 1.0, abs_tol=0.02)
             ):
                 model.problem(
                     "prior",
