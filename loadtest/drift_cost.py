@@ -72,7 +72,10 @@ def _cost(
     catalog = Catalog(topics, lambda record: declaration)
     partition = topics.partition("m")
     made: Version = version(profile)
-    for topic, record in ((topics.models, ModelRecord("m", "", "", "", 0)), (topics.versions, made)):
+    for topic, record in (
+        (topics.models, ModelRecord("m", "", "", "", 0)),
+        (topics.versions, made),
+    ):
         kind: Any = type(record)
         catalog.apply(_batch(topic, partition, 0, [codec(kind).encode(record)]))
     core = DriftCore(catalog)
