@@ -145,6 +145,11 @@ def sent(outputs: Outputs) -> list[Any]:
     ]
 
 
+def alerts_of(outputs: Outputs) -> list[Alert]:
+    """The alerts among what a core wants written."""
+    return [record for record in sent(outputs) if isinstance(record, Alert)]
+
+
 def restarted(core: Core, store: dict[str, bytes], make: Callable[[], Core]) -> Core:
     """A new core with the state that ``core`` would have committed; ``store`` is the changelog."""
     for name, value in core.snapshot().items():
@@ -275,7 +280,14 @@ def outcomes(
         paired=paired,
         bins=tuple(bins.tolist()) if version > 0 else (),
     )
-    whole = WindowStatistics(count, (), (), statistics)
+    even = (len(losses) // BINS,) * BINS
+    columns = tuple(
+        NumericStatistics(name, sum(even), 0, b"", b"", 0.0, 1.0, even, (), ())
+        for name in ("x", "score")
+    )
+    levels = (CategoricalStatistics("c", sum(even), 0, (sum(even), 0), 0),)
+    features = (columns, levels) if version > 0 else ((), ())
+    whole = WindowStatistics(count, *features, statistics)
     return _window(Stream.OUTCOMES, hour, version, shadow, revision, whole)
 
 

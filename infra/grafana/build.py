@@ -122,8 +122,9 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
         (
             panel("Ready", "none", "1: assigned, caught up, loaded, and steps end.",
                   level(metrics.READY, "service", "instance", how="min")),
-            panel("Open alerts", "none", "Open alerts: drift, quality, versions not loaded.",
-                  level(metrics.OPEN_ALERTS, "model", "kind", how="sum")),
+            panel("Alerts", "none", "Drift, quality, versions not loaded. Open ones wait for "
+                  "somebody; the others are acknowledged or snoozed.",
+                  level(metrics.OPEN_ALERTS, "model", "kind", "state", how="sum")),
             panel("Dead letters by reason", "none", "Records rejected so far; they are kept.",
                   rare(metrics.DEAD_LETTERS, "topic", "reason")),
             panel("Lag, rows", "none", "Records written and not read yet.",

@@ -160,7 +160,8 @@ def test_drift_does_not_depend_on_batches_and_restarts(
     known = catalog(declaration(), *VERSIONS)
     whole = outputs_of(lambda: DriftCore(known), batches(records, set()), set())
     parts = outputs_of(lambda: DriftCore(known), batches(records, cuts), restarts)
-    assert parts == whole
+    # As text: an estimate before the labels come has NaN for them.
+    assert list(map(repr, parts)) == list(map(repr, whole))
 
 
 @QUICK
@@ -168,18 +169,19 @@ def test_drift_does_not_depend_on_batches_and_restarts(
 def test_drift_opens_resolves_and_numbers_alerts_in_order(records: list[Any]) -> None:
     known = catalog(declaration(), *VERSIONS)
     said = outputs_of(lambda: DriftCore(known), batches(records, set()), set())
-    open_alerts: dict[tuple[str, str, int], Alert] = {}
+    open_alerts: dict[str, Alert] = {}
     for each in said:
-        cause = (each.kind, each.subject, each.version)
-        before = open_alerts.pop(cause, None)
+        if not isinstance(each, Alert):
+            continue
+        before = open_alerts.pop(each.id, None)
         if each.status is AlertStatus.OPENED:
             assert before is None
             assert each.sequence == 0
         else:
             assert before is not None
-            assert (each.id, each.sequence) == (before.id, before.sequence + 1)
+            assert each.sequence == before.sequence + 1
         if each.status is not AlertStatus.RESOLVED:
-            open_alerts[cause] = each
+            open_alerts[each.id] = each
 
 
 @QUICK

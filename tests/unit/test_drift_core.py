@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,11 +16,14 @@ from decision_builders import (
     LEAD,
     MODEL,
     TOPICS,
+    alerts_of,
     batch,
     catalog,
+    command,
     declaration,
     outcomes,
     predictions,
+    profile,
     restarted,
     sent,
     version,
@@ -26,7 +31,17 @@ from decision_builders import (
 from driftloop.drift.core import DriftCore
 from driftloop.drift.shiryaev import EMPTY, advance, onset
 from driftloop.kernel.processor import ControlBehindError
-from driftloop.kernel.records import Alert, AlertKind, AlertStatus, Severity, Window
+from driftloop.kernel.records import (
+    Alert,
+    AlertKind,
+    AlertStatus,
+    CommandAction,
+    ReferenceCounts,
+    SegmentStatistics,
+    Severity,
+    Stream,
+    Window,
+)
 
 SHIFTED = (20, 40, 60, 80, 100, 100, 120, 140, 160, 180)
 FAR = (0, 0, 0, 0, 0, 0, 100, 200, 300, 400)
@@ -42,7 +57,7 @@ class Watching:
         self.core = DriftCore(self.catalog)
 
     def give(self, *windows: Window, timestamp: int = 0) -> list[Alert]:
-        return sent(self.core.process(batch(TOPICS.windows, *windows, timestamp=timestamp)))
+        return alerts_of(self.core.process(batch(TOPICS.windows, *windows, timestamp=timestamp)))
 
 
 def opening(alerts: list[Alert]) -> Alert:
@@ -381,3 +396,130 @@ def test_alerts_that_end_together_end_in_one_order_also_after_a_restart() -> Non
 
     assert len(ended(restart=False)) > 1
     assert ended(restart=True) == ended(restart=False)
+
+
+def test_who_acknowledges_or_snoozes_an_alert_is_written_on_it() -> None:
+    watching = Watching()
+    store: dict[str, bytes] = {}
+    first = opening(watching.give(*(predictions(h, FAR) for h in range(3))))
+    known = replace(command("c1", CommandAction.ACKNOWLEDGE), alert=first.id)
+    (said,) = sent(watching.core.process(batch(TOPICS.commands, known)))
+    assert (said.id, said.status, said.acknowledged_by) == (
+        first.id,
+        AlertStatus.UPDATED,
+        "someone",
+    )
+    known_at = said.sequence
+    watching.core = restarted(  # type: ignore[assignment]
+        watching.core, store, lambda: DriftCore(watching.catalog)
+    )
+    later = replace(command("c2", CommandAction.SNOOZE), alert=first.id, until=5)
+    (said,) = sent(watching.core.process(batch(TOPICS.commands, later)))
+    assert (said.sequence, said.snoozed_until) == (known_at + 1, 5)
+    (over,) = [
+        a
+        for a in watching.give(*(predictions(h) for h in range(3, 6)))
+        if a.status is AlertStatus.RESOLVED
+    ]
+    assert (over.acknowledged_by, over.snoozed_until) == ("someone", 5)
+
+
+def test_what_people_say_decides_nothing() -> None:
+    plain, told = Watching(), Watching()
+    windows = [predictions(h, FAR if h < 5 else (100,) * BINS) for h in range(10)]
+    first = opening(told.give(*windows[:2]))
+    told.core.process(
+        batch(TOPICS.commands, replace(command("c", CommandAction.ACKNOWLEDGE), alert=first.id))
+    )
+    plain.give(*windows[:2])
+
+    def decided(alerts: list[Alert]) -> list[Alert]:
+        return [replace(a, sequence=0, acknowledged_by="") for a in alerts]
+
+    assert decided(told.give(*windows[2:])) == decided(plain.give(*windows[2:]))
+
+
+def test_a_command_about_no_open_alert_is_a_dead_letter() -> None:
+    core = Watching().core
+    wrong = replace(command("c1", CommandAction.SNOOZE), alert="other", until=5)
+    (letter,) = core.process(batch(TOPICS.commands, wrong)).dead_letters
+    assert "no alert 'other' is open" in letter.detail
+
+
+def test_each_segment_is_watched_on_its_own() -> None:
+    counts = {"a": 900, "b": 100}
+
+    def layout(level: str, x: Sequence[int], rows: int) -> tuple[int, ...]:
+        even = (rows // BINS,) * BINS
+        levels = (rows, 0) if level == "a" else (0, rows)
+        return (*x, 0, 0, *even, 0, 0, *levels, 0, 0)
+
+    def even(rows: int) -> tuple[int, ...]:
+        return (rows // BINS,) * BINS
+
+    references = tuple(
+        ReferenceCounts(stream, -1, level, 20 * n, layout(level, even(20 * n), 20 * n))
+        for stream in (Stream.PREDICTIONS,)
+        for level, n in counts.items()
+    )
+    whole = replace(profile(), references=references)
+    known = catalog(declaration(alerts={"segment": "c"}), version(1, whole))
+    core = DriftCore(known)
+
+    def hour(number: int, b: Sequence[int]) -> Window:
+        parts = tuple(
+            SegmentStatistics(level, n, layout(level, x, n))
+            for (level, n), x in zip(counts.items(), (even(900), b), strict=True)
+        )
+        made = predictions(number, tuple(90 + n for n in b))
+        return replace(made, statistics=replace(made.statistics, segments=parts))
+
+    quiet = [hour(h, even(100)) for h in range(5)]
+    moved = [hour(h, (0, 0, 0, 0, 0, 20, 20, 20, 20, 20)) for h in range(5, 12)]
+    assert not alerts_of(core.process(batch(TOPICS.windows, *quiet)))
+    first = opening(alerts_of(core.process(batch(TOPICS.windows, *moved))))
+    assert (first.kind, first.subject, first.segment) == (AlertKind.DATA_DRIFT, "x", "b")
+    assert "x[b]" in first.summary
+
+
+def test_a_window_is_compared_with_the_reference_of_its_hour() -> None:
+    low, high = (200,) * 5 + (0,) * 5, (0,) * 5 + (200,) * 5
+
+    def counts(x: Sequence[int], times: int) -> tuple[int, ...]:
+        rows = 1000 * times
+        even = (rows // BINS,) * BINS
+        return (*(n * times for n in x), 0, 2, *even, 0, 2, rows * 9 // 10, rows // 10, 0, 0)
+
+    references = tuple(
+        ReferenceCounts(Stream.PREDICTIONS, hour, "", 10_000, counts(high if hour % 2 else low, 10))
+        for hour in range(24)
+    )
+    seasonal = replace(profile(), references=references)
+    policy = {"season": ("hour_of_day",)}
+    known = catalog(declaration(alerts=policy), version(1, seasonal))
+    core = DriftCore(known)
+    usual = [predictions(h, high if h % 2 else low) for h in range(48)]
+    assert not alerts_of(core.process(batch(TOPICS.windows, *usual)))
+    swapped = [predictions(h, low if h % 2 else high) for h in range(48, 52)]
+    first = opening(alerts_of(core.process(batch(TOPICS.windows, *swapped))))
+    assert (first.subject, first.onset) == ("x", 48 * HOUR)
+    assert first.evidence.reference == "training by hour_of_day"
+
+
+def test_the_first_weeks_can_be_the_reference() -> None:
+    watching = Watching(reference="first_weeks", reference_period=24 * HOUR)
+    assert not watching.give(*(predictions(h, SHIFTED) for h in range(48)))
+    said = watching.give(*(predictions(h) for h in range(48, 56)))
+    first = opening([a for a in said if a.kind is AlertKind.DATA_DRIFT])
+    assert (first.subject, first.onset) == ("x", 48 * HOUR)
+    assert first.evidence.reference == "first_weeks"
+
+
+def test_a_changed_declaration_begins_anew_and_says_so() -> None:
+    watching = Watching()
+    first = opening(watching.give(*(predictions(h, FAR) for h in range(3))))
+    shares = {"data_quality": 1.0}
+    watching.catalog.models[MODEL] = declaration(alerts={"shares": shares})  # type: ignore[index]
+    (over,) = watching.give(predictions(3, FAR))
+    assert (over.id, over.status) == (first.id, AlertStatus.RESOLVED)
+    assert "declaration was changed" in over.summary

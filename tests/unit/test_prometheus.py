@@ -47,9 +47,9 @@ def test_a_gauge_keeps_the_last_value(meter: PrometheusMeter) -> None:
 
 
 def test_a_series_can_be_forgotten(meter: PrometheusMeter) -> None:
-    meter.set(metrics.OPEN_ALERTS, 1, "m", "stale")
-    meter.set(metrics.OPEN_ALERTS, 2, "m", "data_drift")
-    meter.forget(metrics.OPEN_ALERTS, "m", "stale")
+    meter.set(metrics.OPEN_ALERTS, 1, "m", "stale", "open")
+    meter.set(metrics.OPEN_ALERTS, 2, "m", "data_drift", "open")
+    meter.forget(metrics.OPEN_ALERTS, "m", "stale", "open")
     kinds = {dict(labels).get("kind") for name, labels in samples(meter) if "open_alerts" in name}
     assert kinds == {"data_drift"}
 

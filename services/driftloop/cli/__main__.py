@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from driftloop.cli import asking
+from driftloop.cli import alerting, asking
 from driftloop.cli.opening import read_settings, running_log
 from driftloop.cli.options import Json, Model, OneModel
 from driftloop.cli.output import Output, UsageError, reported, write
@@ -28,6 +28,7 @@ app = typer.Typer(
 )
 verify_app = typer.Typer(help="Recompute from the log and compare, bit for bit.")
 app.add_typer(verify_app, name="verify", no_args_is_help=True)
+app.add_typer(alerting.app, name="alert", no_args_is_help=True)
 
 
 class TailKind(StrEnum):
@@ -239,6 +240,24 @@ def verify_windows(
         },
         "\n".join(lines),
     )
+    return 0 if found.ok else 1
+
+
+@verify_app.command("alert")
+@reported
+def verify_alert(id: alerting.Id, json: Json = False) -> int:
+    """Recompute an alert from its windows, and those from the log, and compare every record.
+
+    Ends with exit code 1 unless everything is as recomputed.
+    """
+    from driftloop.cli.control import read_catalog
+    from driftloop.cli.verifying_alerts import verify_alert
+
+    out = Output(json)
+    with running_log() as (log, settings):
+        catalog = read_catalog(log, settings.topics, out.progress)
+        found = verify_alert(log, catalog, id, out.progress)
+    out.show(found.document(), found.text())
     return 0 if found.ok else 1
 
 

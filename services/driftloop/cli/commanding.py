@@ -35,8 +35,11 @@ def publish_command(
     who: str,
     why: str,
     now: int,
+    alert: str = "",
+    until: int = 0,
 ) -> Command:
-    """Write a command; written when this returns. ``now`` is processing time, ms.
+    """Write a command; written when this returns. ``now`` is processing time, ms; ``alert`` and
+    ``until`` are for the actions on alerts.
 
     Raises :class:`ConfigurationError` for a model or version there is not.
     """
@@ -48,7 +51,7 @@ def publish_command(
             f"model {model!r} has no version {version}; it has "
             + (", ".join(map(str, known)) if known else "none yet besides version 0")
         )
-    command = Command(uuid.uuid4().hex, model, action, version, who, now, why)
+    command = Command(uuid.uuid4().hex, model, action, version, who, now, why, alert, until)
     producer = log.producer("command")
     try:
         producer.send(

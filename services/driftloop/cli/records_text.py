@@ -51,7 +51,7 @@ def record_text(record: AnyRecord) -> str:
         case Alert():
             return (
                 f"{moment(record.at)}  {record.model}  {record.status.upper()} {record.severity}  "
-                f"{record.kind} of {record.subject}: {record.summary}  [{record.id}]"
+                f"{record.kind} of {record.subject}: {record.summary}{_said(record)}  [{record.id}]"
             )
         case Estimate():
             told = "" if math.isnan(record.realised) else f"; by the labels {record.realised:.4f}"
@@ -128,6 +128,13 @@ def mean_loss(window: Window) -> float:
     if losses is None or not losses.rows:
         return math.nan
     return exact_sum(losses.loss) / losses.rows
+
+
+def _said(alert: Alert) -> str:
+    """What people said of an alert."""
+    if alert.snoozed_until:
+        return f" (snoozed until {moment(alert.snoozed_until)} by {alert.acknowledged_by})"
+    return f" (acknowledged by {alert.acknowledged_by})" if alert.acknowledged_by else ""
 
 
 def _run(run: Run) -> str:

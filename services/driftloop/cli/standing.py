@@ -7,9 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from driftloop.adapters.clock import SystemClock
+from driftloop.cli.alert_records import subject_text
 from driftloop.cli.announcements import Announcement, announced
 from driftloop.cli.control import declared_model, read_catalog, read_records
 from driftloop.cli.records_text import mean_loss, moment
+from driftloop.kernel.attention import attention
 from driftloop.kernel.catalog import Catalog
 from driftloop.kernel.codec.records import codec
 from driftloop.kernel.errors import DecodeError
@@ -51,12 +54,13 @@ def model_rows(
     chosen = sorted(catalog.models) if model is None else [declared_model(catalog, model).name]
     alerts = _open_alerts(read_records(log, Alert, topics.alerts, on_problem))
     windows = _newest_windows(log, topics, chosen)
+    now = SystemClock().now()
     return [
         {
             "model": name,
             **_deployed(catalog, name),
             "windows": {stream.value: _window(windows.get((name, stream))) for stream in Stream},
-            "open_alerts": [_alert(alert) for alert in alerts if alert.model == name],
+            "open_alerts": [_alert(alert, now) for alert in alerts if alert.model == name],
         }
         for name in chosen
     ]
@@ -83,7 +87,9 @@ def model_line(row: Mapping[str, Any]) -> tuple[str, ...]:
         for stream, window in row["windows"].items()
         if window is not None
     ]
-    alerts = [f"{a['kind']} of {a['subject']} ({a['severity']})" for a in row["open_alerts"]]
+    alerts = [
+        f"{a['kind']} of {a['subject']} ({a['severity']}, {a['state']})" for a in row["open_alerts"]
+    ]
     return (
         str(row["model"]),
         f"v{row['champion']}{shadow} ({row['stage']})",
@@ -186,12 +192,15 @@ def _window(window: Window | None) -> dict[str, Any] | None:
     }
 
 
-def _alert(alert: Alert) -> dict[str, Any]:
+def _alert(alert: Alert, now: int) -> dict[str, Any]:
     return {
         "id": alert.id,
         "kind": alert.kind.value,
-        "subject": alert.subject,
+        "subject": subject_text(alert),
         "severity": alert.severity.value,
+        "state": attention(alert, now).value,
+        "acknowledged_by": alert.acknowledged_by,
+        "snoozed_until": alert.snoozed_until,
         "opened_at": alert.opened_at,
         "summary": alert.summary,
         "action": alert.action,

@@ -13,17 +13,22 @@
 
 from driftloop.client.connection import Client
 from driftloop.client.events import EventStream
+from driftloop.kernel.attention import Attention, attention
 from driftloop.kernel.errors import ConfigurationError, LogError, RecordError
-from driftloop.kernel.records import Alert, AlertKind, AlertStatus, Severity
+from driftloop.kernel.records import Alert, AlertKind, AlertStatus, Evidence, Finding, Severity
 
 __all__ = [
     "Alert",
     "AlertKind",
     "AlertStatus",
+    "Attention",
     "Client",
     "ConfigurationError",
     "EventStream",
+    "Evidence",
+    "Finding",
     "LogError",
     "RecordError",
     "Severity",
+    "attention",
 ]

@@ -113,7 +113,8 @@ class Client:
         since: datetime.datetime | int | None = None,
         follow: bool = True,
     ) -> Iterator[Alert]:
-        """Every opening, update and resolution of alerts, in the log's order per model.
+        """Every opening, update and resolution of alerts, in the log's order per model; an update
+        is also that somebody acknowledged or snoozed one (``driftloop.client.attention`` tells).
 
         Of one model or all; ``since`` leaves out what is of an earlier event time. With ``follow``
         it waits for more without end; otherwise it ends with the newest.

@@ -48,7 +48,7 @@ def opened(
         onset_sources=sources,
         evidence=evidence,
         summary=wording.finding(kind, named, version, evidence, onset),
-        action=wording.action(kind, named),
+        action=f"{wording.action(kind, named)} {wording.runbook(kind)}",
         segment=segment,
     )
 
@@ -81,14 +81,13 @@ def resolved(alert: Alert, at: int, summary: str) -> Alert:
 
 def annotated(alert: Alert, command: Command) -> Alert:
     """An open alert's next record after somebody acknowledged or snoozed it. What is tested, and
-    when it is over, does not depend on it."""
-    if command.action is CommandAction.SNOOZE:
-        alert = replace(alert, snoozed_until=command.until)
+    when it is over, does not depend on it. Acknowledging ends a snooze."""
     return replace(
         alert,
         status=AlertStatus.UPDATED,
         sequence=alert.sequence + 1,
         acknowledged_by=command.who,
+        snoozed_until=command.until if command.action is CommandAction.SNOOZE else 0,
     )
 
 

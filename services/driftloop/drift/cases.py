@@ -142,8 +142,8 @@ def close(case: Case, window: Window, last: Sequence[Found]) -> Alert:
         effect_name=lead.effect.name,
         effect_floor=lead.effect.floor,
     )
-    summary = wording.recovered(case.alert, lead.effect.size, lead.effect.floor, lead.rows)
-    return resolved(replace(case.alert, evidence=evidence), window.end, summary)
+    alert = replace(case.alert, evidence=evidence)
+    return resolved(alert, window.end, wording.recovered(alert, lead.rows))
 
 
 def strongest(found: Sequence[Found]) -> Found:

@@ -165,6 +165,10 @@ class DriftCore:
         """Model to its open alerts with their newest evidence, for whoever shows them."""
         return {name: model.open_alerts() for name, model in self._models.items()}
 
+    def track(self, model: str, stream: Stream) -> Track:
+        """A model's windows of one stream, for whoever shows how they stand."""
+        return self._model(model).tracks[stream]
+
     def readings(self) -> list[Reading]:
         """Where every detector stands that has seen a window since the last call, for whoever
         shows it."""

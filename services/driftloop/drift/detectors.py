@@ -88,6 +88,30 @@ class Detectors:
         streams = self._still.streams if family == STILL else self._panels[family].group.streams
         return streams[index]
 
+    def find(self, kind: AlertKind, named: str) -> Key | None:
+        """The stream that alerts of this kind call so, with its segment in brackets."""
+        for _, key in self.margins():
+            stream, segment = self.stream(key), self._segment(key[1])
+            own = f"{stream.subject}[{segment}]" if segment else stream.subject
+            if stream.kind is kind and own == named:
+                return key
+        return None
+
+    def level(self, key: Key) -> float:
+        """Log of a stream's M."""
+        family, row, index = key
+        if family == STILL:
+            return self._still.level(index)
+        return float(self._panels[family].levels[row, index])
+
+    def compared(self, key: Key, windows: Sequence[Kept]) -> tuple[F64, F64]:
+        """Counts of these windows on a stream's bins, and the shares that the reference has there.
+        Not of a feature that stands still."""
+        family, row, index = key
+        panel = self._panels[family]
+        span = panel.group.span(index)
+        return panel.counts(windows, row)[span], panel.expected(windows, row)[0][span]
+
     def since(self, key: Key, history: History) -> list[Kept]:
         """The windows from the suspected onset of a stream's change on."""
         family, row, index = key

@@ -90,7 +90,10 @@ def _follow(
         for key, member in case.members.items()
         if member.opened < kept.number and detectors.recovering(member, key, kept, history)
     ]
-    last = [detectors.found(key, history.since(kept.number)) for key in gone]
+    # As it shows in the rows that it was judged by; a single window may still be off.
+    last = [
+        detectors.found(key, history.since(case.members[key].turned or kept.number)) for key in gone
+    ]
     for key in gone:
         del case.members[key]
         detectors.release(key, kept.number + 1)

@@ -100,6 +100,11 @@ class Track:
                 self._entries.put(self._prefix + name, kept.to_plain())
         self._written = state.keys() | windows.keys()
 
+    @property
+    def detectors(self) -> Detectors | None:
+        """Of the version that serves; None before its first window."""
+        return self._detectors
+
     def open_alerts(self) -> list[Alert]:
         """In the order of their opening."""
         return [case.alert for case in self._cases]

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from driftloop.kernel.records import Alert, AlertKind, Evidence, Severity
 
+_RUNBOOKS = "docs/runbooks"
 _NAMED = 5
 """Streams that a sentence names."""
 
@@ -99,12 +100,14 @@ def percent(share: float) -> str:
     return f"{100 * share:.2f}%"
 
 
-def recovered(alert: Alert, effect: float, floor: float, rows: int) -> str:
-    """One sentence on why an alert is over: its rows are like the reference's again."""
+def recovered(alert: Alert, rows: int) -> str:
+    """One sentence on why an alert is over: its rows are like the reference's again. Its evidence
+    is that of the newest ``rows`` rows."""
+    evidence = alert.evidence
     return (
-        f"Back to version {alert.version}'s reference: {alert.evidence.effect_name} {effect:.4f} "
-        f"in the newest {rows:,} rows, below half the floor of {floor:g}, and the evidence that it "
-        "has turned passes its threshold."
+        f"Back to version {alert.version}'s reference: {evidence.effect_name} "
+        f"{evidence.effect:.4f} in the newest {rows:,} rows, below half the floor of "
+        f"{evidence.effect_floor:g}, and the evidence that it has turned passes its threshold."
     )
 
 
@@ -142,6 +145,11 @@ def action(kind: AlertKind, subject: str) -> str:
                 f"Put the {subject} back where inference reads it: it is tried again every few "
                 "seconds. Or promote another version."
             )
+
+
+def runbook(kind: AlertKind) -> str:
+    """Where more is said about alerts of this kind."""
+    return f"See {_RUNBOOKS}/{kind}.md."
 
 
 REDECLARED = "The declaration was changed, and with it what is watched; it begins anew."

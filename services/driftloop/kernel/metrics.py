@@ -230,7 +230,12 @@ REALISED = Metric(
     "Accuracy or loss of the newest window of outcomes: by its scores (estimate), by its labels",
     ("model", "metric", "value"),
 )
-OPEN_ALERTS = Metric("driftloop_open_alerts", _G, "Alerts open", ("model", "kind"))
+OPEN_ALERTS = Metric(
+    "driftloop_open_alerts",
+    _G,
+    "Alerts not resolved, by whether somebody looks after them: open, acknowledged, snoozed",
+    ("model", "kind", "state"),
+)
 ALERTS = Metric("driftloop_alerts_total", _C, "Alert records", ("model", "kind", "status"))
 WINDOW_LOSS = Metric(
     "driftloop_window_loss", _G, "Mean bounded loss in the newest outcome window", ("model", "role")

@@ -7,10 +7,13 @@ import dataclasses
 import enum
 import types
 import typing
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
 T = typing.TypeVar("T")
+
+_ABSENT = object()
 
 _ATOMS = (int, float, str, bytes)
 _SIMPLE = frozenset({*_ATOMS, bool, type(None)})
@@ -37,42 +40,59 @@ def to_plain(value: Any) -> Any:
 
 def from_plain(kind: type[T], value: Any) -> T:
     """The dataclass ``kind`` from a dict. Raises KeyError, TypeError or ValueError on a misfit."""
-    converted: T = _convert(kind, value)
+    known: Any = kind
+    converted: T = _converter(known)(value)
     return converted
 
 
-def _convert(kind: Any, value: Any) -> Any:
-    if dataclasses.is_dataclass(kind):
-        fields = _fields(typing.cast(type, kind))
-        # What an older release kept lacks the newer fields, which then have defaults.
-        return typing.cast(type, kind)(
-            **{n: _convert(t, value[n]) for n, t, needed in fields if needed or n in value}
-        )
-    origin = typing.get_origin(kind)
-    if origin is tuple:
-        (item,) = {a for a in typing.get_args(kind) if a is not Ellipsis}
-        if item in (int, float, str, bytes):
-            return tuple(value)
-        return tuple(_convert(item, part) for part in value)
-    if origin is collections.abc.Mapping:
-        return dict(value)
-    if origin in (types.UnionType, typing.Union):
-        if value is None:
-            return None
-        (inner,) = [a for a in typing.get_args(kind) if a is not type(None)]
-        return _convert(inner, value)
-    if isinstance(kind, type) and issubclass(kind, enum.Enum):
-        return kind(value)
-    return value
+_Converter = Callable[[Any], Any]
 
 
 @cache
-def _fields(kind: type) -> tuple[tuple[str, Any, bool], ...]:
-    """Name, type, and whether there must be a value."""
+def _converter(kind: Any) -> _Converter:
+    """Made once per type: a window has hundreds of values."""
+    if dataclasses.is_dataclass(kind):
+        return _record(typing.cast(type, kind))
+    origin = typing.get_origin(kind)
+    if origin is tuple:
+        (item,) = {a for a in typing.get_args(kind) if a is not Ellipsis}
+        if item in _ATOMS:
+            return tuple
+        convert = _converter(item)
+        return lambda value: tuple([convert(part) for part in value])
+    if origin is collections.abc.Mapping:
+        return dict
+    if origin in (types.UnionType, typing.Union):
+        (inner,) = [a for a in typing.get_args(kind) if a is not type(None)]
+        optional = _converter(inner)
+        return lambda value: None if value is None else optional(value)
+    if isinstance(kind, type) and issubclass(kind, enum.Enum):
+        return kind
+    return _same
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _record(kind: type) -> _Converter:
     hints = typing.get_type_hints(kind)
-    return tuple(
-        (f.name, hints[f.name], f.default is dataclasses.MISSING) for f in dataclasses.fields(kind)
-    )
+    # What an older release kept lacks the newer fields, which then have defaults.
+    parts = [
+        (f.name, _converter(hints[f.name]), f.default is dataclasses.MISSING)
+        for f in dataclasses.fields(kind)
+    ]
+
+    def convert(value: Any) -> Any:
+        return kind(
+            **{
+                name: part if made is _same else made(part)
+                for name, made, needed in parts
+                if (part := value[name] if needed else value.get(name, _ABSENT)) is not _ABSENT
+            }
+        )
+
+    return convert
 
 
 @cache

@@ -1,0 +1,196 @@
+"""What an alert's windows show: its streams against their reference, and the e-value over time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from driftloop.cli.retracing import STREAM_OF, Retracing
+from driftloop.drift.detectors import Detectors
+from driftloop.drift.panel import Key
+from driftloop.drift.shiryaev import EMPTY
+from driftloop.drift.state import Kept
+from driftloop.drift.streams import Measure, Watched
+from driftloop.kernel.catalog import Catalog
+from driftloop.kernel.ports import Log
+from driftloop.kernel.records import Alert, AlertKind, AlertStatus, Profile, Window
+
+LOG_TEN = math.log(10.0)
+_LEVELS = 12
+"""Categories shown one by one."""
+_BEFORE = 12
+"""Windows shown before the onset, at least, if there are so many."""
+_TWO = {
+    Measure.MISSING: ("present", "missing"),
+    Measure.UNSEEN: ("known", "new"),
+    Measure.OUTSIDE: ("in range", "out of range"),
+    Measure.ERRORS: ("right", "wrong"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One bin: shares of the rows now, and of the reference."""
+
+    label: str
+    now: float
+    reference: float
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One stream since the onset."""
+
+    subject: str
+    rows: int
+    bars: tuple[Bar, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """An e-detector after one window."""
+
+    window: str
+    at: int
+    """The window's end."""
+    log10_e: float | None
+    """None where nothing was tested."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What there is to draw. ``problem`` says why there is nothing."""
+
+    points: tuple[Point, ...] = ()
+    comparisons: tuple[Comparison, ...] = ()
+    problem: str = ""
+
+
+def named(alert: Alert) -> str:
+    """The alert's stream, with its segment."""
+    return f"{alert.subject}[{alert.segment}]" if alert.segment else alert.subject
+
+
+def evidence_of(log: Log, catalog: Catalog, records: Sequence[Alert], *, findings: int) -> Shown:
+    """Of an alert with these records. Of a resolved one the rows until its last record before: the
+    change as it was, not its end. Raises :class:`ConfigurationError` where what is needed is gone.
+    """
+    alert = records[-1]
+    stream = STREAM_OF.get(alert.kind)
+    version = catalog.versions.get((alert.model, alert.version))
+    if stream is None:
+        return Shown(problem=f"alerts of {alert.kind} are not from windows' counts")
+    if version is None:
+        return Shown(problem=f"version {alert.version} is not on the versions topic any more")
+    over = alert.status is AlertStatus.RESOLVED
+    until = max((r.at for r in records if r.status is not AlertStatus.RESOLVED), default=alert.at)
+    points: list[Point] = []
+    kept: list[Kept] = []
+    detectors: Detectors | None = None
+    key: Key | None = None
+    retracing = Retracing(log, catalog, alert.model, stream)
+    for step in retracing.steps():
+        window = step.record
+        found = retracing.core.track(alert.model, stream).detectors
+        if (
+            not isinstance(window, Window)
+            or window.version != alert.version
+            or found is None
+            or found.watch.layout.profile is not version.profile
+        ):
+            continue
+        if found is not detectors:
+            detectors, key = found, found.find(alert.kind, named(alert))
+        if key is not None:
+            level = found.level(key)
+            points.append(
+                Point(window.id, window.end, None if level <= EMPTY / 2 else level / LOG_TEN)
+            )
+        if window.start >= alert.onset and not (over and window.end > until):
+            slot, counts = found.watch.slot(window), found.watch.counts(window)
+            kept.append(Kept.of(len(kept), window, slot, counts))
+        if any(a.id == alert.id and a.status is AlertStatus.RESOLVED for a in step.said):
+            break
+    if detectors is None or key is None:
+        return Shown(problem="its windows are not on the windows topic any more")
+    subjects = [finding.subject for finding in alert.evidence.findings[:findings]]
+    compared = [
+        _compared(detectors, alert.kind, subject, kept, version.profile)
+        for subject in subjects or [named(alert)]
+    ]
+    return Shown(_since(points, alert.onset), tuple(one for one in compared if one is not None))
+
+
+def _since(points: Sequence[Point], onset: int) -> tuple[Point, ...]:
+    """Those from the onset on, and at least as many before, if there are."""
+    first = next((i for i, point in enumerate(points) if point.at > onset), len(points))
+    return tuple(points[max(0, first - max(_BEFORE, len(points) - first)) :])
+
+
+def _compared(
+    detectors: Detectors, kind: AlertKind, subject: str, kept: Sequence[Kept], profile: Profile
+) -> Comparison | None:
+    if kind is AlertKind.CONSTANT:
+        # What stands still shows in the feature's distribution.
+        kind = AlertKind.DATA_DRIFT
+    key = detectors.find(kind, subject)
+    if key is None or not kept:
+        return None
+    stream = detectors.stream(key)
+    counts, expected = detectors.compared(key, kept)
+    rows = float(counts.sum())
+    now = counts / rows if rows else counts
+    bars = [
+        Bar(label, float(a), float(b))
+        for label, a, b in zip(_labels(stream, profile), now, expected, strict=True)
+    ]
+    if stream.measure is Measure.DISTRIBUTION and not stream.ordered:
+        bars = _fewer(bars)
+        bars.append(_new_values(detectors, key, kept))
+    return Comparison(subject, int(rows), tuple(bars))
+
+
+def _labels(stream: Watched, profile: Profile) -> list[str]:
+    if stream.measure in _TWO:
+        return list(_TWO[stream.measure])
+    if stream.measure is Measure.LOSS:
+        return _intervals(profile.loss.edges)
+    for numeric in profile.numeric:
+        if numeric.name == stream.subject:
+            return _intervals(numeric.edges)
+    return next(list(c.levels) for c in profile.categorical if c.name == stream.subject)
+
+
+def _intervals(edges: Sequence[float]) -> list[str]:
+    if not edges:
+        return ["all"]
+    shown = [f"{edge:.6g}" for edge in edges]
+    between = [f"{low} to {high}" for low, high in pairwise(shown)]
+    return [f"up to {shown[0]}", *between, f"over {shown[-1]}"]
+
+
+def _fewer(bars: list[Bar]) -> list[Bar]:
+    """The largest categories, the others together."""
+    if len(bars) <= _LEVELS:
+        return bars
+    ranked = sorted(bars, key=lambda bar: -max(bar.now, bar.reference))
+    rest = ranked[_LEVELS:]
+    now, reference = (float(np.sum([getattr(b, n) for b in rest])) for n in ("now", "reference"))
+    return [*ranked[:_LEVELS], Bar(f"{len(rest)} others", now, reference)]
+
+
+def _new_values(detectors: Detectors, key: Key, kept: Sequence[Kept]) -> Bar:
+    """Of all rows that have a value, those whose value the reference does not know."""
+    layout = detectors.watch.layout
+    subject = detectors.stream(key).subject
+    place = next(place for place in layout.places if place.name == subject)
+    whole = np.sum([one.counts[key[1]] for one in kept], axis=0)
+    shares = [
+        float(counts[place.other] / max(1, counts[place.bins].sum() + counts[place.other]))
+        for counts in (whole, layout.reference())
+    ]
+    return Bar("new values", *shares)

@@ -1,0 +1,130 @@
+"""A model's windows once more, in the log's order, through a drift core of one's own.
+
+What drift decided follows from them, the versions and the declaration alone, so the core says again
+what the service said, and can be looked into after every window.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from driftloop.cli.control import read_topics
+from driftloop.drift.core import DriftCore
+from driftloop.kernel.catalog import Catalog
+from driftloop.kernel.codec.records import codec
+from driftloop.kernel.declaration import Declaration
+from driftloop.kernel.declaration_toml import declaration_of
+from driftloop.kernel.errors import ConfigurationError, DecodeError
+from driftloop.kernel.ports import Log, RecordBatch, TopicPartition
+from driftloop.kernel.processor import ControlBehindError
+from driftloop.kernel.records import Alert, AlertKind, Load, ModelRecord, Stream, Window
+from driftloop.kernel.topics import ControlTopics
+
+STREAM_OF: Mapping[AlertKind, Stream] = {
+    kind: Stream.OUTCOMES if kind is AlertKind.CONCEPT_DRIFT else Stream.PREDICTIONS
+    for kind in AlertKind
+    if kind not in (AlertKind.STALE, AlertKind.NOT_LOADED)
+}
+"""The windows an alert of each kind comes from; the others come from none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One record, and what the core said to it."""
+
+    record: Window | Load
+    offset: int
+    said: tuple[Alert, ...]
+
+
+class Retracing:
+    """Of one model: its windows of one stream, or without a stream what was said of its loading."""
+
+    def __init__(self, log: Log, catalog: Catalog, model: str, stream: Stream | None) -> None:
+        """Raises :class:`ConfigurationError` where the model's declaration is gone."""
+        self._log = log
+        self._topics = catalog.topics
+        self._model = model
+        self._stream = stream
+        self._declarations = _declarations(log, catalog.topics, model)
+        if not self._declarations:
+            raise ConfigurationError(
+                f"model {model!r} is not declared any more, so nothing can be recomputed"
+            )
+        self._catalog = Catalog(catalog.topics, declaration_of)
+        self._catalog.versions.update(catalog.versions)
+        self.core = DriftCore(self._catalog)
+        self.windows: dict[str, Window] = {}
+        """What was given to the core so far, by id; the revision that counted."""
+
+    @property
+    def declarations(self) -> int:
+        """How many the log still has of the model."""
+        return len(self._declarations)
+
+    @property
+    def source(self) -> TopicPartition:
+        """What is read."""
+        topics = self._topics
+        topic = topics.loads if self._stream is None else topics.windows
+        return TopicPartition(topic, topics.partition(self._model))
+
+    def steps(self) -> Iterator[Step]:
+        """Raises :class:`ConfigurationError` where a version is gone."""
+        ends = self._log.end_offsets([self.source.topic])
+        starts = self._log.start_offsets([self.source.topic])
+        kind: type[Window] | type[Load] = Load if self._stream is None else Window
+        pending = list(self._declarations)
+        for batch in self._log.read(
+            self.source, starts.get(self.source, 0), ends.get(self.source, 0)
+        ):
+            for row, value in enumerate(batch.values):
+                try:
+                    record = codec(kind).decode(value)
+                except DecodeError:
+                    continue  # a dead letter, which changed nothing
+                if record.model != self._model:
+                    continue
+                if isinstance(record, Window) and record.stream is not self._stream:
+                    continue
+                while pending and (
+                    pending[0][0] <= batch.timestamps[row]
+                    or self._model not in self._catalog.models
+                ):
+                    self._catalog.declare(pending.pop(0)[1])
+                yield self._step(record, batch, row)
+
+    def _step(self, record: Window | Load, batch: RecordBatch, row: int) -> Step:
+        if isinstance(record, Window):
+            self.windows.setdefault(record.id, record)
+        only = slice(row, row + 1)
+        one = replace(
+            batch,
+            offsets=batch.offsets[only],
+            timestamps=batch.timestamps[only],
+            keys=batch.keys[only],
+            values=batch.values[only],
+            headers=None,
+        )
+        try:
+            outputs = self.core.process(one)
+        except ControlBehindError as error:
+            raise ConfigurationError(f"nothing can be recomputed: {error}") from error
+        sends = (send for send in outputs.sends if send.topic == self._topics.alerts)
+        said = tuple(codec(Alert).decode(value) for send in sends for value in send.values)
+        return Step(record, batch.offsets[row], said)
+
+
+def _declarations(log: Log, topics: ControlTopics, model: str) -> list[tuple[int, Declaration]]:
+    """Every declaration of a model that the log still has, with the time it was written."""
+    found: list[tuple[int, Declaration]] = []
+    for batch in read_topics(log, [topics.models]):
+        for row, value in enumerate(batch.values):
+            try:
+                record = None if value is None else codec(ModelRecord).decode(value)
+                if record is not None and record.name == model:
+                    found.append((batch.timestamps[row], declaration_of(record)))
+            except (DecodeError, ConfigurationError):
+                continue  # reported by the services that follow the topic
+    return found

@@ -1,0 +1,236 @@
+"""An alert recomputed: from its windows, and those from the log.
+
+What people said of an alert (acknowledged, snoozed) is on it, but does not follow from windows; it
+is compared with the commands topic instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from driftloop.cli.alert_differences import Differ
+from driftloop.cli.alert_records import AlertBook
+from driftloop.cli.control import read_records
+from driftloop.cli.records_text import moment
+from driftloop.cli.retracing import STREAM_OF, Retracing
+from driftloop.cli.verifying import Verification, verify_windows
+from driftloop.drift.alerts import opened
+from driftloop.drift.core import SERVICE
+from driftloop.kernel.catalog import Catalog
+from driftloop.kernel.codec.mapping import to_plain
+from driftloop.kernel.ports import Log
+from driftloop.kernel.records import (
+    Alert,
+    AlertKind,
+    AlertStatus,
+    Command,
+    Window,
+)
+
+_RESOLUTION = ("status", "at", "summary", "action")
+"""Fields of a resolution that are its own."""
+_NONE = Verification(0, 0, 0, 0, ())
+
+
+@dataclass(frozen=True, slots=True)
+class AlertVerification:
+    """What recomputing an alert found."""
+
+    alert: str
+    records: int
+    recomputed: int
+    """Records that follow from the windows (or loads), field by field."""
+    annotations: int
+    """Records in which only people had their say."""
+    windows: Verification
+    """Of the windows that its records name, against the log."""
+    problems: tuple[str, ...]
+    """One line for each thing that is not as it should be."""
+    notes: tuple[str, ...]
+    """What could not be compared, and why."""
+
+    @property
+    def ok(self) -> bool:
+        return not self.problems
+
+    def document(self) -> dict[str, Any]:
+        """For JSON."""
+        return {"ok": self.ok, **to_plain(self)}
+
+    def text(self) -> str:
+        """For people: what was compared, then what is wrong, then what was left out."""
+        windows = self.windows
+        lines = [
+            f"alert {self.alert}: {'verified' if self.ok else 'NOT as recomputed'}",
+            f"  {self.records} records: {self.recomputed} recomputed, {self.annotations} by people",
+            f"  {windows.windows} windows: {windows.verified} verified, {windows.mismatched} "
+            f"mismatched, {windows.unverifiable} unverifiable",
+        ]
+        lines += [f"  wrong: {problem}" for problem in self.problems]
+        lines += [f"  note: {note}" for note in self.notes]
+        return "\n".join(lines)
+
+
+def verify_alert(
+    log: Log,
+    catalog: Catalog,
+    id: str,
+    progress: Callable[[str], None] = lambda line: None,
+) -> AlertVerification:
+    """Raises :class:`ConfigurationError` for an alert there is not, or when what it was made from
+    is gone altogether; :class:`LogError` when the log does not answer."""
+    records = AlertBook.read(log, catalog.topics, progress).records(id)
+    kind, model = records[0].kind, records[0].model
+    commands = [
+        command
+        for command in read_records(log, Command, catalog.topics.commands, progress)
+        if command.alert == id
+    ]
+    if kind is AlertKind.STALE:
+        return _verify_stale(log, catalog, records, commands, progress)
+    stream = STREAM_OF.get(kind)
+    retracing = Retracing(log, catalog, model, stream)
+    differ = Differ(records, commands)
+    last = records[-1]
+    committed = log.committed(f"{catalog.topics.prefix}{SERVICE}", [retracing.source.topic])
+    position = committed.get(retracing.source)
+    others: list[str] = []
+    led: list[str] = []
+    for step in retracing.steps():
+        if position is not None and step.offset >= position:
+            break  # the service has not come so far
+        for alert in step.said:
+            if alert.id == id:
+                differ.said(alert)
+                led += [step.record.id] if isinstance(step.record, Window) else []
+            elif alert.status is AlertStatus.OPENED and alert.kind is kind:
+                others.append(alert.id)
+        differ.state(_open(retracing, id))
+        if differ.complete and last.status is AlertStatus.RESOLVED:
+            break
+    notes = _notes(retracing, log, kind)
+    problems = differ.finish(others, certain=position is not None)
+    named = [*(w for record in records for w in record.evidence.windows), *led]
+    windows = _NONE
+    if stream is not None:
+        windows = _windows(log, catalog, retracing.windows, named, problems, progress)
+    return AlertVerification(
+        id, len(records), differ.recomputed, differ.annotations, windows, tuple(problems), notes
+    )
+
+
+def _open(retracing: Retracing, id: str) -> Alert | None:
+    alerts = retracing.core.open_alerts().values()
+    return next((alert for found in alerts for alert in found if alert.id == id), None)
+
+
+def _windows(
+    log: Log,
+    catalog: Catalog,
+    found: dict[str, Window],
+    named: Iterable[str],
+    problems: list[str],
+    progress: Callable[[str], None],
+) -> Verification:
+    """The windows named, against the log, in the revisions that were used."""
+    wanted = list(dict.fromkeys(named))
+    problems += [
+        f"window {id}, which the evidence names, is not on the topic {catalog.topics.windows}"
+        for id in wanted
+        if id not in found
+    ]
+    there = [found[id] for id in wanted if id in found]
+    windows = verify_windows(log, catalog, there, progress)
+    problems += windows.details
+    return windows
+
+
+def _notes(retracing: Retracing, log: Log, kind: AlertKind) -> tuple[str, ...]:
+    notes = []
+    if kind is AlertKind.NOT_LOADED:
+        notes.append(
+            "an alert of not_loaded comes from no window: it was recomputed from what inference "
+            f"wrote to {retracing.source.topic}, which is all that decides it; whether that is "
+            "true of the artifact is on no topic"
+        )
+    if retracing.declarations > 1:
+        notes.append(
+            f"the log has {retracing.declarations} declarations of the model; each was taken from "
+            "the time it was written on, and a service may have read it a moment later"
+        )
+    start = log.start_offsets([retracing.source.topic]).get(retracing.source, 0)
+    if start > 0:
+        notes.append(
+            f"{retracing.source.topic}/{retracing.source.partition} begins with offset {start}: "
+            "what came before is gone, and what follows from it cannot be recomputed"
+        )
+    return tuple(notes)
+
+
+def _verify_stale(
+    log: Log,
+    catalog: Catalog,
+    records: Sequence[Alert],
+    commands: Sequence[Command],
+    progress: Callable[[str], None],
+) -> AlertVerification:
+    """Its opening is the clock's; that it names the newest window, and what that window is, are
+    not."""
+    retracing = Retracing(log, catalog, records[0].model, STREAM_OF[AlertKind.DATA_DRIFT])
+    by_id = {s.record.id: s.record for s in retracing.steps() if isinstance(s.record, Window)}
+    problems: list[str] = []
+    recomputed = annotations = 0
+    before: Alert | None = None
+    for index, record in enumerate(records):
+        name = f"record {record.sequence} ({record.status}, {moment(record.at)})"
+        if record.sequence != index:
+            problems.append(f"{name} should be record {index}: one is missing or there twice")
+        window = by_id.get(record.evidence.windows[0]) if record.evidence.windows else None
+        if before is not None and Differ.annotated(record, before, commands):
+            annotations += 1
+            differing = Differ.fields(record, before, ("status",))
+        elif record.status is AlertStatus.RESOLVED:
+            ends = {w.end for w in by_id.values()}
+            recomputed += 1
+            differing = [] if before is None else Differ.fields(record, before, _RESOLUTION)
+            if record.at not in ends:
+                differing.append("at: no window of predictions ends then")
+        else:
+            recomputed += 1
+            differing = _stale_fields(record, window)
+        if differing:
+            problems.append(f"{name}: {'; '.join(differing)}")
+        before = record
+    named = [id for record in records for id in record.evidence.windows]
+    windows = _windows(log, catalog, by_id, named, problems, progress)
+    notes = (
+        "an alert of stale cannot be recomputed: it is opened by the clock of the service, when no "
+        "window has come for long enough, and the clock is on no topic. Compared were its fields "
+        "with each other and with the window it names, and that window with the log",
+    )
+    return AlertVerification(
+        records[0].id, len(records), recomputed, annotations, windows, tuple(problems), notes
+    )
+
+
+def _stale_fields(record: Alert, window: Window | None) -> list[str]:
+    """What differs from an alert with this age after this window."""
+    if window is None:
+        return []
+    evidence = record.evidence
+    due = opened(
+        record.model,
+        AlertKind.STALE,
+        "stream",
+        window.version,
+        window.end,
+        window.end,
+        window.sources,
+        evidence,
+    )
+    found = Differ.fields(record, replace(due, status=record.status))
+    if evidence.effect <= evidence.effect_floor:
+        found.append("evidence.effect: it is not above its floor")
+    return found

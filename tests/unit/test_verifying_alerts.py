@@ -1,0 +1,218 @@
+"""An alert recomputed from its windows, and those from the log; whatever was changed is named."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from alert_world import HOUR, ROWS, START, AlertWorld
+from driftloop.cli.verifying_alerts import AlertVerification, verify_alert
+from driftloop.drift.core import DriftCore
+from driftloop.kernel.codec.records import codec
+from driftloop.kernel.errors import ConfigurationError
+from driftloop.kernel.records import (
+    Alert,
+    AlertKind,
+    AlertStatus,
+    CommandAction,
+    Load,
+    Prediction,
+    Window,
+)
+
+
+def drift_for_a_while(hour: int) -> float:
+    return 1.0 if 8 <= hour < 14 else 0.0
+
+
+@pytest.fixture
+def world() -> AlertWorld:
+    return AlertWorld(hours=20, shift=drift_for_a_while)
+
+
+def verified(world: AlertWorld, id: str = "") -> AlertVerification:
+    return verify_alert(world.log, world.catalog, id or world.alerts()[0].id)
+
+
+def test_an_alert_that_nobody_touched_is_verified_from_opening_to_resolution(
+    world: AlertWorld,
+) -> None:
+    alerts = world.run()
+    assert {a.id for a in alerts} == {alerts[0].id}
+    assert [alerts[0].status, alerts[-1].status] == [AlertStatus.OPENED, AlertStatus.RESOLVED]
+    found = verified(world)
+    assert found.ok
+    assert (found.records, found.recomputed, found.annotations) == (len(alerts), len(alerts), 0)
+    assert found.windows.verified == found.windows.windows >= 6
+    assert "verified" in found.text()
+
+
+def test_a_restart_in_the_middle_changes_nothing(world: AlertWorld) -> None:
+    once = world.run()
+    for hour in (8, 10, 15):
+        other = AlertWorld(hours=20, shift=drift_for_a_while)
+        assert other.run(restart_after=hour) == once
+        assert verified(other).ok
+
+
+def test_what_people_said_is_left_out_and_the_rest_compared() -> None:
+    world = AlertWorld(hours=20, shift=drift_for_a_while)
+    first = world.run()[0]
+    world = AlertWorld(hours=20, shift=drift_for_a_while)
+    until = START + 100 * HOUR
+    alerts = world.run(
+        (9, world.command(CommandAction.ACKNOWLEDGE, first)),
+        (11, world.command(CommandAction.SNOOZE, first, "bob", until)),
+        (11, world.command(CommandAction.SNOOZE, first, "bob", until)),
+    )
+    assert alerts[-1].acknowledged_by == "bob"
+    found = verified(world)
+    assert found.ok, found.problems
+    assert (found.annotations, found.recomputed) == (3, len(alerts) - 3)
+
+
+def test_evidence_changed_in_an_annotation_is_named() -> None:
+    world = AlertWorld(hours=12)
+    first = world.run()[0]
+    world = AlertWorld(hours=12)
+    world.run((9, world.command(CommandAction.ACKNOWLEDGE, first)))
+    number, said = next((i, a) for i, a in enumerate(world.alerts()) if a.acknowledged_by)
+    more = replace(said, evidence=replace(said.evidence, effect=9.0))
+    world.tamper(world.topics.alerts, number, more)
+    (problem,) = verified(world).problems
+    assert "by ann: evidence.effect is 9.0" in problem
+
+
+def test_an_annotation_that_nobody_asked_for_is_named(world: AlertWorld) -> None:
+    first = world.run()[0]
+    forged = replace(
+        first, status=AlertStatus.UPDATED, sequence=len(world.alerts()), acknowledged_by="eve"
+    )
+    world.put(world.topics.alerts, forged)
+    (problem,) = verified(world).problems
+    assert f"record {forged.sequence} (updated" in problem
+
+
+def test_a_changed_e_value_is_named_with_record_and_field(world: AlertWorld) -> None:
+    second = world.run()[1]
+    wrong = replace(second, evidence=replace(second.evidence, e_value=20.0))
+    world.tamper(world.topics.alerts, 1, wrong)
+    found = verified(world)
+    assert not found.ok
+    (problem,) = found.problems
+    assert problem.startswith("record 1 (updated")
+    assert "evidence.e_value is 20.0, recomputed " in problem
+    assert str(second.evidence.e_value) in problem
+
+
+def test_a_window_whose_statistics_were_changed_is_named(world: AlertWorld) -> None:
+    world.run()
+    window = world.windows[9]
+    other = replace(window, statistics=world.windows[2].statistics)
+    world.tamper(world.topics.windows, 9, other)
+    found = verified(world)
+    assert found.windows.mismatched == 1
+    assert any(window.id in p and "does not follow from the log" in p for p in found.problems)
+    assert any(p.startswith("record ") for p in found.problems)
+
+
+def test_a_row_that_was_changed_shows_in_its_window_and_in_no_record(world: AlertWorld) -> None:
+    world.run()
+    topic = world.model.topics.predictions
+    offset = 10 * ROWS + 3
+    value = world.log._storage.partition(world._at(topic)).values[offset]
+    row = codec(Prediction).decode(value)
+    world.tamper(topic, offset, replace(row, numeric=(-3.0,)))
+    (problem,) = verified(world).problems
+    assert world.windows[10].id in problem
+    assert "numeric[x]" in problem
+
+
+def test_a_window_that_is_gone_is_named(world: AlertWorld) -> None:
+    world.run()
+    world.tamper(world.topics.windows, 9, b"no window any more")
+    found = verified(world)
+    assert (
+        f"window {world.windows[9].id}, which the evidence names, is not on the topic "
+        "driftloop.windows" in found.problems
+    )
+
+
+def test_windows_that_lead_to_another_alert_are_named(world: AlertWorld) -> None:
+    world.run()
+    # Without the first drifted window the onset, and with it the id, is another.
+    world.tamper(world.topics.windows, 8, b"no window any more")
+    found = verified(world)
+    later = f"m-data_drift-x-v1-{START + 9 * HOUR}"
+    assert any(later in problem for problem in found.problems)
+
+
+def test_a_record_that_is_missing_shows_in_the_numbers(world: AlertWorld) -> None:
+    alerts = world.run()
+    world.tamper(world.topics.alerts, 1, replace(alerts[1], id="another"))
+    found = verified(world)
+    assert any("one is missing" in problem for problem in found.problems)
+
+
+def test_an_alert_there_is_not_names_the_nearest(world: AlertWorld) -> None:
+    first = world.run()[0]
+    with pytest.raises(ConfigurationError, match=first.id):
+        verified(world, first.id[:-3])
+
+
+def test_an_alert_of_a_version_that_is_gone_says_so(world: AlertWorld) -> None:
+    world.run()
+    world.catalog.versions.clear()
+    with pytest.raises(ConfigurationError, match="version 1"):
+        verified(world)
+
+
+def stale(world: AlertWorld) -> Alert:
+    """Opened by the clock, and over with the next window."""
+    core = DriftCore(world.catalog)
+    *first, last = world._batches(world.topics.windows)
+    for batch in first:
+        world._write(core, batch)
+    core.on_time(0)
+    for send in core.on_time(10**9).sends:
+        world._producer.send(send)
+    world._write(core, last)
+    return next(a for a in world.alerts() if a.kind is AlertKind.STALE)
+
+
+def test_a_stale_alert_is_compared_with_its_window_and_says_what_was_not() -> None:
+    world = AlertWorld(hours=4)
+    found = verified(world, stale(world).id)
+    assert found.ok, found.problems
+    assert (found.records, found.windows.verified) == (2, 1)
+    assert "clock" in found.notes[0]
+
+
+def test_a_stale_alert_with_another_onset_is_named() -> None:
+    world = AlertWorld(hours=4)
+    alert = stale(world)
+    world.tamper(world.topics.alerts, 0, replace(alert, onset=alert.onset - 1))
+    problem = verified(world, alert.id).problems[0]
+    assert f"onset is {alert.onset - 1}, recomputed {alert.onset}" in problem
+
+
+def test_a_not_loaded_alert_is_recomputed_from_the_loads() -> None:
+    world = AlertWorld(hours=1)
+    failed = Load("m", "a", 3, 1, -1, 1, "gone", START)
+    world.run(loads=[failed, replace(failed, failed=-1, error="", at=START + HOUR)])
+    alert = world.alerts()[0]
+    assert alert.kind is AlertKind.NOT_LOADED
+    found = verified(world, alert.id)
+    assert found.ok, found.problems
+    assert (found.recomputed, found.windows.windows) == (2, 0)
+    assert "no window" in found.notes[0]
+    world.tamper(world.topics.alerts, 0, replace(alert, version=2))
+    assert "version is 2, recomputed 1" in verified(world, alert.id).problems[0]
+
+
+def test_windows_are_those_that_counted_whatever_came_late(world: AlertWorld) -> None:
+    world.run()
+    late: Window = replace(world.windows[9], revision=1, rows=7)
+    world.put(world.topics.windows, late)
+    assert verified(world).ok
