@@ -217,7 +217,8 @@ class _Maker:
         same = baseline.counts[1:] == (baseline.errors,)
         if len(bins) > 1 and not same:
             out.append(_Draft(kind, LOSS, Measure.LOSS, single, baseline.dispersion))
-        if baseline.score_errors:
+        # A regression makes none; a classifier without any is watched by its losses.
+        if baseline.errors > 0:
             out.append(
                 _Draft(
                     kind,
