@@ -61,7 +61,7 @@ def _profile(rng: np.random.Generator) -> Profile:
     none = Categories(np.zeros((10_000, 0), dtype=np.int32), ())
     scores = rng.beta(2.0, 5.0, 10_000)
     labels = (rng.random(10_000) < scores).astype(np.float64)
-    return make_profile(names, [], Features(rows, none), scores, labels)
+    return make_profile(names, [], Features(rows, none), scores[:, None], labels)
 
 
 def _cost(

@@ -84,7 +84,7 @@ class Watching:
         self.rows += window.rows
         self.windows += 1
         started = time.process_time()
-        said = self._track.take(window, self._watch)
+        said = self._track.take(window, self._watch, self._watch.counts(window))
         self.seconds += time.process_time() - started
         return [Alarm(self.rows, alert) for alert in said if alert.status is AlertStatus.OPENED]
 

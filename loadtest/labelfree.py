@@ -51,7 +51,7 @@ from loadtest.measure import setting
 from loadtest.results import ROOT
 
 SEED = 1
-REPETITIONS = 24
+REPETITIONS = 16
 TRAINED = 60_000
 """Rows a version is trained on; a fifth of them is held out, as by default."""
 WINDOWS = 20

@@ -31,6 +31,7 @@ from driftloop.kernel.records import (
     Prediction,
     Profile,
     Recipe,
+    ReferenceCounts,
     Stream,
     Version,
     Window,
@@ -76,8 +77,21 @@ SCHEMA = json.dumps(
 )
 
 
-def profile() -> Profile:
-    """x is standard normal in ten bins, the score uniform in four, c one of two."""
+SEGMENTED = """
+[alerts]
+segment = "c"
+"""
+
+
+def profile(*, segments: bool = False) -> Profile:
+    """x is standard normal in ten bins, the score uniform in four, c one of two; with ``segments``
+    each half of the rows by itself, too."""
+    halves = (("even", (5000, 0)), ("odd", (0, 5000)))
+    counts = (*(500,) * 10, 0, 1, *(1250,) * 4, 0, 1)
+    references = tuple(
+        ReferenceCounts(Stream.PREDICTIONS, -1, level, 5000, (*counts, *levels, 0, 0))
+        for level, levels in halves
+    )
     edges = (-1.28, -0.84, -0.52, -0.25, 0.0, 0.25, 0.52, 0.84, 1.28)
     return Profile(
         rows=10_000,
@@ -87,6 +101,7 @@ def profile() -> Profile:
         ),
         categorical=(CategoricalProfile("c", ("even", "odd"), (5000, 5000), 0),),
         loss=LossBaseline(10_000, 0.5, 0.6, 4.7),
+        references=references if segments else (),
     )
 
 
@@ -99,16 +114,19 @@ class AlertWorld:
         hours: int = 16,
         shift: Callable[[int], float] = lambda hour: 1.0 if hour >= 8 else 0.0,
         new: Callable[[int], float] = lambda hour: 0.0,
+        *,
+        segments: bool = False,
     ) -> None:
+        self._profile = profile(segments=segments)
         self.clock = ManualClock()
         self.log = MemoryLog(self.clock)
         self.topics = ControlTopics()
         self.log.ensure_topics(self.topics.specs())
-        record = ModelRecord("m", TOML, SCHEMA, "me", 0)
+        record = ModelRecord("m", TOML + SEGMENTED * segments, SCHEMA, "me", 0)
         self.model: Declaration = declaration_of(record)
         self.log.ensure_topics(self.model.topics.specs(1))
         version = Version(
-            "m", 1, Recipe("t", {}, 0), "a", "0" * 64, profile(), {}, (), 0, 1, "r", 0
+            "m", 1, Recipe("t", {}, 0), "a", "0" * 64, self._profile, {}, (), 0, 1, "r", 0
         )  # fmt: skip
         self._producer = self.log.producer("test")
         self.put(self.topics.models, record)
@@ -236,7 +254,7 @@ class AlertWorld:
             statistics=None,  # type: ignore[arg-type]
             digest="",
         )
-        found = recompute_window(self.log, self.model, profile(), draft)
+        found = recompute_window(self.log, self.model, self._profile, draft)
         return dataclasses.replace(
             draft, statistics=found, rows=found.rows, digest=statistics_digest(found)
         )

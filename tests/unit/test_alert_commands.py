@@ -23,7 +23,7 @@ from driftloop.cli.alert_view import AlertPage, print_page
 from driftloop.cli.alert_words import number
 from driftloop.kernel.codec.records import codec
 from driftloop.kernel.ports import Log
-from driftloop.kernel.records import Alert, Command, CommandAction
+from driftloop.kernel.records import Alert, Command, CommandAction, Finding
 from driftloop.kernel.settings import Settings
 
 Run = Callable[..., Result]
@@ -117,13 +117,36 @@ def test_a_page_has_the_evidence_in_words(run: Run, world: AlertWorld) -> None:
         assert part in page
 
 
+def test_every_stream_of_an_alert_is_named(world: AlertWorld) -> None:
+    over, _ = ids(world)
+    records = AlertBook.read(world.log, world.topics).records(over)
+    evidence = records[-1].evidence
+    findings = (*evidence.findings, Finding("y[a]", 30.0, 0.4, "psi"))
+    records = [replace(records[-1], evidence=replace(evidence, findings=findings))]
+    shown = evidence_of(world.log, world.catalog, records, findings=1)
+    console = Console(width=80, record=True, file=io.StringIO())
+    print_page(console, AlertPage(records, shown, 0, None))
+    page = " ".join(console.export_text().split())
+    assert "data_drift of x + 1 more" in page
+    assert "y[a] 1.1 x 10^13 PSI 0.400" in page
+    assert "Not drawn (--findings N): y[a]" in page
+
+
+def test_a_resolution_tells_the_effect_it_was_judged_by(world: AlertWorld) -> None:
+    over, _ = ids(world)
+    last = AlertBook.read(world.log, world.topics).records(over)[-1]
+    evidence = last.evidence
+    assert evidence.effect < 0.5 * evidence.effect_floor
+    assert f"{evidence.effect_name} {evidence.effect:.4f}" in last.summary
+
+
 @pytest.mark.parametrize("width", [80, 120])
 def test_both_charts_fit_the_terminal(world: AlertWorld, width: int) -> None:
     over, still = ids(world)
     for id in (over, still):
         page = drawn(world, id, width)
         assert max(map(len, page.splitlines())) <= width
-        for part in ("since the onset", "reference", "onset 2013-01-01", "opened 2013-01-01"):
+        for part in ("rows from the onset", "reference", "onset 2013-01-01", "opened 2013-01-01"):
             assert part in page
     page = drawn(world, over, width)
     assert "up to -1.28" in page

@@ -78,7 +78,9 @@ def run(
     stream = windows[0].stream
     watched = watch(version(1, reference), stream, policy)
     track = Track(Entries(), MODEL, str(stream))
-    alerts = [alert for each in windows for alert in track.take(each, watched)]
+    alerts = [
+        alert for each in windows for alert in track.take(each, watched, watched.counts(each))
+    ]
     return [alert for alert in alerts if alert.status is AlertStatus.OPENED]
 
 

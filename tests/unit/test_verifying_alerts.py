@@ -7,10 +7,16 @@ from dataclasses import replace
 import pytest
 
 from alert_world import HOUR, ROWS, START, AlertWorld
+from driftloop.cli.alert_evidence import evidence_of
 from driftloop.cli.verifying_alerts import AlertVerification, verify_alert
 from driftloop.drift.core import DriftCore
+from driftloop.drift.service import DriftService
+from driftloop.kernel.catalog import Catalog
 from driftloop.kernel.codec.records import codec
+from driftloop.kernel.declaration_toml import declaration_of
 from driftloop.kernel.errors import ConfigurationError
+from driftloop.kernel.metrics import NullMeter
+from driftloop.kernel.pipeline import Inline
 from driftloop.kernel.records import (
     Alert,
     AlertKind,
@@ -20,6 +26,8 @@ from driftloop.kernel.records import (
     Prediction,
     Window,
 )
+from driftloop.kernel.service import Context
+from driftloop.kernel.settings import Settings
 
 
 def drift_for_a_while(hour: int) -> float:
@@ -54,6 +62,30 @@ def test_a_restart_in_the_middle_changes_nothing(world: AlertWorld) -> None:
         other = AlertWorld(hours=20, shift=drift_for_a_while)
         assert other.run(restart_after=hour) == once
         assert verified(other).ok
+
+
+def test_alerts_of_segments_are_verified_and_drawn() -> None:
+    world = AlertWorld(hours=14, segments=True)
+    alerts = world.run()
+    subjects = {finding.subject for finding in alerts[-1].evidence.findings}
+    assert subjects == {"x", "x[even]", "x[odd]"}
+    assert verified(world).ok
+    shown = evidence_of(world.log, world.catalog, alerts, findings=3)
+    assert {compared.subject for compared in shown.comparisons} == subjects
+    assert {compared.rows for compared in shown.comparisons} == {6 * ROWS, 3 * ROWS}
+
+
+def test_a_record_that_the_service_must_have_written_by_now_is_missed(world: AlertWorld) -> None:
+    context = Context(world.log, world.clock, NullMeter(), Settings(), Inline(), Inline)
+    service = DriftService(context, Catalog(world.topics, declaration_of))
+    while service.step(0.0):
+        pass
+    service.close()
+    alerts = world.alerts()
+    assert verified(world).ok
+    world.tamper(world.topics.alerts, len(alerts) - 1, b"nothing")
+    (problem,) = verified(world, alerts[0].id).problems
+    assert "one more record (resolved" in problem
 
 
 def test_what_people_said_is_left_out_and_the_rest_compared() -> None:

@@ -192,7 +192,7 @@ def status(model: OneModel = None, json: Json = False) -> None:
     if json:
         out.show({"bootstrap": bootstrap, "services": services, "models": models}, "")
         return
-    console = Console()
+    console = Console(markup=False)  # a segment in brackets is no style
     console.print(f"Kafka at {bootstrap}")
     shown = Table("service", "state", "lag", "details")
     for row in services:

@@ -51,7 +51,7 @@ def paired_bars(compared: Comparison, width: int, drawn: Glyphs) -> list[Text]:
     most = max([max(bar.now, bar.reference) for bar in compared.bars] + [1e-9])
     legend = Text(f"{compared.subject}: ")
     legend.append(drawn.eighths[-1] * 2, style="bold cyan")
-    legend.append(f" {compared.rows:,} rows since the onset  ")
+    legend.append(f" {compared.rows:,} rows from the onset to {moment(compared.until)}  ")
     legend.append(drawn.reference * 2, style="dim")
     legend.append(" reference")
     lines = [legend]

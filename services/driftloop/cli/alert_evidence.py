@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -47,6 +47,8 @@ class Comparison:
 
     subject: str
     rows: int
+    until: int
+    """End of the newest window in it."""
     bars: tuple[Bar, ...]
 
 
@@ -75,7 +77,14 @@ def named(alert: Alert) -> str:
     return f"{alert.subject}[{alert.segment}]" if alert.segment else alert.subject
 
 
-def evidence_of(log: Log, catalog: Catalog, records: Sequence[Alert], *, findings: int) -> Shown:
+def evidence_of(
+    log: Log,
+    catalog: Catalog,
+    records: Sequence[Alert],
+    *,
+    findings: int,
+    progress: Callable[[str], None] = lambda line: None,
+) -> Shown:
     """Of an alert with these records. Of a resolved one the rows until its last record before: the
     change as it was, not its end. Raises :class:`ConfigurationError` where what is needed is gone.
     """
@@ -92,7 +101,7 @@ def evidence_of(log: Log, catalog: Catalog, records: Sequence[Alert], *, finding
     kept: list[Kept] = []
     detectors: Detectors | None = None
     key: Key | None = None
-    retracing = Retracing(log, catalog, alert.model, stream)
+    retracing = Retracing(log, catalog, alert.model, stream, progress)
     for step in retracing.steps():
         window = step.record
         found = retracing.core.track(alert.model, stream).detectors
@@ -151,7 +160,7 @@ def _compared(
     if stream.measure is Measure.DISTRIBUTION and not stream.ordered:
         bars = _fewer(bars)
         bars.append(_new_values(detectors, key, kept))
-    return Comparison(subject, int(rows), tuple(bars))
+    return Comparison(subject, int(rows), kept[-1].end, tuple(bars))
 
 
 def _labels(stream: Watched, profile: Profile) -> list[str]:
@@ -168,7 +177,7 @@ def _labels(stream: Watched, profile: Profile) -> list[str]:
 def _intervals(edges: Sequence[float]) -> list[str]:
     if not edges:
         return ["all"]
-    shown = [f"{edge:.6g}" for edge in edges]
+    shown = [f"{edge:.4g}" for edge in edges]
     between = [f"{low} to {high}" for low, high in pairwise(shown)]
     return [f"up to {shown[0]}", *between, f"over {shown[-1]}"]
 

@@ -15,7 +15,7 @@ from rich.text import Text
 from driftloop.cli.alert_charts import glyphs, level_over_time, paired_bars
 from driftloop.cli.alert_evidence import LOG_TEN, Shown, named
 from driftloop.cli.alert_records import state_text, subject_text
-from driftloop.cli.alert_words import effect_text, facts, floor_text, history
+from driftloop.cli.alert_words import effect_text, facts, floor_text, history, number
 from driftloop.cli.records_text import moment
 from driftloop.kernel.attention import attention
 from driftloop.kernel.codec.mapping import to_plain
@@ -61,18 +61,20 @@ def print_page(console: Console, page: AlertPage) -> None:
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     for name, text in facts(alert, page.now, page.budget):
-        table.add_row(name, text)
+        table.add_row(name, Text(text))
     console.print()
     console.print(table)
     console.print()
+    if len(alert.evidence.findings) > 1:
+        console.print(_findings(alert))
     if page.shown.problem:
-        console.print(f"Nothing can be drawn: {page.shown.problem}.", highlight=False)
+        console.print(Text(f"Nothing can be drawn: {page.shown.problem}."))
     for compared in page.shown.comparisons:
         _lines(console, paired_bars(compared, console.width, drawn))
     hidden = len(alert.evidence.findings) - len(page.shown.comparisons)
     if page.shown.comparisons and hidden > 0:
         names = [finding.subject for finding in alert.evidence.findings[-hidden:]]
-        console.print(f"Not drawn (--findings N): {', '.join(names)}", highlight=False)
+        console.print(Text(f"Not drawn (--findings N): {', '.join(names)}"))
         console.print()
     if page.shown.points:
         marks = [("onset", alert.onset + 1), ("opened", alert.opened_at)]
@@ -110,7 +112,16 @@ def state_of(alert: Alert, now: int) -> str:
 def _history(records: Sequence[Alert]) -> Table:
     table = Table("record", "at (UTC)", "", "severity", "e-value", "effect", box=SIMPLE_HEAD)
     for line in history(records):
-        table.add_row(*line)
+        table.add_row(*map(Text, line))
+    return table
+
+
+def _findings(alert: Alert) -> Table:
+    """Every stream that belongs to it, the strongest first."""
+    table = Table("stream", "e-value", "effect", box=SIMPLE_HEAD)
+    for finding in alert.evidence.findings:
+        effect = effect_text(finding.effect_name, finding.effect)
+        table.add_row(Text(finding.subject), number(finding.e_value), effect)
     return table
 
 

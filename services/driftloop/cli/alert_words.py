@@ -9,6 +9,8 @@ from driftloop.cli.alert_records import state_text
 from driftloop.cli.records_text import moment
 from driftloop.kernel.records import Alert, AlertKind, AlertStatus
 
+UNTESTED = (AlertKind.STALE, AlertKind.NOT_LOADED)
+"""Kinds that no test decides, and that have no e-value."""
 _SHARES = {
     "error_increase": "more errors",
     "missing_share": "more missing",
@@ -42,7 +44,7 @@ def effect_text(name: str, size: float) -> str:
         case "constant_rows":
             return f"{size:,.0f} rows of one value"
         case "age_ms":
-            return f"{size / 60_000:.1f} min without a window"
+            return f"{_span(size)} without a window"
         case _:
             return f"{name} {size:.4g}"
 
@@ -51,7 +53,7 @@ def floor_text(name: str, floor: float) -> str:
     """A floor beside an effect that has told the unit."""
     if name in _SHARES:
         return f"{100 * floor:g}%"
-    return f"{floor / 60_000:g} min" if name == "age_ms" else f"{floor:g}"
+    return _span(floor) if name == "age_ms" else f"{floor:g}"
 
 
 def facts(alert: Alert, now: int, budget: float | None) -> list[tuple[str, str]]:
@@ -64,7 +66,7 @@ def facts(alert: Alert, now: int, budget: float | None) -> list[tuple[str, str]]
         ("onset", f"suspected at {moment(alert.onset)} UTC"),
         ("offsets", _offsets(alert)),
     ]
-    if alert.kind not in (AlertKind.STALE, AlertKind.NOT_LOADED):
+    if alert.kind not in UNTESTED:
         times = (evidence.e_value - evidence.threshold) / LOG_TEN
         found += [
             ("e-value", _logs(evidence.e_value)),
@@ -82,7 +84,7 @@ def facts(alert: Alert, now: int, budget: float | None) -> list[tuple[str, str]]
     )
     if evidence.rows:
         found.append(("rows", f"{evidence.rows:,} since the onset"))
-    if alert.kind not in (AlertKind.STALE, AlertKind.NOT_LOADED):
+    if alert.kind not in UNTESTED:
         found += [
             ("dispersion", _dispersion(evidence.dispersion)),
             ("reference", evidence.reference.replace("_", " ")),
@@ -103,7 +105,7 @@ def history(records: Sequence[Alert]) -> list[tuple[str, ...]]:
                 moment(record.at),
                 _change(record, before),
                 str(record.severity),
-                number(evidence.e_value),
+                number(evidence.e_value) if record.kind not in UNTESTED else "",
                 effect_text(evidence.effect_name, evidence.effect),
             )
         )
@@ -120,6 +122,12 @@ def _change(record: Alert, before: Alert | None) -> str:
             return f"snoozed until {moment(record.snoozed_until)} by {record.acknowledged_by}"
         return f"acknowledged by {record.acknowledged_by}"
     return str(record.status)
+
+
+def _span(milliseconds: float) -> str:
+    """Of processing time."""
+    seconds = milliseconds / 1000
+    return f"{seconds / 60:.1f} min" if seconds >= 120 else f"{seconds:.0f} s"
 
 
 def _logs(log_e: float) -> str:

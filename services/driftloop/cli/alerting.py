@@ -81,7 +81,7 @@ def show(
         records = AlertBook.read(log, settings.topics, out.progress).records(id)
         catalog = read_catalog(log, settings.topics, out.progress)
         try:
-            shown = evidence_of(log, catalog, records, findings=findings)
+            shown = evidence_of(log, catalog, records, findings=findings, progress=out.progress)
         except ConfigurationError as error:
             shown = Shown(problem=str(error))
     declared = catalog.models.get(records[-1].model)

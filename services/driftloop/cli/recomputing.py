@@ -186,8 +186,15 @@ class Pass:
 class Told:
     """Tells how far the reading has come."""
 
-    def __init__(self, progress: Callable[[str], None], total: int, clock: Clock) -> None:
+    def __init__(
+        self,
+        progress: Callable[[str], None],
+        total: int,
+        clock: Clock,
+        doing: str = "verifying windows",
+    ) -> None:
         self._progress = progress
+        self._doing = doing
         self._total = total
         self._read = 0
         self._clock = clock
@@ -197,7 +204,7 @@ class Told:
         self._read += offsets
         if self._clock.monotonic() >= self._at:
             self._at += _TELL_EVERY_S
-            self._progress(f"verifying windows: {self._read:,} of {self._total:,} offsets")
+            self._progress(f"{self._doing}: {self._read:,} of {self._total:,} offsets")
 
 
 def _first_difference(a: object, b: object, where: str = "statistics") -> str:

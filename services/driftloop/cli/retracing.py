@@ -6,10 +6,12 @@ what the service said, and can be looked into after every window.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from driftloop.adapters.clock import SystemClock
 from driftloop.cli.control import read_topics
+from driftloop.cli.recomputing import Told
 from driftloop.drift.core import DriftCore
 from driftloop.kernel.catalog import Catalog
 from driftloop.kernel.codec.records import codec
@@ -41,8 +43,17 @@ class Step:
 class Retracing:
     """Of one model: its windows of one stream, or without a stream what was said of its loading."""
 
-    def __init__(self, log: Log, catalog: Catalog, model: str, stream: Stream | None) -> None:
-        """Raises :class:`ConfigurationError` where the model's declaration is gone."""
+    def __init__(
+        self,
+        log: Log,
+        catalog: Catalog,
+        model: str,
+        stream: Stream | None,
+        progress: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        """``progress`` gets a line now and then. Raises :class:`ConfigurationError` where the
+        model's declaration is gone."""
+        self._progress = progress
         self._log = log
         self._topics = catalog.topics
         self._model = model
@@ -76,10 +87,13 @@ class Retracing:
         starts = self._log.start_offsets([self.source.topic])
         kind: type[Window] | type[Load] = Load if self._stream is None else Window
         pending = list(self._declarations)
-        for batch in self._log.read(
-            self.source, starts.get(self.source, 0), ends.get(self.source, 0)
-        ):
+        start, end = starts.get(self.source, 0), ends.get(self.source, 0)
+        told = Told(self._progress, end - start, SystemClock(), "retracing the alert")
+        at = start
+        for batch in self._log.read(self.source, start, end):
             for row, value in enumerate(batch.values):
+                told.more(batch.offsets[row] - at)
+                at = batch.offsets[row]
                 try:
                     record = codec(kind).decode(value)
                 except DecodeError:

@@ -81,6 +81,10 @@ def verify_alert(
 ) -> AlertVerification:
     """Raises :class:`ConfigurationError` for an alert there is not, or when what it was made from
     is gone altogether; :class:`LogError` when the log does not answer."""
+    # Asked first: what the service has read by then, it has written its alerts of.
+    committed = log.committed(
+        f"{catalog.topics.prefix}{SERVICE}", [catalog.topics.windows, catalog.topics.loads]
+    )
     records = AlertBook.read(log, catalog.topics, progress).records(id)
     kind, model = records[0].kind, records[0].model
     commands = [
@@ -91,10 +95,9 @@ def verify_alert(
     if kind is AlertKind.STALE:
         return _verify_stale(log, catalog, records, commands, progress)
     stream = STREAM_OF.get(kind)
-    retracing = Retracing(log, catalog, model, stream)
+    retracing = Retracing(log, catalog, model, stream, progress)
     differ = Differ(records, commands)
     last = records[-1]
-    committed = log.committed(f"{catalog.topics.prefix}{SERVICE}", [retracing.source.topic])
     position = committed.get(retracing.source)
     others: list[str] = []
     led: list[str] = []
@@ -178,7 +181,8 @@ def _verify_stale(
 ) -> AlertVerification:
     """Its opening is the clock's; that it names the newest window, and what that window is, are
     not."""
-    retracing = Retracing(log, catalog, records[0].model, STREAM_OF[AlertKind.DATA_DRIFT])
+    stream = STREAM_OF[AlertKind.DATA_DRIFT]
+    retracing = Retracing(log, catalog, records[0].model, stream, progress)
     by_id = {s.record.id: s.record for s in retracing.steps() if isinstance(s.record, Window)}
     problems: list[str] = []
     recomputed = annotations = 0

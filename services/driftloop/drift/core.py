@@ -211,12 +211,12 @@ class DriftCore:
 
     def _window(self, window: Window, written: int) -> tuple[list[Alert], list[Estimate]]:
         declaration = declared(self._catalog, window.model)
-        watched, estimates = None, []
+        watched, counts, estimates = None, None, []
         if window.version > 0:
             version = self._catalog.version(window.model, window.version)
             watched, estimator = self._watch(window.stream, version, declaration)
             # One that does not fit changes nothing.
-            watched.counts(window)
+            counts = watched.counts(window)
             estimates = estimator.estimates(window)
         model = self._model(window.model)
         out: list[Alert] = []
@@ -225,7 +225,7 @@ class DriftCore:
             if alert is not None:
                 out.append(alert)
         if model.used[window.stream].claim(window, horizon_of(declaration)):
-            out += model.tracks[window.stream].take(window, watched)
+            out += model.tracks[window.stream].take(window, watched, counts)
             return out, estimates
         return out, []
 

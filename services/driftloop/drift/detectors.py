@@ -11,7 +11,7 @@ import numpy as np
 
 from driftloop.drift.cases import Found, Member
 from driftloop.drift.collecting import Collection
-from driftloop.drift.effects import LEAST_CONSTANT_ROWS, Effect, effects
+from driftloop.drift.effects import LEAST_CONSTANT_ROWS, Effect, Effects, effects, least
 from driftloop.drift.panel import Key, Panel
 from driftloop.drift.shiryaev import onset, threshold
 from driftloop.drift.state import History, Kept
@@ -33,8 +33,8 @@ class Reading:
     kind: AlertKind
     subject: str
     segment: str
-    effect: Effect
-    """Of the newest rows."""
+    effect: float
+    """Of the newest rows, over the least that is worth an alert."""
     evidence: float
     """Its value over its threshold, difference of natural logarithms; alarm from 0 on."""
 
@@ -47,6 +47,9 @@ class Detectors:
         self._panels = {
             family: Panel(family, group, watch.rows, watch.references)
             for family, group in watch.groups.items()
+        }
+        self._floors = {
+            family: least(group, watch.policy) for family, group in watch.groups.items()
         }
         whole = watch.references.get(-1)
         self._still = Still(watch.streams.still, None if whole is None else whole[0])
@@ -213,11 +216,12 @@ class Detectors:
             margins = panel.margins()
             for row in range(self.watch.rows):
                 segment = self._segment(row)
-                measured = self._effects(panel, row, newest, panel.counts(newest, row))
+                counts = panel.counts(newest, row)
+                ratios = self._effects(panel, row, newest, counts).ratios().tolist()
                 out += [
-                    Reading(model, stream.kind, stream.subject, segment, effect, float(margin))
-                    for stream, effect, margin in zip(
-                        panel.group.streams, measured, margins[row], strict=True
+                    Reading(model, stream.kind, stream.subject, segment, ratio, margin)
+                    for stream, ratio, margin in zip(
+                        panel.group.streams, ratios, margins[row].tolist(), strict=True
                     )
                 ]
         out += [
@@ -226,7 +230,7 @@ class Detectors:
                 stream.kind,
                 stream.subject,
                 "",
-                self._still_effect(index),
+                self._still_effect(index).ratio,
                 self._still.margin(index),
             )
             for index, stream in enumerate(self._still.streams)
@@ -280,9 +284,7 @@ class Detectors:
             [policy.reference, str(policy.reference_period), *policy.season],
         ]
 
-    def _effects(
-        self, panel: Panel, row: int, windows: Sequence[Kept], counts: F64
-    ) -> list[Effect]:
+    def _effects(self, panel: Panel, row: int, windows: Sequence[Kept], counts: F64) -> Effects:
         expected, known = panel.expected(windows, row)
         return effects(
             panel.group,
@@ -290,7 +292,8 @@ class Detectors:
             expected,
             known,
             panel.dispersions,
-            self.watch.policy,
+            self._floors[panel.family],
+            self.watch.policy.shift_floor,
             self.watch.layout.profile.loss.means,
         )
 

@@ -37,43 +37,67 @@ class Effect:
         return 1.0 if self.size >= 0.0 else 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Effects:
+    """Of every stream of a group: the larger, by its floor, of the measures that apply."""
+
+    names: Sequence[str]
+    sizes: F64
+    floors: F64
+    shifts: F64 | None
+    """Of a group of distributions, the standardised shifts; NaN where the order means nothing."""
+    shift_floor: float
+
+    def ratios(self) -> F64:
+        """Of size to floor, (T,)."""
+        ratios = _ratios(self.sizes, self.floors)
+        if self.shifts is None:
+            return ratios
+        return np.fmax(ratios, _ratios(self.shifts, np.full(len(self.shifts), self.shift_floor)))
+
+    def __getitem__(self, index: int) -> Effect:
+        own = Effect(self.names[index], float(self.sizes[index]), float(self.floors[index]))
+        if self.shifts is None or np.isnan(self.shifts[index]):
+            return own
+        shift = Effect(SHIFT, float(self.shifts[index]), self.shift_floor)
+        return max(own, shift, key=lambda effect: effect.ratio)
+
+
 def effects(
     group: Group,
     counts: F64,
     expected: F64,
     known: F64,
     dispersions: F64,
-    policy: AlertPolicy,
+    floors: F64,
+    shift_floor: float,
     means: Sequence[float],
-) -> list[Effect]:
+) -> Effects:
     """Of every stream of a group: ``counts`` (G,) of the rows looked at against the shares
-    ``expected`` (G,), known from ``known`` (T,) rows. ``means``: of the loss bins, the mean loss of
-    each. Where two measures apply, the one that is larger by its floor."""
+    ``expected`` (G,), known from ``known`` (T,) rows; ``floors`` as :func:`least` gives them.
+    ``means``: of the loss bins, the mean loss of each."""
+    names = [stream.measure.value for stream in group.streams]
     shares = group.shares(counts)
-    last = group.starts + group.sizes - 1
-    increase = shares[last] - expected[last]
-    # Whether one stream is of distributions all of its group are.
-    two_sided = any(stream.measure is Measure.DISTRIBUTION for stream in group.streams)
-    psi = shift = increase
-    if two_sided:
+    # If one stream is of distributions all of its group are.
+    if group.streams[0].measure is Measure.DISTRIBUTION:
         psi = stability_index(group, counts, expected, known, dispersions)
         shift = np.abs(standardised_shift(group, shares, expected))
-    found = []
+        ordered = np.array([stream.ordered for stream in group.streams])
+        shifts: F64 = np.where(ordered, shift, np.nan)
+        return Effects(names, psi, floors, shifts, shift_floor)
+    last = group.starts + group.sizes - 1
+    sizes: F64 = np.where(group.totals(counts) > 0.0, shares[last] - expected[last], 0.0)
     for index, stream in enumerate(group.streams):
-        if stream.measure is Measure.DISTRIBUTION:
-            best = Effect(stream.measure.value, float(psi[index]), policy.psi_floor)
-            if stream.ordered:
-                other = Effect(SHIFT, float(shift[index]), policy.shift_floor)
-                best = max(best, other, key=lambda effect: effect.ratio)
-            found.append(best)
-            continue
-        size = float(increase[index])
-        if stream.measure is Measure.LOSS:
+        if stream.measure is Measure.LOSS and counts[group.span(index)].any():
             span = group.span(index)
-            size = float(((shares[span] - expected[span]) * means).sum())
-        empty = shares[group.span(index)].sum() <= 0.0
-        found.append(Effect(stream.measure.value, 0.0 if empty else size, _floor(stream, policy)))
-    return found
+            sizes[index] = ((shares[span] - expected[span]) * means).sum()
+    return Effects(names, sizes, floors, None, 0.0)
+
+
+def _ratios(sizes: F64, floors: F64) -> F64:
+    some = floors > 0.0
+    divided = sizes / np.where(some, floors, 1.0)
+    return np.asarray(np.where(some, divided, np.where(sizes >= 0.0, 1.0, 0.0)), dtype=np.float64)
 
 
 def stability_index(group: Group, counts: F64, expected: F64, known: F64, dispersions: F64) -> F64:
@@ -103,6 +127,11 @@ def standardised_shift(group: Group, shares: F64, expected: F64) -> F64:
     spread = np.sqrt(group.totals(expected * scores**2))
     moved = group.totals(shares * scores)
     return np.asarray(moved / np.maximum(spread, 1e-12) * (spread > 0.0), dtype=np.float64)
+
+
+def least(group: Group, policy: AlertPolicy) -> F64:
+    """Of every stream the least effect that is worth an alert, (T,)."""
+    return np.array([_floor(stream, policy) for stream in group.streams])
 
 
 def _floor(stream: Watched, policy: AlertPolicy) -> float:

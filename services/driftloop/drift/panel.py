@@ -80,9 +80,11 @@ class Panel:
         for slot in slots:
             counts = self._reference(slot)[row]
             known += self.group.totals(counts)
+            if len(slots) == 1:
+                return self.group.shares(counts), known
             rows = self.counts([kept for kept in windows if kept.slot == slot], row)
-            weight = 1.0 if len(slots) == 1 else self.group.totals(rows)[self.group.owner]
-            shares = shares + weight * self.group.shares(counts)
+            weights = self.group.totals(rows)[self.group.owner]
+            shares = shares + weights * self.group.shares(counts)
         return self.group.shares(shares), known
 
     def restart(self, key: Key, number: int) -> None:

@@ -81,7 +81,7 @@ class DriftService:
         meter = self._context.meter
         for reading in self._core.readings():
             labels = (reading.model, reading.kind, reading.subject, reading.segment)
-            meter.set(metrics.DRIFT_EFFECT, reading.effect.ratio, *labels)
+            meter.set(metrics.DRIFT_EFFECT, reading.effect, *labels)
             meter.set(metrics.DRIFT_EVIDENCE, reading.evidence, *labels)
         for estimate in self._core.estimates():
             metric = metrics.ESTIMATED

@@ -13,6 +13,7 @@ from driftloop.drift.detectors import Detectors, Reading
 from driftloop.drift.judging import judge
 from driftloop.drift.state import History, Kept
 from driftloop.drift.watch import Watch
+from driftloop.kernel.codec.blocks import I64
 from driftloop.kernel.entries import Entries
 from driftloop.kernel.records import Alert, Window
 
@@ -65,13 +66,11 @@ class Track:
         self._moved = False
         """Whether a window was tested since the readings were last asked for."""
 
-    def take(self, window: Window, watch: Watch | None) -> list[Alert]:
-        """Alerts that a window not used before leads to. ``watch`` is None for a version without a
-        profile. Raises :class:`DecodeError` when the window does not fit the profile, and then
-        changes nothing."""
+    def take(self, window: Window, watch: Watch | None, counts: I64 | None) -> list[Alert]:
+        """Alerts that a window not used before leads to. ``watch`` and ``counts``, the window's
+        within it, are None for a version without a profile."""
         out: list[Alert] = []
         kept = None
-        counts = None if watch is None else watch.counts(window)
         if self._serving.takes_over(window):
             out += self._replace(window)
         if self._serving.version in (-1, window.version):

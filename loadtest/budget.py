@@ -1,0 +1,186 @@
+"""``python -m loadtest.budget``: the figures of docs/choosing-a-budget.md, as a table.
+
+Twenty numeric features, a reference of 10,000 rows, and one change after 10,000 rows: how soon it
+is found under several budgets and sizes of windows, and what a drift that comes slowly does.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+import numpy as np
+
+from driftloop.drift.streams import watched_streams
+from driftloop.kernel.codec.blocks import F64
+from driftloop.kernel.records import LossBaseline, Profile, Stream
+from loadtest.drifting import (
+    SCORE,
+    Watching,
+    outcome_windows,
+    policy,
+    prediction_windows,
+    profile_of,
+)
+
+_REFERENCE = 10_000
+_CHANGE = 10_000
+_AFTER = 20_000
+_SLOW = 200_000
+_FEATURES = 20
+_STREAMS = 20
+
+
+def main() -> None:
+    print(f"thresholds, {_FEATURES} features: rows for one false alert of a stream")
+    rng = np.random.default_rng(0)
+    profile = profile_of(rng.normal(size=(_REFERENCE, _FEATURES)))
+    for budget in (0.1, 1.0, 10.0):
+        for kind, share, log_threshold in _thresholds(profile, budget):
+            rows = np.exp(log_threshold)
+            print(f"  budget {budget:g}: {kind}, share {100 * share:.2f}%: {rows:,.0f}")
+    print(f"rows until a shift of one feature is found, mean of {_STREAMS} (missed)")
+    for budget, window in ((0.1, 50), (1.0, 50), (10.0, 50), (1.0, 1000)):
+        shown = [f"{sigma} sd: {_shift(sigma, budget, window)}" for sigma in (0.25, 0.5, 1.0)]
+        print(f"  budget {budget:g}, windows of {window}: {'; '.join(shown)}")
+    print(f"labels until a higher error rate is found, mean of {_STREAMS} (missed)")
+    for budget, window in ((0.1, 50), (1.0, 50), (10.0, 50), (1.0, 1000)):
+        shown = [f".20 to {rate}: {_errors(rate, budget, window)}" for rate in (0.25, 0.30, 0.40)]
+        print(f"  budget {budget:g}, windows of {window}: {'; '.join(shown)}")
+    print(f"a shift of 1 sd that comes within so many rows, budget 1, windows of 50, {_STREAMS}")
+    for length in (10_000, 50_000, _SLOW):
+        print(f"  {length:,} rows: found after {_slow(length)} rows")
+    print(f"labels until a mean loss of .40 that rises by .04 is found, budget 1, of {_STREAMS}")
+    print(f"  every row loses .04 more: {_losses(0.04, 0.0)}")
+    print(f"  one row in a hundred loses 4.5: {_losses(0.0, 0.01)}")
+    print("alerts per 100,000 rows without a change, rows in clumps of 5, floors of 0")
+    for dispersion in (1.0, 5.0):
+        print(f"  taken with a dispersion of {dispersion:g}: {_clumps(dispersion):.2f}")
+
+
+def _thresholds(profile: Profile, budget: float) -> Iterator[tuple[str, float, float]]:
+    """Kind, share of the budget and log threshold: one stream of each kind."""
+    whole = Profile(profile.rows, profile.numeric, (), _baseline(2000))
+    for stream in Stream:
+        found = watched_streams(whole, stream, policy(budget))
+        seen = set()
+        for watched in (*found.two_sided, *found.upper, *found.still):
+            if watched.kind not in seen:
+                seen.add(watched.kind)
+                yield watched.kind.value, watched.share, watched.threshold
+
+
+def _baseline(errors: int) -> LossBaseline:
+    """Of losses that are errors."""
+    rows = _REFERENCE
+    counts = (rows - errors, errors)
+    return LossBaseline(
+        rows, errors / rows, 1.0, 1.0, (0.5,), counts, (0.0, 1.0), errors,
+        score_errors=(errors,), score_losses=(float(errors),),
+    )  # fmt: skip
+
+
+def _shift(sigma: float, budget: float, window: int) -> str:
+    delays = []
+    for index in range(_STREAMS):
+        rng = np.random.default_rng([1, index])
+        profile = profile_of(rng.normal(size=(_REFERENCE, _FEATURES)))
+        rows = rng.normal(size=(_CHANGE + _AFTER, _FEATURES))
+        rows[_CHANGE:, 0] += sigma
+        delays.append(_delay(profile, rows, budget, window))
+    return _summary(delays)
+
+
+def _delay(profile: Profile, rows: F64, budget: float, window: int) -> float:
+    """Rows from the change to an alert; NaN without one."""
+    watching = Watching(profile, Stream.PREDICTIONS, policy(budget))
+    for each in prediction_windows(profile, rows, window):
+        for alarm in watching.take(each):
+            if alarm.rows > _CHANGE:
+                return alarm.rows - _CHANGE
+    return float("nan")
+
+
+def _errors(rate: float, budget: float, window: int) -> str:
+    delays = []
+    for index in range(_STREAMS):
+        rng = np.random.default_rng([2, index])
+        baseline = _baseline(int(rng.binomial(_REFERENCE, 0.2)))
+        profile = Profile(_REFERENCE, (SCORE,), (), baseline)
+        rates = np.where(np.arange(_CHANGE + _AFTER) < _CHANGE, 0.2, rate)
+        wrong = (rng.random(len(rates)) < rates).reshape(-1, window).sum(axis=1)
+        watching = Watching(profile, Stream.OUTCOMES, policy(budget))
+        found = [
+            alarm.rows - _CHANGE
+            for each in outcome_windows(np.stack([window - wrong, wrong], axis=1), wrong, window)
+            for alarm in watching.take(each)
+            if alarm.rows > _CHANGE
+        ]
+        delays.append(float(found[0]) if found else float("nan"))
+    return _summary(delays)
+
+
+def _slow(length: int) -> str:
+    delays = []
+    for index in range(_STREAMS):
+        rng = np.random.default_rng([3, index])
+        profile = profile_of(rng.normal(size=(_REFERENCE, 1)))
+        rows = rng.normal(size=(_CHANGE + length + _AFTER, 1))
+        rows[:, 0] += np.clip((np.arange(len(rows)) - _CHANGE) / length, 0.0, 1.0)
+        delays.append(_delay(profile, rows, 1.0, 50))
+    return _summary(delays)
+
+
+def _clumps(dispersion: float) -> float:
+    alarms, rows = 0, 0
+    for index in range(_STREAMS):
+        rng = np.random.default_rng([4, index])
+        profile = profile_of(rng.normal(size=(_REFERENCE, 1)), dispersions=[dispersion])
+        values = np.repeat(rng.normal(size=(100_000 // 5, 1)), 5, axis=0)
+        none = {"psi_floor": 0.0, "shift_floor": 0.0}
+        watching = Watching(profile, Stream.PREDICTIONS, policy(1.0, **none))
+        alarms += sum(len(watching.take(w)) for w in prediction_windows(profile, values, 50))
+        rows += len(values)
+    return alarms / rows * 100_000
+
+
+def _losses(shift: float, rare: float) -> str:
+    """Exponential losses of mean .4; then ``shift`` more in each row, or a loss of 4.5 in a share
+    ``rare`` of them."""
+    edges = np.quantile(np.random.default_rng(0).exponential(0.4, 100_000), np.arange(1, 16) / 16)
+    delays = []
+    for index in range(_STREAMS):
+        rng = np.random.default_rng([5, index])
+        reference = rng.exponential(0.4, _REFERENCE)
+        counts = np.bincount(np.searchsorted(edges, reference), minlength=16)
+        at = np.searchsorted(edges, reference)
+        means = tuple(float(reference[at == i].mean()) for i in range(16))
+        baseline = LossBaseline(
+            _REFERENCE, float(reference.mean()), 1.0, 4.6, tuple(edges.tolist()),
+            tuple(counts.tolist()), means,
+        )  # fmt: skip
+        losses = rng.exponential(0.4, _CHANGE + _AFTER)
+        losses[_CHANGE:] += shift
+        changed = np.arange(len(losses)) >= _CHANGE
+        losses[changed & (rng.random(len(losses)) < rare)] = 4.5
+        bins = np.searchsorted(edges, losses).reshape(-1, 50)
+        windows = np.stack([np.bincount(row, minlength=16) for row in bins])
+        watching = Watching(Profile(_REFERENCE, (SCORE,), (), baseline), Stream.OUTCOMES, policy(1))
+        found = [
+            alarm.rows - _CHANGE
+            for each in outcome_windows(windows, np.zeros(len(windows), dtype=np.int64), 50)
+            for alarm in watching.take(each)
+            if alarm.rows > _CHANGE
+        ]
+        delays.append(float(found[0]) if found else float("nan"))
+    return _summary(delays)
+
+
+def _summary(delays: list[float]) -> str:
+    found = [delay for delay in delays if delay == delay]
+    mean = f"{np.mean(found):,.0f}" if found else "-"
+    return f"{mean} ({len(delays) - len(found)})"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
