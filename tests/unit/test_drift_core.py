@@ -282,6 +282,16 @@ def test_a_new_version_resolves_the_old_ones_alerts() -> None:
     assert "Version 2 serves" in over.summary
 
 
+def test_the_window_a_version_takes_over_in_is_not_tested() -> None:
+    # It holds the hours since the swap only, and the old version's last one those before.
+    watching = Watching()
+    watching.give(*(predictions(h) for h in range(4)))
+    morning, evening = (200,) * 5 + (0,) * 5, (0,) * 5 + (200,) * 5
+    swapped = [predictions(4, evening, version=2), predictions(4, morning, version=1)]
+    assert not watching.give(*swapped, *(predictions(h, version=2) for h in range(5, 9)))
+    assert watching.give(*(predictions(h, FAR, version=2) for h in range(9, 12)))
+
+
 def test_stragglers_of_the_old_version_bring_nothing_back() -> None:
     watching = Watching()
     watching.give(predictions(0, FAR), predictions(1, version=2))

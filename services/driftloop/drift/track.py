@@ -26,6 +26,8 @@ class Serving:
     highest: int = -1
     last_start: int = -1
     last_end: int = -1
+    began: int = -1
+    """Start of the window that the present version took over in; -1 for the first of all."""
 
     def takes_over(self, window: Window) -> bool:
         """Whether the window shows that another version serves now: a version never seen before
@@ -75,7 +77,11 @@ class Track:
             out += self._replace(window)
         if self._serving.version in (-1, window.version):
             self._serving.note(window)
-        if window.version == self._serving.version and watch is not None and counts is not None:
+        # A version takes over in the middle of a window: its part of that one is of some hours
+        # only, and differs from any reference by that.
+        whole = window.start != self._serving.began
+        serves = window.version == self._serving.version
+        if serves and whole and watch is not None and counts is not None:
             kept = Kept.of(self._next, window, watch.slot(window), counts)
             self._next += 1
             out += self._test(window, watch, kept)
@@ -158,6 +164,8 @@ class Track:
         self._detectors, self._stored = None, {}
         self._cases = []
         self._history = History()
+        if self._serving.version >= 0:
+            self._serving.began = window.start
         self._serving.version = window.version
         return out
 
@@ -170,6 +178,7 @@ class Track:
                 "highest": serving.highest,
                 "last_start": serving.last_start,
                 "last_end": serving.last_end,
+                "began": serving.began,
             },
             "cases": [case.to_plain() for case in self._cases],
         }

@@ -167,7 +167,10 @@ class MergedStream:
 
     def _give_out(self, keys: set[WindowKey]) -> list[Window]:
         self._revisable -= keys
-        windows = (self._window(key) for key in sorted(keys))
+        # The newest version first: whoever reads learns that it serves before the other's last
+        # window, of a part of the time only, comes.
+        order = sorted(keys, key=lambda key: (key.start, -key.version, key.shadow))
+        windows = (self._window(key) for key in order)
         return [window for window in windows if window is not None]
 
     def _window(self, key: WindowKey) -> Window | None:
