@@ -53,13 +53,13 @@ def test_a_window_closes_when_every_partition_has_passed_it() -> None:
     assert (window.rows, window.statistics) == (6, both)
 
 
-def test_windows_close_in_order_of_start_and_version() -> None:
+def test_windows_close_in_order_of_start_the_newest_version_first() -> None:
     merge = core()
     for start, version in ((100, 2), (0, 2), (100, 1), (0, 1)):
         part = partial(start, watermark=0, version_number=version, source_partitions=1)
         assert merge.merge(part, 0) == []
     closing = partial(300, watermark=350, source_partitions=1)
-    assert names(merge.merge(closing, 0)) == [(0, 1, 0), (0, 2, 0), (100, 1, 0), (100, 2, 0)]
+    assert names(merge.merge(closing, 0)) == [(0, 2, 0), (0, 1, 0), (100, 2, 0), (100, 1, 0)]
 
 
 def test_partials_in_any_order_and_repetition_make_the_same_windows() -> None:
