@@ -296,6 +296,24 @@ def test_labels_are_sent_as_label_records(run: Run, log: MemoryLog, applied: Pat
     assert codec(Label).decode(value) == Label("a", 1.0, 5)
 
 
+def test_labels_may_be_names_of_classes(run: Run, log: MemoryLog, declaration: Path) -> None:
+    several = TOML.replace(
+        "partitions", 'task = "multiclass"\nclasses = ["red", "blue"]\npartitions'
+    )
+    declaration.write_text(several)
+    assert run("apply", str(declaration)).exit_code == 0
+    lines = (
+        b'{"event_id": "a", "label": "blue", "observed_at": 5}\n'
+        b'{"event_id": "b", "label": "bleu"}\n'
+    )
+    result = run("produce", "m", "--labels", "--json", stdin=lines)
+    said = document(result)
+    assert (said["sent"], said["rejected"]) == (1, 1)
+    assert "bleu" in said["problems"][0]
+    (value,) = values(log, "m.labels")
+    assert codec(Label).decode(value) == Label("a", 1.0, 5)
+
+
 def test_a_model_that_is_not_declared_is_an_error_with_the_way_on(run: Run, applied: Path) -> None:
     result = run("retrain", "nn", "--why", "new data")
     assert result.exit_code == 1
