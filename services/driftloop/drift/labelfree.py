@@ -32,6 +32,7 @@ from statistics import NormalDist
 from types import MappingProxyType
 
 import numpy as np
+from scipy.special import stdtrit
 
 from driftloop.kernel.codec.blocks import F64
 from driftloop.kernel.declaration import Task
@@ -144,8 +145,12 @@ class Estimator:
         mean = float((counts * calibration.mean).sum()) / rows
         labels = float((counts * calibration.variance).sum())
         variance = calibration.dispersion * (labels + self._uncertainty(calibration, counts))
-        variance = variance / rows**2 + self._metrics.get(calibration.shift, 0.0) * far
-        spread = NormalDist().inv_cdf(0.5 + CONFIDENCE / 2) * math.sqrt(variance)
+        shift = self._metrics.get(calibration.shift, 0.0) * far
+        variance = variance / rows**2 + shift
+        spread = _quantile(self._independent, shift / variance) * math.sqrt(variance)
+        if calibration.metric == "accuracy":
+            # Labels are whole rows: a normal interval of a count reaches half a row further.
+            spread += 0.5 / rows
         lower, upper = mean - spread, mean + spread
         if calibration.metric == "accuracy":
             mean, lower, upper = 1.0 - mean, max(0.0, 1.0 - upper), min(1.0, 1.0 - lower)
@@ -179,6 +184,15 @@ class Estimator:
         of_bin /= np.maximum(known.sum(axis=0) * calibration.base, 1e-12)
         slope = of_bin[None, :] + share[:, None]
         return float((known * calibration.variance * slope * slope).sum())
+
+
+def _quantile(independent: int, part: float) -> float:
+    """Of the interval, in standard deviations: Student's t, for ``part`` of the variance is itself
+    estimated, from no more independent shifts than there are features (degrees of freedom as
+    Satterthwaite, Biometrics Bulletin, 1946, adds them)."""
+    if part <= 0.0:
+        return NormalDist().inv_cdf(0.5 + CONFIDENCE / 2)
+    return float(stdtrit(max(1, independent) / part**2, 0.5 + CONFIDENCE / 2))
 
 
 def estimates(

@@ -19,7 +19,8 @@ Blocks are windows, and 2, 4, 8, ... windows together: dependence that reaches b
 only in longer ones. Those are few, so their figure is noisy, and the largest of many would be
 noise: a longer block counts only where it says significantly more than the shorter ones did (a
 choice in the manner of Lepski, Theory of Probability and its Applications, 1991). What is within
-the noise of independent rows is 1.
+the noise of independent rows is 1. What is not is told as its upper 95% bound, over the lengths of
+which there are many blocks: tests and intervals that rely on it must not rely on luck.
 """
 
 from __future__ import annotations
@@ -34,6 +35,9 @@ LEAST_BLOCKS = 8
 """Fewer blocks say nothing."""
 NOISE = 0.025
 """Chance that independent rows of one column show a dispersion (two standard errors)."""
+ENOUGH = 100.0
+"""Degrees of freedom from which a length of blocks has a say in the upper bound."""
+BOUND = NormalDist().inv_cdf(0.95)
 ROW_BLOCK = 16
 """Consecutive rows that are taken for a window where times are unknown."""
 
@@ -67,14 +71,16 @@ def dispersion(bins: I64, count: int, blocks: I64, *, ordered: bool = False) -> 
         return 1.0
     splits = (_pooled, _halves) if ordered else (_pooled,)
     z = NormalDist().inv_cdf(1.0 - NOISE / (len(splits) * len(lengths)))
-    found = 1.0
+    found, upper = 1.0, 1.0
     for starts in lengths:
         longer = np.add.reduceat(table, starts, axis=0)
         for split in splits:
             ratio, freedom = _ratio(split(longer))
             if ratio > found * _noise(freedom, z):
                 found = ratio
-    return found
+            if freedom >= ENOUGH:
+                upper = max(upper, ratio / _noise(freedom, -BOUND))
+    return max(found, upper) if found > 1.0 else 1.0
 
 
 def share_dispersion(chosen: np.ndarray, blocks: I64) -> float:
