@@ -68,7 +68,7 @@ def test_a_binary_stream_of_autocorrelation_03_has_186_as_its_upper_bound_covers
 def test_rows_that_are_equal_within_a_window_tell_as_much_as_one(size: int) -> None:
     drawn = np.random.default_rng(3).integers(0, 16, 5000 // size)
     blocks = blocks_of(np.arange(5000), size, 5000)
-    assert dispersion(np.repeat(drawn, size), 16, blocks) == pytest.approx(1.15 * size, rel=0.15)
+    assert dispersion(np.repeat(drawn, size), 16, blocks) == pytest.approx(1.2 * size, rel=0.2)
 
 
 def test_windows_of_different_sizes_count_by_their_rows() -> None:
@@ -77,7 +77,7 @@ def test_windows_of_different_sizes_count_by_their_rows() -> None:
     bins = np.repeat(random.integers(0, 4, len(sizes)), sizes)
     windows = np.repeat(np.arange(len(sizes)), sizes)
     expected = (sizes @ sizes) / sizes.sum()  # sum of n_b times n_b rows that tell as one
-    assert dispersion(bins, 4, windows) == pytest.approx(expected, rel=0.15)
+    assert expected <= dispersion(bins, 4, windows) <= 1.3 * expected
 
 
 def test_a_location_that_moves_slowly_shows_in_ordered_bins() -> None:

@@ -41,7 +41,7 @@ from driftloop.kernel.reasons import Reason
 from driftloop.kernel.records import Estimate, Profile, Stream, Window
 from driftloop.kernel.statistics.distance import distance, profile_counts, window_counts
 from driftloop.kernel.statistics.exact import exact_sum
-from driftloop.kernel.statistics.layout import Layout
+from driftloop.kernel.statistics.layout import PREDICTED, Layout
 from driftloop.kernel.statistics.segments import segments_of
 from driftloop.models.shifts import ERROR_SHIFT, LOSS_SHIFT
 
@@ -89,6 +89,7 @@ class Estimator:
         self._metrics = metrics
         self._features = profile_counts(profile)
         self._score = len(profile.numeric) - 1
+        self._independent = self._score + sum(c.name != PREDICTED for c in profile.categorical)
         self._place = Layout(profile, Stream.PREDICTIONS).places[self._score].bins
         self._levels = segments_of(profile, Stream.PREDICTIONS)
         if self._levels != segments_of(profile, Stream.OUTCOMES):
