@@ -24,6 +24,7 @@ from scipy.stats import ks_2samp
 from driftloop.kernel.codec.blocks import F64, I64
 from driftloop.kernel.records import LossBaseline, Profile, Stream
 from driftloop.models.dispersion import share_dispersion
+from loadtest.drift_cost import share_of_a_core
 from loadtest.drifting import (
     SCORE,
     Watching,
@@ -89,13 +90,13 @@ def run(seed: int = SEED, scale: float = 1.0) -> dict[str, Any]:
             sum(one["driftloop"] for one in ones), quiet
         )
         table["autocorrelated"] = {way: sum(one[way] for one in ones) / quiet for way in ones[0]}
-        costs = list(pool.map(partial(_cost, seed), range(3)))
+    cost = share_of_a_core(seed)
     return {
         **found,
         "missed": missed,
         "alert_open_before": spoilt,
         "worst_vs_adwin": worst,
-        "cpu_us_per_window": float(np.median(costs)),
+        **cost,
         "spread": spread,
         "streams": {"changed": delays, "unchanged": quiet, "labels_each": _LONG},
         "seed": seed,
@@ -241,17 +242,3 @@ def _told(delays: list[int | None]) -> dict[str, float]:
     known = [delay for delay in delays if delay is not None and delay != _OPEN]
     mean = float(np.mean(known)) if known else float(_AFTER)
     return {"delay": mean, "missed": sum(delay is None for delay in delays) / len(delays)}
-
-
-def _cost(seed: int, index: int) -> float:
-    """Microseconds of processor time per window of outcomes."""
-    rng = np.random.default_rng([seed, index])
-    watching = Watching(
-        _profile((rng.random(_REFERENCE) < 0.2).astype(np.int64)),
-        Stream.OUTCOMES,
-        policy(_BUDGET),
-    )
-    errors = rng.binomial(_WINDOW, 0.2, 2000)
-    for window in outcome_windows(np.stack([_WINDOW - errors, errors], 1), errors, _WINDOW):
-        watching.take(window)
-    return watching.seconds / watching.windows * 1e6

@@ -85,7 +85,7 @@ class Case:
     def takes(self, found: Found) -> bool:
         """Whether a finding is of the same cause: what it says had begun when the alert was
         opened."""
-        return found.stream.kind is self.alert.kind and found.since[0].start < self.alert.opened_at
+        return found.stream.kind is self.alert.kind and found.since[0].start <= self.alert.opened_at
 
 
 def open_case(
