@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -239,7 +240,7 @@ class Detectors:
 
     def entries(self) -> dict[str, Any]:
         """All state, by name."""
-        out: dict[str, Any] = {"watched": self._watched(), "still": self._still.to_plain()}
+        out: dict[str, Any] = {"watched": self._watched, "still": self._still.to_plain()}
         if self._collection is not None:
             out["collection"] = self._collection.to_plain()
         for family, panel in self._panels.items():
@@ -250,7 +251,7 @@ class Detectors:
 
     def load(self, entries: Mapping[str, Any]) -> bool:
         """Go on from :meth:`entries`, if they are of the same streams. Whether they are."""
-        if entries.get("watched") != self._watched():
+        if entries.get("watched") != self._watched:
             return False
         if self._collection is not None:
             self._collection.load(entries["collection"])
@@ -274,6 +275,7 @@ class Detectors:
         whole = [counts[0] for counts in references.values()]
         self._still.use(np.sum(whole, axis=0) if whole else None)
 
+    @cached_property
     def _watched(self) -> list[list[str]]:
         streams = self.watch.streams
         policy = self.watch.policy
