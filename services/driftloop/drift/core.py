@@ -43,6 +43,20 @@ from driftloop.kernel.records import (
 SERVICE = "drift"
 
 
+_VERSIONS = 3
+"""Of a model and stream that are kept ready: its champion, the one before, and one to come."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Watched:
+    """What a version's profile and the declaration give."""
+
+    version: Version
+    policy: AlertPolicy
+    watch: Watch
+    estimator: Estimator
+
+
 @dataclass(slots=True)
 class _Model:
     """All that is kept of one model. Predictions and outcomes are watched apart, each in its own
@@ -80,9 +94,8 @@ class DriftCore:
         self._catalog = catalog
         self._entries = Entries()
         self._models: dict[str, _Model] = {}
-        self._watches: dict[
-            tuple[Stream, str, int], tuple[Version, AlertPolicy, Watch, Estimator]
-        ] = {}
+        self._watches: dict[tuple[Stream, str], dict[int, _Watched]] = {}
+        """Of each model's few newest versions seen."""
         self._estimates: dict[tuple[str, Stream, str], Estimate] = {}
 
     def process(self, batch: RecordBatch) -> Outputs:
@@ -160,6 +173,10 @@ class DriftCore:
         self._entries.forget(lambda model: topics.partition(model) == source.partition)
         for model in [m for m in self._models if topics.partition(m) == source.partition]:
             del self._models[model]
+            for stream in Stream:
+                self._watches.pop((stream, model), None)
+        for key in [k for k in self._estimates if topics.partition(k[0]) == source.partition]:
+            del self._estimates[key]
 
     def open_alerts(self) -> Mapping[str, list[Alert]]:
         """Model to its open alerts with their newest evidence, for whoever shows them."""
@@ -233,13 +250,15 @@ class DriftCore:
         self, stream: Stream, version: Version, declaration: Declaration
     ) -> tuple[Watch, Estimator]:
         policy = declaration.alerts
-        key = (stream, version.model, version.version)
-        known = self._watches.get(key)
-        if known is None or known[0] is not version or known[1] is not policy:
+        versions = self._watches.setdefault((stream, version.model), {})
+        known = versions.get(version.version)
+        if known is None or known.version is not version or known.policy is not policy:
             estimator = Estimator(version.profile, declaration.task, version.metrics)
-            known = (version, policy, watch(version, stream, policy), estimator)
-            self._watches[key] = known
-        return known[2], known[3]
+            known = _Watched(version, policy, watch(version, stream, policy), estimator)
+            versions[version.version] = known
+            while len(versions) > _VERSIONS:
+                del versions[min(v for v in versions if v != version.version)]
+        return known.watch, known.estimator
 
     def _tell(self, estimate: Estimate, outbox: Outbox) -> None:
         topics = self._catalog.topics
