@@ -46,8 +46,11 @@ class Load:
 
 def run(load: Load, outcomes: Callable[[], int]) -> dict[str, float]:
     """Produce the load; ``outcomes`` counts the outcomes in the log."""
-    # Without delivery reports and with a linger that fills batches: the cheapest a producer can be.
-    options = {**Configuration(load.bootstrap).producer(), "linger.ms": 20}
+    # Without delivery reports: the cheapest a producer can be.
+    options = Configuration(load.bootstrap).producer()
+    if not load.rate:
+        # Nobody waits for a single event: batches may fill.
+        options["linger.ms"] = 20
     options["delivery.report.only.error"] = True
     producer = TransactionalProducer(options)
     stream, encoder = Stream(load.features), Encoder(load.features, load.payload)
@@ -60,7 +63,7 @@ def run(load: Load, outcomes: Callable[[], int]) -> dict[str, float]:
     while sent < load.events or waiting:
         now = time.monotonic()
         if load.rate:
-            due = min(load.events, int((now - started) * load.rate))
+            due = min(load.events, due_by(now - started, load.rate))
         else:
             if now >= look_at:
                 done, look_at = outcomes() - before, now + _LOOK_EVERY_S
@@ -89,6 +92,11 @@ def run(load: Load, outcomes: Callable[[], int]) -> dict[str, float]:
     seconds = time.monotonic() - started
     producer.close()
     return {"events": sent, "left": left, "seconds": seconds, "cpu": time.process_time() - cpu}
+
+
+def due_by(seconds: float, rate: float) -> int:
+    """How many events are due so long after the start: number k at k / rate, the first at once."""
+    return int(seconds * rate) + 1
 
 
 def main(words: list[str]) -> int:

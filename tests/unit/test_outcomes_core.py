@@ -284,6 +284,15 @@ def through(outputs: Outputs) -> None:
     outputs.committed(0)
 
 
+def test_a_checkpoint_counts_once_it_is_written() -> None:
+    bare = Bare(MemoryStore())
+    bare.tell(label(A, 100))
+    checkpoint = bare.core.flush()
+    assert bare.core.checkpoints == 0
+    through(checkpoint)
+    assert bare.core.checkpoints == 1
+
+
 def test_what_expires_while_a_checkpoint_is_written_is_forgotten_when_it_is() -> None:
     bare = Bare(MemoryStore())
     bare.tell(label(A, 100))

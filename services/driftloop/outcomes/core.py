@@ -79,6 +79,8 @@ class OutcomesCore:
         """The same in the checkpoint whose transaction is under way."""
         self._dirty: set[tuple[str, int]] = set()
         """Changed since the last checkpoint."""
+        self.checkpoints = 0
+        """Written to the store so far."""
         self._memory_bytes = memory_bytes
         self._checkpoint_ms = checkpoint_ms
         self._now = 0
@@ -168,6 +170,7 @@ class OutcomesCore:
         for source, offset in self._sealed.items():
             changes[_source_key(source)] = offset.to_bytes(8, "big")
         self._store.write(changes)
+        self.checkpoints += 1
         for state in self._states.values():
             state.written()
         self._sealed = None

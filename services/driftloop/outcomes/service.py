@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from driftloop.adapters.allocator import give_back
 from driftloop.adapters.rocksdb import RocksStore
 from driftloop.kernel import metrics
 from driftloop.kernel.catalog import Catalog
@@ -28,6 +29,8 @@ class OutcomesService:
         self._store = RocksStore(settings.state / f"{SERVICE}-{settings.instance}")
         if self._store.rebuilt:
             context.meter.add(metrics.STATE_REBUILT, 1, "corrupt")
+        self._given_back = 0
+        """Checkpoints, after which free memory was given back."""
         self._core = OutcomesCore(catalog, self._store, context.meter)
         group = f"{catalog.topics.prefix}{SERVICE}"
         self._runner = Runner(
@@ -50,7 +53,12 @@ class OutcomesService:
         )
 
     def step(self, timeout_s: float) -> bool:
-        return self._runner.step(timeout_s)
+        worked = self._runner.step(timeout_s)
+        if self._core.checkpoints != self._given_back:
+            # The batch for the store, and what left memory for it, lie between what stays.
+            self._given_back = self._core.checkpoints
+            give_back()
+        return worked
 
     def status(self) -> Status:
         waiting = {

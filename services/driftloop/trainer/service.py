@@ -7,6 +7,7 @@ from concurrent.futures import Future
 
 import numpy as np
 
+from driftloop.adapters.allocator import give_back
 from driftloop.adapters.artifacts.directory import DirectoryStore
 from driftloop.kernel import metrics, sharing
 from driftloop.kernel.catalog import Catalog
@@ -34,7 +35,8 @@ class _Job:
 
     def __init__(self, run: Run, rows: Future[TrainingRows], started: float) -> None:
         self.run = run
-        self.rows = rows
+        self.rows: Future[TrainingRows] | None = rows
+        """None once a worker has them, or there are none."""
         self.started = started
         self.worker: Worker | None = None
 
@@ -89,7 +91,8 @@ class TrainerService:
 
     def close(self) -> None:
         for job in self._jobs.values():
-            job.rows.cancel()
+            if job.rows is not None:
+                job.rows.cancel()
             if job.worker is not None:
                 job.worker.kill("the trainer stops")
         self._runner.close()
@@ -103,15 +106,19 @@ class TrainerService:
                 job.worker.kill("the run belongs to another process now")
             del self._jobs[id]
             return True
-        if job.worker is None:
+        if job.rows is not None:
             if not job.rows.done():
                 return False
             try:
                 job.worker = self._start(job.run, job.rows.result())
             except (TrainingError, LogError) as error:
                 self._finish(job, Failed(str(error)))
+            # The worker reads them from files. They came by clients with threads of their own, on
+            # other threads each time.
+            job.rows = None
+            give_back()
             return True
-        result = job.worker.poll()
+        result = None if job.worker is None else job.worker.poll()
         if result is None:
             return False
         self._finish(job, self._published(job.run, result))

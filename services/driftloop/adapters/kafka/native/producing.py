@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,8 @@ _BACK_OFF_MS = 20
 _CHUNK = 65_536
 """Records that go to the library in one call."""
 _PURGE_S = 1.0
+_LOOK_S = 0.0005
+_LOOKS = 40
 
 
 class NativeProducer:
@@ -187,9 +190,12 @@ class NativeProducer:
 class TransactionalProducer(NativeProducer):
     """See :class:`driftloop.kernel.ports.Session`."""
 
-    def __init__(self, options: Mapping[str, Any]) -> None:
+    def __init__(
+        self, options: Mapping[str, Any], *, pause: Callable[[float], None] = time.sleep
+    ) -> None:
         # The commit tells whether all records were taken.
         super().__init__(options)
+        self._pause = pause
 
     def init(self, timeout_s: float) -> None:
         """Fence a predecessor of the same transactional id and abort what it left open."""
@@ -216,6 +222,12 @@ class TransactionalProducer(NativeProducer):
             self._library.consumer_group_metadata_destroy(metadata)
 
     def commit(self, timeout_s: float) -> None:
+        # A commit first waits for what is not acknowledged, and without delivery reports to wake it
+        # looks only every 10 ms, as long as a small transaction takes.
+        for _ in range(_LOOKS):
+            if not self._library.outq_len(self._client):
+                break
+            self._pause(_LOOK_S)
         self._library.check(self._library.commit_transaction(self._client, _ms(timeout_s)))
 
     def abort(self, timeout_s: float) -> None:
