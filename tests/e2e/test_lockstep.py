@@ -31,13 +31,13 @@ from lockstep_loop import DAY_MS, Lockstep, Trace, declared
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(1800)]
 
 NEW_YEAR_MS = 1_356_998_400_000
-UNTIL = NEW_YEAR_MS + 18 * DAY_MS + DAY_MS // 2
+UNTIL = NEW_YEAR_MS + 17 * DAY_MS + DAY_MS // 2
 """Days enough for alerts."""
 # A first version too early to be good, which is rejected, and a second, which is promoted.
 POLICY = {
     "minimum_labels": "4_000",
     "schedule": '"6d"',
-    "cooldown": '"3d"',
+    "cooldown": '"6d"',
     "false_alarms_per_100k": "1000.0",
 }
 KILLS = {1: "inference", 2: "outcomes", 3: "featurestats", 16: "drift"}
