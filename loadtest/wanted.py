@@ -254,6 +254,11 @@ HELD_BY: Mapping[tuple[str, str], str] = {
         "third finding ids; featurestats a fifth, of which a third is writing partials once a "
         "second and a quarter decoding; generator and inference a tenth each."
     ),
+    ("detection", "core_share_1000_models"): (
+        "With two windows a minute, one of predictions and one of outcomes. Of one of predictions a "
+        "third is decoding its Avro (most of it the log-buckets, which this service does not need), "
+        "a third the tests, a fifth the figures exported, the rest estimates and state."
+    ),
     ("loop", "p99_ms"): (
         "A transaction is six answers of the broker, one after the other. Each takes 7 to 20 ms on "
         "average and 50 to 100 at its 99th percentile, of which nearly all is waiting for one of "
