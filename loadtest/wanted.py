@@ -255,9 +255,9 @@ HELD_BY: Mapping[tuple[str, str], str] = {
         "second and a quarter decoding; generator and inference a tenth each."
     ),
     ("detection", "core_share_1000_models"): (
-        "With two windows a minute, one of predictions and one of outcomes. Of one of predictions a "
-        "third is decoding its Avro (most of it the log-buckets, which this service does not need), "
-        "a third the tests, a fifth the figures exported, the rest estimates and state."
+        "With two windows a minute, one of predictions and one of outcomes. Of one of predictions "
+        "a third is decoding its Avro (most of it the log-buckets, which this service does not "
+        "need), a third the tests, a fifth the figures exported, the rest estimates and state."
     ),
     ("loop", "p99_ms"): (
         "A transaction is six answers of the broker, one after the other. Each takes 7 to 20 ms on "
