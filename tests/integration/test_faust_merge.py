@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import threading
 import time
 import uuid
+from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from typing import Any
 
 import pytest
-from faust.transport.consumer import Fetcher
+from faust.tables.recovery import Recovery
+from faust.transport.consumer import Fetcher, ThreadDelegateConsumer
 
 from driftloop.adapters.clock import SystemClock
 from driftloop.adapters.faust import FaustTable, TableRecord, Work
@@ -112,7 +115,7 @@ def loop(kafka: str) -> Iterator[Loop]:
     made.close()
 
 
-@contextmanager
+@contextlib.contextmanager
 def running(stage: MergeStage) -> Iterator[MergeStage]:
     stage.start()
     try:
@@ -185,6 +188,40 @@ def test_a_second_stage_takes_over_half_and_gives_it_back(loop: Loop) -> None:
         both(200, 100 + CLOSE)
         wait_for(lambda: loop.caught_up(first))
     assert sorted(loop.windows()) == closed(0, 100)
+
+
+def test_a_fetch_from_before_a_rebalance_takes_nothing_from_the_changelog(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its answer comes between the seek to the changelog's start and the flow's resuming, if the
+    recovery does not wait for it."""
+    fetch, seek = ThreadDelegateConsumer._getmany, Recovery._seek_offsets
+    sought: dict[Any, asyncio.Event] = defaultdict(asyncio.Event)
+
+    async def late(consumer: Any, active_partitions: Any, timeout: float) -> Any:
+        sought[consumer.app].clear()
+        records = await fetch(consumer, active_partitions, timeout)
+        if records or consumer.flow_active:
+            return records
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(sought[consumer.app].wait(), 2.0)
+        # What is done in the consumer's thread when a fetch that waits there wakes up.
+        thread = consumer._thread
+        fetcher = thread._ensure_consumer()._fetcher
+        return await thread.call_thread(fetcher.fetched_records, active_partitions, timeout=timeout)
+
+    async def slow(recovery: Any, *arguments: Any) -> None:
+        await seek(recovery, *arguments)
+        sought[recovery.app].set()
+        await asyncio.sleep(0.5)
+
+    monkeypatch.setattr(ThreadDelegateConsumer, "_getmany", late)
+    monkeypatch.setattr(Recovery, "_seek_offsets", slow)
+    with running(loop.stage()) as first:
+        loop.write(partial(0, watermark=50), partial(0, watermark=50, model="p"))
+        wait_for(lambda: loop.caught_up(first))
+        with running(loop.stage()) as second:
+            wait_for(lambda: len(second.positions()) == 1 and loop.caught_up(first, second))
 
 
 def test_a_table_restored_before_anyone_waits_for_it_is_restored(

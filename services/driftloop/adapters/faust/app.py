@@ -16,8 +16,9 @@ changelog, producing. What it is not trusted with (faust-streaming 0.15.3):
 - Assigning. The leader shares out the partitions its metadata has at that moment. Just after a
   broker's restart that may be none, and the group would rest so for ever: an assignment that leaves
   partitions out stops the app.
-- Restoring. The signal that it is done could be missed, and records that come just then were lost
-  or came twice; see ``adapters.faust.restoring``.
+- Restoring. A fetch from before a rebalance could swallow the changelog, the signal that it is
+  done could be missed, and records that come just then were lost or came twice; see
+  ``adapters.faust.restoring``.
 
 Reads are uncommitted: records of aborted transactions are seen too.
 """
@@ -38,7 +39,7 @@ import faust
 from aiokafka.errors import KafkaError
 from faust.types import TP
 
-from driftloop.adapters.faust.restoring import Flow, RecoveryEnd, Standstill
+from driftloop.adapters.faust.restoring import Fetching, Flow, RecoveryEnd, Standstill
 from driftloop.adapters.faust.settings import app_settings
 from driftloop.adapters.faust.work import TableRecord, TableWork, Work
 from driftloop.kernel.errors import LogError, LogUnavailableError
@@ -180,6 +181,7 @@ class FaustTable:
         self._app.agent(topic, name=f"{self._group}-{self._table_name}")(self._take)
         recovery = self._app.tables.recovery
         recovery._signal_recovery_end = RecoveryEnd(recovery)
+        Fetching(recovery, self._app.consumer)
         self._restoring = Standstill(recovery)
         self._app.on_partitions_revoked.connect(self._on_revoked, weak=False)
         assign = self._app.assignor.assign

@@ -50,6 +50,39 @@ class Flow(FlowControlEvent):  # type: ignore[misc]
             super().resume()
 
 
+class Fetching:
+    """Lets a recovery seek only when no fetch is under way.
+
+    A fetch waits for records for up to a second, in the consumer's thread. A rebalance empties the
+    set of partitions it asks for, which it takes for all of them; while the flow is stopped what it
+    brings is thrown away, and only the streams are sought back (nothing is committed for the
+    changelog). A fetch still waiting from before a rebalance when the recovery sought to the
+    changelog's start took the changelog's records with it: the recovery waited for ever.
+    """
+
+    def __init__(self, recovery: Any, consumer: Any) -> None:
+        """Takes the place of the consumer's fetching and of the recovery's seeking."""
+        self._fetch = consumer._getmany
+        self._seek = recovery._seek_offsets
+        self._idle = asyncio.Event()
+        self._idle.set()
+        consumer._getmany = self._fetched
+        recovery._seek_offsets = self._sought
+
+    async def _fetched(self, active_partitions: Any, timeout: float) -> Any:
+        self._idle.clear()
+        try:
+            return await self._fetch(active_partitions=active_partitions, timeout=timeout)
+        finally:
+            self._idle.set()
+
+    async def _sought(self, *arguments: Any) -> None:
+        # What waits here goes on after the fetching task has dropped what came: between the two
+        # it awaits nothing.
+        await self._idle.wait()
+        await self._seek(*arguments)
+
+
 class Standstill:
     """Notices a recovery that gets nowhere, for whatever other reason."""
 
