@@ -14,10 +14,10 @@ in whatever order they came. So bin counts suffice.
 Two families:
 
 - *two-sided*, for distributions: normal scores z = Phi^-1(p) shifted by ``SHIFTS`` or scaled by
-  ``SCALES`` (density ratios of normals), and for each large bin the bet that it grows; - *upper*,
-  for losses, errors and shares that must not rise: power martingales a (1 - p)^(a - 1) with the
-  exponents ``POWERS``. On two bins, of which the upper has the share s, that is the bet that the
-  share is s^a.
+  ``SCALES`` (density ratios of normals), and for each large bin the bet that it grows;
+- *upper*, for losses, errors and shares that must not rise: power martingales a (1 - p)^(a - 1)
+  with the exponents ``POWERS``. On two bins, of which the upper has the share s, that is the bet
+  that the share is s^a.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import ndtr, ndtri
 
-from driftloop.kernel.codec.blocks import F64
+from driftloop.kernel.codec.blocks import F64, I64
 
 SHIFTS: F64 = np.array([-1.0, -0.5, -0.25, -0.12, 0.12, 0.25, 0.5, 1.0])
 """Standard deviations."""
@@ -45,22 +45,27 @@ POWER_WEIGHTS: F64 = np.array([0.1, 0.3, 0.3, 0.3])
 _TINY = 1e-300
 
 
-def tilts(low: F64, high: F64) -> F64:
-    """Log payoffs, shape (..., TILTS, G), of bins that reach from ``low`` to ``high``, (..., G), in
-    [0, 1]; 0 for bins of no width."""
-    width = high - low
-    ends = ndtri(np.stack([low, high]))[..., None, :]
-    shifted = ndtr(ends - SHIFTS[:, None])
-    scaled = ndtr(ends / SCALES[:, None])
-    mass = np.concatenate([shifted[1] - shifted[0], scaled[1] - scaled[0]], axis=-2)
-    return _logs(mass, width[..., None, :])
+def tilts(high: F64, starts: I64) -> F64:
+    """Log payoffs, shape (..., TILTS, G), of bins that lie side by side and reach up to ``high``,
+    (..., G), in [0, 1], each from where the one before ends, those of ``starts`` from 0; 0 for bins
+    of no width."""
+    ends = ndtri(high)[..., None, :]
+    below = np.concatenate([ndtr(ends - SHIFTS[:, None]), ndtr(ends / SCALES[:, None])], axis=-2)
+    return _logs(widths(below, starts), widths(high, starts)[..., None, :])
 
 
-def powers(low: F64, high: F64) -> F64:
+def powers(high: F64, starts: I64) -> F64:
     """Log payoffs, shape (..., len(POWERS), G), likewise."""
-    exponents = POWERS[:, None]
-    mass = (1.0 - low[..., None, :]) ** exponents - (1.0 - high[..., None, :]) ** exponents
-    return _logs(mass, (high - low)[..., None, :])
+    below = 1.0 - (1.0 - high[..., None, :]) ** POWERS[:, None]
+    return _logs(widths(below, starts), widths(high, starts)[..., None, :])
+
+
+def widths(high: F64, starts: I64) -> F64:
+    """Of bins that reach up to ``high``, (..., G): each from where the one before ends."""
+    low = np.empty_like(high)
+    low[..., 1:] = high[..., :-1]
+    low[..., starts] = 0.0
+    return np.asarray(high - low, dtype=np.float64)
 
 
 def growth(share: F64) -> tuple[F64, F64]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtri
 
+from driftloop.drift import bets
 from driftloop.drift.groups import Group
 from driftloop.drift.streams import Measure, Watched
 from driftloop.kernel.codec.blocks import F64
@@ -118,12 +119,13 @@ def standardised_shift(group: Group, shares: F64, expected: F64) -> F64:
     """Per stream, (T,), the mean of the rows' normal scores under the reference, over the scores'
     standard deviation: of a normal feature, the shift of its mean in standard deviations; of any,
     one of its ranks."""
-    low, high, _ = group.ends(expected)
-    bounds = ndtri(np.stack([low, high]))
+    high, _ = group.ends(expected)
+    width = bets.widths(high, group.starts)
+    bounds = ndtri(high)
     densities = np.exp(-0.5 * bounds**2) / np.sqrt(2.0 * np.pi)
-    scores = (densities[0] - densities[1]) / np.maximum(high - low, 1e-12)
-    # A bin that the reference does not have lies where it would begin.
-    scores = np.where(high > low, scores, np.clip(bounds[0], -4.0, 4.0))
+    scores = -bets.widths(densities, group.starts) / np.maximum(width, 1e-12)
+    # A bin that the reference does not have lies where it would end, which is where it begins.
+    scores = np.where(width > 0.0, scores, np.clip(bounds, -4.0, 4.0))
     spread = np.sqrt(group.totals(expected * scores**2))
     moved = group.totals(shares * scores)
     return np.asarray(moved / np.maximum(spread, 1e-12) * (spread > 0.0), dtype=np.float64)

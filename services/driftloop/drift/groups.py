@@ -18,6 +18,8 @@ from driftloop.kernel.codec.blocks import F64, I64
 
 _MOST_GROWTH = 64
 """Bins of a stream that are bet on one by one: the largest."""
+_FIRST: I64 = np.zeros(1, dtype=np.int64)
+"""Where the only stream of a span begins."""
 
 
 class Group:
@@ -67,19 +69,16 @@ class Group:
         start = int(self.starts[stream])
         return slice(start, start + int(self.sizes[stream]))
 
-    def ends(self, bag: F64) -> tuple[F64, F64, F64]:
-        """Where each bin of counts or shares begins and ends on [0, 1], and its share."""
+    def ends(self, bag: F64) -> tuple[F64, F64]:
+        """Where each bin of counts or shares ends on [0, 1], side by side with those before it in
+        its stream, and its share."""
         shares = self.shares(bag)
         sums = np.cumsum(shares, axis=-1)
         before = np.zeros((*shares.shape[:-1], len(self.starts)))
         before[..., 1:] = sums[..., self.starts[1:] - 1]
         high = np.clip(sums - before[..., self.owner], 0.0, 1.0)
-        last = self.starts + self.sizes - 1
-        high[..., last] = 1.0
-        low = np.zeros_like(high)
-        low[..., 1:] = high[..., :-1]
-        low[..., self.starts] = 0.0
-        return low, np.maximum(high, low), shares
+        high[..., self.starts + self.sizes - 1] = 1.0
+        return high, shares
 
 
 class Bets(Protocol):
@@ -131,8 +130,8 @@ class TwoSided(Group):
         self._grown_weight: F64 = np.log(bets.BIN_WEIGHT / per_stream[self._grown_owner])
 
     def log_e(self, counts: F64, bag: F64, dispersions: F64) -> F64:
-        low, high, shares = self.ends(bag)
-        paid = counts[..., None, :] * bets.tilts(low, high)
+        high, shares = self.ends(bag)
+        paid = counts[..., None, :] * bets.tilts(high, self.starts)
         won = np.add.reduceat(paid, self.starts, axis=-1) / dispersions
         inside, outside = bets.growth(shares[..., self._grown])
         hits = counts[..., self._grown]
@@ -154,10 +153,10 @@ class TwoSided(Group):
 
     def payoffs(self, bag: F64, stream: int, bet: int) -> F64:
         span = self.span(stream)
-        low, high, shares = self.ends(bag)
+        high, shares = self.ends(bag)
         if bet < self._tilts:
             tilt = bet // len(self.streams)
-            return np.asarray(bets.tilts(low[span], high[span])[tilt], dtype=np.float64)
+            return np.asarray(bets.tilts(high[span], _FIRST)[tilt], dtype=np.float64)
         grown = int(self._grown[bet - self._tilts])
         inside, outside = bets.growth(shares[grown : grown + 1])
         logs: F64 = np.full(span.stop - span.start, outside[0])
@@ -175,8 +174,8 @@ class Upper(Group):
         self._weights: F64 = np.log(bets.POWER_WEIGHTS)[:, None]
 
     def log_e(self, counts: F64, bag: F64, dispersions: F64) -> F64:
-        low, high, _ = self.ends(bag)
-        paid = counts[..., None, :] * bets.powers(low, high)
+        high, _ = self.ends(bag)
+        paid = counts[..., None, :] * bets.powers(high, self.starts)
         won = np.add.reduceat(paid, self.starts, axis=-1) / dispersions
         return np.asarray(won.reshape(*won.shape[:-2], -1), dtype=np.float64)
 
@@ -186,9 +185,9 @@ class Upper(Group):
 
     def payoffs(self, bag: F64, stream: int, bet: int) -> F64:
         span = self.span(stream)
-        low, high, _ = self.ends(bag)
+        high, _ = self.ends(bag)
         power = bet // len(self.streams)
-        return np.asarray(bets.powers(low[span], high[span])[power], dtype=np.float64)
+        return np.asarray(bets.powers(high[span], _FIRST)[power], dtype=np.float64)
 
 
 def step(group: Bets, log_m: F64, counts: F64, bag: F64, dispersions: F64, rows: F64) -> F64:
