@@ -8,6 +8,7 @@
 #   make lint                  style, types, import contracts, schemas
 #   make bench NAME=codec      one of loadtest's measurements; without NAME all of them but chaos
 #   make bench-report          docs/benchmarks.md from what they left in loadtest/results
+#   make bench NAME=detection ARGS="--seed 2"           with other random numbers; not kept
 #   make bench NAME=chaos ARGS="--seed 1 --kills 100"   kills and restarts; is the log exact?
 #   make clean                 removes the environment, caches and the loop's local files
 

@@ -1,11 +1,14 @@
 """``python -m loadtest [NAME]``: one benchmark, or all; the last line of stdout is JSON.
 
 What comes out is kept in ``loadtest/results``, unless ``LOADTEST_RESULTS`` names another directory.
-``chaos`` is not among all of them, and takes options: ``python -m loadtest chaos --help``.
+Those that simulate take ``--seed`` and ``--scale`` (of the number of repetitions); what comes of
+others than the usual ones is printed and not kept. ``chaos`` is not among all of them, and has
+options of its own: ``python -m loadtest chaos --help``.
 """
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 from collections.abc import Callable
@@ -31,7 +34,7 @@ from loadtest import (
     train,
 )
 
-BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {
+BENCHMARKS: dict[str, Callable[..., dict[str, Any]]] = {
     "codec": codec.run,
     "detection": detection.run,
     "features": features.run,
@@ -46,21 +49,28 @@ BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {
     "swap": swap.run,
     "train": train.run,
 }
+SIMULATIONS = ("detection", "features", "labelfree")
+"""Those with seeds."""
 
 
 def main(words: list[str]) -> int:
     if words[:1] == ["chaos"]:
         return chaos.main(words[1:])
-    unknown = [name for name in words if name not in BENCHMARKS]
-    if unknown:
-        sys.stderr.write(
-            f"no benchmark {unknown[0]!r}; there are: chaos, {', '.join(sorted(BENCHMARKS))}\n"
-        )
-        return 2
-    if len(words) == 1:
-        _print(_run(words[0]))
+    parser = argparse.ArgumentParser(prog="python -m loadtest", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(["chaos", *BENCHMARKS]))
+    parser.add_argument("--seed", type=int, help="of the streams")
+    parser.add_argument("--scale", type=float, help="of the number of repetitions, 1 by default")
+    asked = parser.parse_args(words)
+    chosen = {k: getattr(asked, k) for k in ("seed", "scale") if getattr(asked, k) is not None}
+    for name in asked.names:
+        if name not in BENCHMARKS:
+            parser.error(f"no benchmark {name!r}; there are: chaos, {', '.join(BENCHMARKS)}")
+    if chosen and (len(asked.names) != 1 or asked.names[0] not in SIMULATIONS):
+        parser.error(f"--seed and --scale are for one of {', '.join(SIMULATIONS)}")
+    if len(asked.names) == 1:
+        _print(_run(asked.names[0], chosen))
         return 0
-    shown = {name: _apart(name) for name in words or sorted(BENCHMARKS)}
+    shown = {name: _apart(name) for name in asked.names or sorted(BENCHMARKS)}
     _print(shown)
     return 1 if None in shown.values() else 0
 
@@ -69,9 +79,11 @@ def _print(shown: dict[str, Any]) -> None:
     sys.stdout.write(orjson.dumps(shown).decode() + "\n")
 
 
-def _run(name: str) -> dict[str, Any]:
+def _run(name: str, chosen: dict[str, Any]) -> dict[str, Any]:
     around = results.surroundings()
-    found = BENCHMARKS[name]()
+    found = BENCHMARKS[name](**chosen)
+    if chosen:
+        return found
     path = results.record(name, found, around, results.directory())
     sys.stderr.write(f"{name}: kept in {path}\n")
     return found

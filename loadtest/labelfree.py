@@ -11,13 +11,11 @@ compares what ``drift.labelfree`` says of the windows' predictions with what the
 - *forward*, not counted: days of flights after those trained on, as they came, with whatever
   happened to them.
 
-``SEED`` and ``REPETITIONS`` are taken from the environment where they are not arguments; another
-seed draws everything anew.
+Another seed draws everything anew.
 """
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -148,11 +146,9 @@ class Said:
         return found.lower <= self.after[metric].realised <= found.upper
 
 
-def run(seed: int | None = None, repetitions: int | None = None) -> dict[str, Any]:
-    """What was wanted, and what it is made of."""
-    seed = int(os.environ.get("SEED", str(SEED))) if seed is None else seed
-    if repetitions is None:
-        repetitions = int(os.environ.get("REPETITIONS", str(REPETITIONS)))
+def run(seed: int = SEED, scale: float = 1.0) -> dict[str, Any]:
+    """``scale``: of the number of repetitions."""
+    repetitions = max(2, round(REPETITIONS * scale))
     flights_declared, flights = _flights()
     synthetic_declared = _synthetic_declaration()
     found: dict[str, list[list[Said]]] = {
