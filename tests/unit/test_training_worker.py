@@ -30,6 +30,7 @@ from driftloop.trainer.launch import Worker, sweep
 from driftloop.trainer.limits import WorkerLimits
 from driftloop.trainer.rows import TrainingRows
 from driftloop.trainer.task import Trained, TrainingTask, Untrained
+from training_builders import block
 
 GIB = 2**30
 LIMITS = WorkerLimits(seconds=120, memory=2 * GIB)
@@ -41,34 +42,6 @@ ENDLESS = Recipe("lightgbm", {"trees": 5000, "leaves": 1024, "min_leaf": 1}, 1)
 
 def task(*candidates: Recipe, share: float = 0.25) -> TrainingTask:
     return TrainingTask(("x", "y"), ("c",), candidates, share)
-
-
-def block(count: int, seed: int, first: int = 0) -> OutcomeBlock:
-    rng = np.random.default_rng(seed)
-    numeric = rng.normal(size=(count, 2))
-    numeric[rng.random(numeric.shape) < 0.1] = np.nan
-    levels = tuple(f"l{i}" for i in rng.permutation(6))
-    codes = rng.integers(-1, 6, size=(count, 1)).astype(np.int32)
-    strength = np.array([*(level == "l3" for level in levels), False])[codes[:, 0]]
-    signal_ = np.nan_to_num(numeric[:, 0]) + 2 * strength
-    index = np.arange(first, first + count)
-    zeros = np.zeros(count, dtype=np.int64)
-    return OutcomeBlock(
-        ids=[f"e{i}".encode() for i in index],
-        event_time=index * 1000,
-        outcome_time=index // 3 * 5000,
-        version=zeros.astype(np.int32),
-        scores=np.full((count, 1), 0.5),
-        features=Features(numeric, Categories(codes, (levels,))),
-        shadow_version=zeros.astype(np.int32) - 1,
-        shadow_scores=np.full((count, 1), np.nan),
-        label=(signal_ + rng.normal(size=count) > 0.5).astype(np.float64),
-        label_delay=zeros,
-        prediction_partition=zeros.astype(np.int32),
-        prediction_offset=index,
-        label_partition=zeros.astype(np.int32),
-        label_offset=index,
-    )
 
 
 def take(outcomes: OutcomeBlock, rows: Any) -> OutcomeBlock:
@@ -307,10 +280,18 @@ def test_a_killed_worker_says_by_what(rows: TrainingRows, tmp_path: Path) -> Non
 
 def test_a_worker_that_crashes_leaves_its_last_words(rows: TrainingRows, tmp_path: Path) -> None:
     with Worker(rows, task(ENDLESS), LIMITS, scratch=tmp_path) as worker:
-        (worker.directory / "rows.safetensors").write_bytes(b"")
+        (worker.directory / "spec.json").write_text("no spec")
         result = worker.wait()
     assert isinstance(result, Untrained)
     assert "crashed with exit code 1" in result.reason
+    assert "JSONDecodeError" in result.reason
+
+
+def test_rows_that_cannot_be_loaded_end_the_run(rows: TrainingRows, tmp_path: Path) -> None:
+    with Worker(rows, task(ENDLESS), LIMITS, scratch=tmp_path) as worker:
+        (worker.directory / "rows.safetensors").write_bytes(b"")
+        result = worker.wait()
+    assert isinstance(result, Untrained)
     assert "holds no training rows" in result.reason
 
 
@@ -325,8 +306,9 @@ def test_stopping_a_worker_ends_its_process(rows: TrainingRows, tmp_path: Path) 
 PARENT = """
 import sys
 from pathlib import Path
-sys.path.insert(0, sys.argv[1])
-from test_training_worker import ENDLESS, LIMITS, block, task
+sys.path[:0] = sys.argv[1].split(":")
+from test_training_worker import ENDLESS, LIMITS, task
+from training_builders import block
 from driftloop.trainer.launch import Worker
 from driftloop.trainer.rows import TrainingRows
 rows = TrainingRows.from_outcomes([block(400, seed=1)])
@@ -340,7 +322,8 @@ sys.stdin.read()
 
 @pytest.fixture
 def parent(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    arguments = [sys.executable, "-c", PARENT, str(Path(__file__).parent), str(tmp_path)]
+    here = Path(__file__).parent
+    arguments = [sys.executable, "-c", PARENT, f"{here}:{here.parent}", str(tmp_path)]
     with subprocess.Popen(
         arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:

@@ -108,10 +108,13 @@ def take(batch: RecordBatch, rows: I64, model: str | None) -> RecordBatch:
 
 def of_model(model: Declaration, batch: RecordBatch) -> RecordBatch:
     """The model's own records of a batch of one of its topics."""
-    if not model.topics.shared:
-        return batch
-    rows = part([batch]).parts.get(model.name, np.zeros(0, np.int64))
-    return replace(take(replace(batch, headers=None), rows, model.name))
+    return named(model.name, batch) if model.topics.shared else batch
+
+
+def named(model: str, batch: RecordBatch) -> RecordBatch:
+    """The records of a batch that say they are this model's."""
+    rows = part([batch]).parts.get(model, np.zeros(0, np.int64))
+    return take(replace(batch, headers=None), rows, model)
 
 
 def _chosen(values: Sequence[int], rows: I64) -> Sequence[int]:

@@ -19,7 +19,9 @@ from typing import Any, Self
 
 from driftloop.kernel.codec.mapping import to_plain
 from driftloop.kernel.errors import TrainingError
+from driftloop.kernel.settings import Settings
 from driftloop.trainer.limits import WorkerLimits
+from driftloop.trainer.reading import Reading
 from driftloop.trainer.rows import TrainingRows
 from driftloop.trainer.task import TrainingTask, Untrained, WorkerResult, read_result
 from driftloop.trainer.worker import OUT_OF_MEMORY
@@ -30,7 +32,8 @@ _LAST_LINES = 5
 _NO_MEMORY = re.compile(
     r"MemoryError|bad_alloc|out of memory|cannot allocate memory|failed to map segment", re.I
 )
-_ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+_LIBRARIES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+_SMALL = {**dict.fromkeys(_LIBRARIES, "1"), "MALLOC_ARENA_MAX": "1"}
 """A worker trains on one core, and every thread of a library costs it address space."""
 
 
@@ -43,22 +46,25 @@ class Worker:
 
     def __init__(
         self,
-        rows: TrainingRows,
+        rows: TrainingRows | Reading,
         task: TrainingTask,
         limits: WorkerLimits,
         *,
+        settings: Settings | None = None,
         scratch: Path | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Starts at once. ``scratch`` is where the files of the run lie until it has ended (the
-        system's directory for temporary files); ``clock`` gives seconds."""
+        """Starts at once. Rows that are a :class:`Reading` the worker reads itself, from the log
+        that ``settings`` name, within the same limits. ``scratch`` is where the files of the run
+        lie until it has ended (the system's directory for temporary files); ``clock`` gives
+        seconds."""
         self._limits = limits
         self._clock = clock
         self._result: WorkerResult | None = None
         self._progress_read = 0
         self._directory, self._lock = _own_directory(scratch)
         try:
-            self._process = self._start(rows, task)
+            self._process = self._start(rows, task, settings or Settings())
         except BaseException:
             self._clean()
             raise
@@ -124,10 +130,19 @@ class Worker:
     def __exit__(self, *_: object) -> None:
         self.kill()
 
-    def _start(self, rows: TrainingRows, task: TrainingTask) -> subprocess.Popen[bytes]:
-        rows.save(self._directory)
-        spec = {
-            "rows": str(self._directory),
+    def _start(
+        self, rows: TrainingRows | Reading, task: TrainingTask, settings: Settings
+    ) -> subprocess.Popen[bytes]:
+        spec: dict[str, Any] = {}
+        environment = {**os.environ, **_SMALL}
+        if isinstance(rows, Reading):
+            spec["reading"] = to_plain(rows)
+            # Not in the file: there may be a password among them.
+            environment |= settings.environment()
+        else:
+            rows.save(self._directory)
+            spec["rows"] = str(self._directory)
+        spec |= {
             "output": str(self._directory),
             "task": to_plain(task),
             "limits": to_plain(self._limits),
@@ -146,7 +161,7 @@ class Worker:
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
-                env={**os.environ, **dict.fromkeys(_ONE_THREAD, "1")},
+                env=environment,
                 start_new_session=True,
             )
 

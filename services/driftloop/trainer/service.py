@@ -1,44 +1,34 @@
-"""The trainer service: wiring of core, runner, the log's rows and the worker processes."""
+"""The trainer service: wiring of core, runner and the worker processes."""
 
 from __future__ import annotations
 
 import logging
-from concurrent.futures import Future
+from dataclasses import dataclass
 
-import numpy as np
-
-from driftloop.adapters.allocator import give_back
 from driftloop.adapters.artifacts.directory import DirectoryStore
-from driftloop.kernel import metrics, sharing
+from driftloop.kernel import metrics
 from driftloop.kernel.catalog import Catalog
-from driftloop.kernel.codec.blocks import OutcomeBlock
-from driftloop.kernel.codec.reshape import take
-from driftloop.kernel.codec.rows import decode_outcomes
 from driftloop.kernel.control_service import control_runner
-from driftloop.kernel.declaration import Declaration
 from driftloop.kernel.errors import ArtifactError, LogError, TrainingError
 from driftloop.kernel.observing import Observed
-from driftloop.kernel.ports import Log, TopicPartition
 from driftloop.kernel.records import Run
 from driftloop.kernel.service import Context, Status
 from driftloop.trainer.core import SERVICE, Failed, Published, RunResult, TrainerCore
 from driftloop.trainer.launch import Worker, sweep
 from driftloop.trainer.limits import WorkerLimits
-from driftloop.trainer.rows import TrainingRows
+from driftloop.trainer.reading import Reading
 from driftloop.trainer.task import Trained, TrainingTask, Untrained, WorkerResult
 
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
 class _Job:
-    """One run under way: first its rows are read, off the loop; then a worker trains."""
+    """One run under way."""
 
-    def __init__(self, run: Run, rows: Future[TrainingRows], started: float) -> None:
-        self.run = run
-        self.rows: Future[TrainingRows] | None = rows
-        """None once a worker has them, or there are none."""
-        self.started = started
-        self.worker: Worker | None = None
+    run: Run
+    worker: Worker
+    started: float
 
 
 class TrainerService:
@@ -68,9 +58,11 @@ class TrainerService:
                 # Handed out again after a rewind, while its worker goes on.
                 continue
             _log.info("run %s starts: %d rows, %s", run.id, run.rows, run.trigger.value)
-            model = self._catalog.models[run.model]
-            rows = self._context.executor.submit(read_rows, self._context.log, model, run)
-            self._jobs[run.id] = _Job(run, rows, self._context.clock.monotonic())
+            started = self._context.clock.monotonic()
+            try:
+                self._jobs[run.id] = _Job(run, self._start(run), started)
+            except (TrainingError, LogError) as error:
+                self._finish(run, started, Failed(str(error)))
         for id in list(self._jobs):
             worked = self._advance(id) or worked
         if not worked and timeout_s > 0:
@@ -91,10 +83,7 @@ class TrainerService:
 
     def close(self) -> None:
         for job in self._jobs.values():
-            if job.rows is not None:
-                job.rows.cancel()
-            if job.worker is not None:
-                job.worker.kill("the trainer stops")
+            job.worker.kill("the trainer stops")
         self._runner.close()
 
     def _advance(self, id: str) -> bool:
@@ -102,32 +91,28 @@ class TrainerService:
         job = self._jobs[id]
         if all(run.id != id for run in self._core.active().values()):
             # The partition moved on: its new owner trains.
-            if job.worker is not None:
-                job.worker.kill("the run belongs to another process now")
+            job.worker.kill("the run belongs to another process now")
             del self._jobs[id]
             return True
-        if job.rows is not None:
-            if not job.rows.done():
-                return False
-            try:
-                job.worker = self._start(job.run, job.rows.result())
-            except (TrainingError, LogError) as error:
-                self._finish(job, Failed(str(error)))
-            # The worker reads them from files. They came by clients with threads of their own, on
-            # other threads each time.
-            job.rows = None
-            give_back()
-            return True
-        result = None if job.worker is None else job.worker.poll()
+        result = job.worker.poll()
         if result is None:
             return False
-        self._finish(job, self._published(job.run, result))
+        del self._jobs[id]
+        self._finish(job.run, job.started, self._published(job.run, result))
         return True
 
-    def _start(self, run: Run, rows: TrainingRows) -> Worker:
+    def _start(self, run: Run) -> Worker:
+        """A run's rows can be many times what this process holds: a worker reads them itself, where
+        it can."""
         model = self._catalog.models[run.model]
-        limits = WorkerLimits(model.training.time_limit, model.training.memory_limit)
-        return Worker(rows, TrainingTask.of(model), limits)
+        settings = self._context.settings
+        reading = Reading.of(model, run)
+        return Worker(
+            reading if settings.bootstrap else reading.rows(self._context.log),
+            TrainingTask.of(model),
+            WorkerLimits(model.training.time_limit, model.training.memory_limit),
+            settings=settings,
+        )
 
     def _published(self, run: Run, result: WorkerResult) -> RunResult:
         match result:
@@ -152,20 +137,18 @@ class TrainerService:
                     result.rows,
                 )
 
-    def _finish(self, job: _Job, result: RunResult) -> None:
-        del self._jobs[job.run.id]
+    def _finish(self, run: Run, started: float, result: RunResult) -> None:
         if isinstance(result, Failed):
-            _log.error("run %s failed: %s", job.run.id, result.reason)
-        seconds = self._context.clock.monotonic() - job.started
-        self._context.meter.observe(metrics.RUN_SECONDS, [seconds], job.run.model)
-        self._core.finish(job.run.id, result)
+            _log.error("run %s failed: %s", run.id, result.reason)
+        seconds = self._context.clock.monotonic() - started
+        self._context.meter.observe(metrics.RUN_SECONDS, [seconds], run.model)
+        self._core.finish(run.id, result)
 
     def _wait(self, timeout_s: float) -> None:
         """With nothing else to do, wait for a worker rather than turn round."""
         for job in self._jobs.values():
-            if job.worker is not None:
-                job.worker.pause(timeout_s)
-                return
+            job.worker.pause(timeout_s)
+            return
 
     def _measure(self, run: Run) -> None:
         meter = self._context.meter
@@ -183,37 +166,3 @@ class TrainerService:
         self._measured[run.model] = [name for name in chosen.metrics if name != "seconds"]
         for name in self._measured[run.model]:
             meter.set(metrics.VERSION_METRIC, chosen.metrics[name], run.model, name)
-
-
-def read_rows(log: Log, model: Declaration, run: Run) -> TrainingRows:
-    """The outcomes a run names: those of its offset ranges with outcome time in its period.
-
-    Raises :class:`TrainingError` when the log no longer holds them, or one cannot be read.
-    """
-    blocks: list[OutcomeBlock] = []
-    starts = log.start_offsets([source.topic for source in run.sources])
-    for source in run.sources:
-        partition = TopicPartition(source.topic, source.partition)
-        if starts.get(partition, source.end) > source.start:
-            raise TrainingError(
-                f"{source.topic}/{source.partition} no longer holds offsets from {source.start}: "
-                "let outcomes be kept longer (retention.ms of the topic)"
-            )
-        for everyones in log.read(partition, source.start, source.end):
-            batch = sharing.of_model(model, everyones)
-            block, _, rejected = decode_outcomes(
-                batch.values,
-                scores=model.scores,
-                numeric=len(model.numeric),
-                categorical=len(model.categorical),
-            )
-            if rejected:
-                bad = rejected[0]
-                raise TrainingError(
-                    f"{source.topic}/{source.partition} offset {batch.offsets[bad.row]}: "
-                    f"{bad.error}"
-                )
-            times = block.outcome_time
-            chosen = np.flatnonzero((times >= run.period_start) & (times < run.period_end))
-            blocks.append(take(block, chosen))
-    return TrainingRows.from_outcomes(blocks)

@@ -1,0 +1,35 @@
+"""Outcomes to train on."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from driftloop.kernel.codec.blocks import Categories, Features, OutcomeBlock
+
+
+def block(count: int, seed: int, first: int = 0) -> OutcomeBlock:
+    rng = np.random.default_rng(seed)
+    numeric = rng.normal(size=(count, 2))
+    numeric[rng.random(numeric.shape) < 0.1] = np.nan
+    levels = tuple(f"l{i}" for i in rng.permutation(6))
+    codes = rng.integers(-1, 6, size=(count, 1)).astype(np.int32)
+    strength = np.array([*(level == "l3" for level in levels), False])[codes[:, 0]]
+    signal_ = np.nan_to_num(numeric[:, 0]) + 2 * strength
+    index = np.arange(first, first + count)
+    zeros = np.zeros(count, dtype=np.int64)
+    return OutcomeBlock(
+        ids=[f"e{i}".encode() for i in index],
+        event_time=index * 1000,
+        outcome_time=index // 3 * 5000,
+        version=zeros.astype(np.int32),
+        scores=np.full((count, 1), 0.5),
+        features=Features(numeric, Categories(codes, (levels,))),
+        shadow_version=zeros.astype(np.int32) - 1,
+        shadow_scores=np.full((count, 1), np.nan),
+        label=(signal_ + rng.normal(size=count) > 0.5).astype(np.float64),
+        label_delay=zeros,
+        prediction_partition=zeros.astype(np.int32),
+        prediction_offset=index,
+        label_partition=zeros.astype(np.int32),
+        label_offset=index,
+    )
