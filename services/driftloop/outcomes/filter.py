@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from driftloop.kernel.codec.kernels import compiled
+from driftloop.kernel.compiling import compiled
 from driftloop.kernel.slices import I64, U8, Slices
 
 U64 = npt.NDArray[np.uint64]

@@ -10,20 +10,12 @@ at least one byte of the row (the plan refuses schemas where it would not).
 
 from __future__ import annotations
 
-from typing import Any, TypeVar, cast
+from typing import Any
 
-import numba
 import numpy as np
 
 from driftloop.kernel.codec.blocks import F64, I32, I64, U8, U64
-
-F = TypeVar("F")
-
-
-def compiled(function: F) -> F:
-    """Compile on first use, cached on disk, without the interpreter lock."""
-    return cast(F, numba.njit(cache=True, nogil=True)(cast(Any, function)))
-
+from driftloop.kernel.compiling import borrowed, compiled
 
 DOUBLE = 0
 """A = how many doubles in a row; SLOT: the first one's column."""
@@ -83,19 +75,20 @@ def _read_long(data: U8, pos: int, end: int) -> tuple[int, int]:
     """Value and next position, which is -error where there is no varint of 64 bits."""
     value = _U0
     shift = _U0
-    while True:
+    byte = _U128
+    error = FINE
+    while byte >= _U128 and error == FINE:
         if pos >= end:
-            return 0, -TRUNCATED
-        byte = np.uint64(data[pos])
-        pos += 1
-        if shift == _U63 and byte > _U1:
-            return 0, -BAD_VARINT
-        value |= (byte & _U127) << shift
-        if byte < _U128:
-            break
-        shift += _U7
+            error = TRUNCATED
+        else:
+            byte = np.uint64(data[pos])
+            pos += 1
+            if shift == _U63 and byte > _U1:
+                error = BAD_VARINT
+            value |= (byte & _U127) << (shift & _U63)
+            shift += _U7
     number: Any = np.int64(value >> _U1) ^ -np.int64(value & _U1)
-    return number, pos
+    return number, (pos if error == FINE else -error)
 
 
 @compiled
@@ -138,37 +131,34 @@ def _read_id(data: U8, pos: int) -> Any:
 @compiled
 def is_utf8(data: U8, pos: int, end: int) -> bool:
     """Strict: no surrogates, no over-long forms, nothing above U+10FFFF (Unicode table 3-7)."""
-    while pos < end:
+    good = True
+    while pos < end and good:
         lead = data[pos]
         pos += 1
-        if lead < 0x80:
-            continue
-        low, high = 0x80, 0xBF
-        if 0xC2 <= lead <= 0xDF:
-            more = 1
-        elif 0xE0 <= lead <= 0xEF:
-            more = 2
-            if lead == 0xE0:
-                low = 0xA0
-            elif lead == 0xED:
-                high = 0x9F
-        elif 0xF0 <= lead <= 0xF4:
-            more = 3
-            if lead == 0xF0:
-                low = 0x90
-            elif lead == 0xF4:
-                high = 0x8F
-        else:
-            return False
-        if pos + more > end:
-            return False
-        if data[pos] < low or data[pos] > high:
-            return False
-        for k in range(1, more):
-            if data[pos + k] < 0x80 or data[pos + k] > 0xBF:
-                return False
-        pos += more
-    return True
+        if lead >= 0x80:
+            low, high = 0x80, 0xBF
+            more = 0
+            if 0xC2 <= lead <= 0xDF:
+                more = 1
+            elif 0xE0 <= lead <= 0xEF:
+                more = 2
+                if lead == 0xE0:
+                    low = 0xA0
+                elif lead == 0xED:
+                    high = 0x9F
+            elif 0xF0 <= lead <= 0xF4:
+                more = 3
+                if lead == 0xF0:
+                    low = 0x90
+                elif lead == 0xF4:
+                    high = 0x8F
+            good = more > 0 and pos + more <= end
+            if good:
+                good = low <= data[pos] <= high
+                for k in range(1, more):
+                    good = good and 0x80 <= data[pos + k] <= 0xBF
+                pos += more
+    return good
 
 
 @compiled
@@ -176,14 +166,16 @@ def _read_slice(data: U8, pos: int, end: int, text: bool) -> tuple[int, int]:
     """Start and length; length is -error."""
     length, pos = _read_long(data, pos, end)
     if pos < 0:
-        return 0, pos
-    if length < 0 or length > LONGEST:
-        return 0, -BAD_LENGTH
-    if length > end - pos:
-        return 0, -TRUNCATED
-    if text and not is_utf8(data, pos, pos + length):
-        return 0, -NOT_UTF8
-    return pos, length
+        found = (0, pos)
+    elif length < 0 or length > LONGEST:
+        found = (0, -BAD_LENGTH)
+    elif length > end - pos:
+        found = (0, -TRUNCATED)
+    elif text and not is_utf8(data, pos, pos + length):
+        found = (0, -NOT_UTF8)
+    else:
+        found = (pos, length)
+    return found
 
 
 @compiled
@@ -191,20 +183,18 @@ def _read_count(data: U8, pos: int, end: int, least: int) -> tuple[int, int]:
     """Items of the next block and next position (-error). A negative count is followed by the
     block's size in bytes (Avro 1.11, arrays), which need not be believed."""
     count, pos = _read_long(data, pos, end)
-    if pos < 0:
-        return 0, pos
-    if count < 0:
+    if pos >= 0 and count < 0:
         if count < -LONGEST:
-            return 0, -BAD_LENGTH
-        count = -count
-        _, pos = _read_long(data, pos, end)
-        if pos < 0:
-            return 0, pos
-    if count > LONGEST:
-        return 0, -BAD_LENGTH
-    if count * least > end - pos:
-        return 0, -TRUNCATED
-    return count, pos
+            pos = -BAD_LENGTH
+        else:
+            count = -count
+            _, pos = _read_long(data, pos, end)
+    if pos >= 0:
+        if count > LONGEST:
+            pos = -BAD_LENGTH
+        elif count * least > end - pos:
+            pos = -TRUNCATED
+    return (count if pos >= 0 else 0), pos
 
 
 @compiled
@@ -239,6 +229,7 @@ def decode(
     ``bits`` are doubles seen as integers. ``flat_bits`` needs one entry per 8 bytes of data,
     ``flat_at`` and ``flat_length`` one per byte (only where the plan has such arrays).
     """
+    data = borrowed(data)
     steps = ops.shape[0]
     framing = header.shape[0]
     stack = np.zeros(depth + 1, np.int64)

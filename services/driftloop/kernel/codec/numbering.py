@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from driftloop.kernel.codec.blocks import I64, U8
-from driftloop.kernel.codec.kernels import compiled
+from driftloop.kernel.compiling import compiled
 from driftloop.kernel.slices import Slices
 
 _DIGITS = 20

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from driftloop.kernel.codec.blocks import F64, I32, I64, U8, U64
-from driftloop.kernel.codec.kernels import compiled
+from driftloop.kernel.compiling import borrowed, compiled
 
 _OFFSET, _PRIME = np.uint64(14695981039346656037), np.uint64(1099511628211)
 _MASK, _M = np.uint64(0xFFFFFFFF), np.uint64(0x5BD1E995)
@@ -31,6 +31,7 @@ def code_slices(data: U8, at: I64, length: I64, codes: I32, first: I64, levels: 
     where levels appear first, ``levels`` of shape (K,) how many there are. Open addressing with
     FNV-1a in a table at most half full.
     """
+    data = borrowed(data)
     n, columns = at.shape
     size = 16
     while size < 2 * n:
@@ -121,6 +122,7 @@ def _murmur2(data: U8, start: int, end: int) -> Any:
 @compiled
 def partition_slices(data: U8, at: I64, length: I64, partitions: int, out: I32) -> None:
     """Partition of each key: ``length[i]`` bytes of ``data`` from ``at[i]`` on."""
+    data = borrowed(data)
     for row in range(at.shape[0]):
         digest = _murmur2(data, at[row], at[row] + length[row])
         out[row] = np.int64(digest & np.uint64(0x7FFFFFFF)) % partitions

@@ -51,6 +51,7 @@ class NumericSketch:
         "_extremes",
         "_keys",
         "_names",
+        "_places",
         "_reference",
         "_squares",
         "_sums",
@@ -89,6 +90,7 @@ class NumericSketch:
                 self._bins,
                 self._keys,
                 self._tallies,
+                self._places,
                 self._used,
             )
             if column < values.shape[1]:
@@ -130,8 +132,7 @@ class NumericSketch:
             self._squares.load(column, s.squares)
             self._bins[column, :expected] = s.bins
             indices = np.asarray(s.buckets, dtype=np.int64)
-            amounts = np.asarray(s.bucket_counts, dtype=np.int64)
-            insert_buckets(self._keys[column], self._tallies[column], indices, amounts)
+            self._insert(column, indices, np.asarray(s.bucket_counts, dtype=np.int64))
             self._used[column] = len(indices)
 
     def _column(self, column: int, total: bytes, squares: bytes) -> NumericStatistics:
@@ -157,6 +158,7 @@ class NumericSketch:
         columns = len(self._names)
         self._keys: I32 = np.full((columns, slots), NO_KEY, dtype=np.int32)
         self._tallies: I64 = np.zeros((columns, slots), dtype=np.int64)
+        self._places: I32 = np.zeros((columns, slots), dtype=np.int32)
         self._used: I64 = np.zeros(columns, dtype=np.int64)
 
     def _enlarge(self, slots: int) -> None:
@@ -164,10 +166,16 @@ class NumericSketch:
         self._new_tables(slots)
         for column in range(len(self._names)):
             taken = np.flatnonzero(keys[column] != NO_KEY)
-            insert_buckets(
-                self._keys[column],
-                self._tallies[column],
-                keys[column, taken].astype(np.int64),
-                tallies[column, taken],
-            )
+            self._insert(column, keys[column, taken].astype(np.int64), tallies[column, taken])
         self._used = used
+
+    def _insert(self, column: int, indices: I64, amounts: I64) -> None:
+        edges = self._reference.edges[column, : max(0, int(self._reference.edge_counts[column]))]
+        insert_buckets(
+            self._keys[column],
+            self._tallies[column],
+            self._places[column],
+            edges,
+            indices,
+            amounts,
+        )
