@@ -22,6 +22,7 @@ from typing import Any
 
 import orjson
 
+from driftloop.adapters import allocator
 from driftloop.adapters.clock import SystemClock
 from driftloop.adapters.kafka import KafkaLog
 from driftloop.adapters.prometheus import PrometheusMeter
@@ -122,6 +123,7 @@ def _build(asked: Asked) -> Callable[[Context, Catalog], Service]:
 
 
 def run(asked: Asked) -> None:
+    allocator.keep()  # as every service process does
     settings = Settings(
         bootstrap=asked.bootstrap,
         directory=Path(asked.directory),

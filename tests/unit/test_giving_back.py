@@ -1,9 +1,11 @@
-"""Freed memory goes back to the system, whichever thread took it."""
+"""Freed memory is kept for the next batch, or goes back to the system, whichever thread took it."""
 
 from __future__ import annotations
 
 import ctypes
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -37,3 +39,35 @@ def test_pages_between_what_stays_are_given_back() -> None:
     assert give_back()
     assert before - resident() > BLOCK * BLOCKS // 2
     assert set(kept) == {b"\1" * BLOCK}
+
+
+FAULTS = """
+import resource
+import numpy as np
+from driftloop.adapters.allocator import keep
+
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+def batch():
+    return [np.ones(10 * 2**17) for _ in range(4)]
+
+batch()
+before = faults()
+batch()
+lost = faults() - before
+assert keep()
+batch()
+before = faults()
+batch()
+print(lost, faults() - before)
+"""
+
+
+def test_a_batchs_arrays_are_there_for_the_next() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FAULTS], capture_output=True, text=True, check=True
+    )
+    lost, kept = map(int, done.stdout.split())
+    assert lost > 1000
+    assert kept < lost / 10

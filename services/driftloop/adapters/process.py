@@ -16,6 +16,7 @@ from typing import TypeVar
 
 import orjson
 
+from driftloop.adapters import allocator
 from driftloop.adapters.clock import SystemClock
 from driftloop.adapters.http import Application, ApplicationServer, StatusPages, StatusServer
 from driftloop.adapters.kafka import KafkaLog
@@ -90,6 +91,7 @@ def _run(
         stream=sys.stderr,
     )
     os.nice(settings.niceness)
+    allocator.keep()
     # Whoever ends a process that hangs (SIGABRT) finds in its log where it hung.
     faulthandler.enable()
     stops = Stops(settings.directory / "run" / f"{name}-{settings.instance}.stops")
