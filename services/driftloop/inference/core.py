@@ -11,6 +11,7 @@ from itertools import pairwise
 import numpy as np
 
 from driftloop.inference.reports import Reports
+from driftloop.inference.tallies import Tallies
 from driftloop.kernel import metrics, sharing
 from driftloop.kernel.catalog import Catalog
 from driftloop.kernel.codec.blocks import (
@@ -65,8 +66,7 @@ class InferenceCore:
         self._decoders: dict[Hashable, EventDecoder] = {}
         self._shapes: dict[str, tuple[Declaration, Hashable]] = {}
         self._same: dict[Hashable, Hashable] = {}
-        self._newest: dict[str, int] = {}
-        """Highest event time seen, per model."""
+        self._tallies = Tallies(meter)
 
     def install(self, model: str, serving: Serving) -> None:
         """Serve with ``serving`` from the next batch on."""
@@ -203,7 +203,7 @@ class InferenceCore:
         offsets: I64,
     ) -> PredictionBlock:
         n = len(block.rows)
-        version, shadow = np.empty(n, np.int32), np.empty(n, np.int32)
+        served: list[tuple[int, int]] = []
         scores = np.empty((n, runs[0][0].scores))
         shadow_scores = np.full_like(scores, np.nan)
         categories = block.features.categories
@@ -214,14 +214,13 @@ class InferenceCore:
                 block.features.numeric[low:high],
                 Categories(categories.codes[low:high], categories.levels),
             )
-            version[low:high], shadow[low:high] = serving.champion, serving.shadow
+            served.append((serving.champion, serving.shadow))
             scores[low:high] = serving.champion_model.score(features)
             if serving.shadow_model is not None:
                 shadow_scores[low:high] = serving.shadow_model.score(features)
-            self._meter.add(metrics.PREDICTIONS, high - low, model.name, str(serving.champion))
-            if last > self._newest.get(model.name, 0):
-                self._newest[model.name] = last
-                self._meter.set(metrics.EVENT_TIME, last / 1000, model.name, "predictions")
+            self._tallies.scored(model.name, serving.champion, high - low, last)
+        lengths = [high - low for _, low, high in runs]
+        version, shadow = np.repeat(np.array(served, np.int32), lengths, axis=0).T.copy()
         return PredictionBlock(
             ids=block.ids,
             event_time=block.times,
@@ -235,6 +234,7 @@ class InferenceCore:
         )
 
     def on_time(self, now: int) -> Outputs:
+        self._tallies.tell(now)
         return Outputs() if self._reports is None else self._reports.outputs(now)
 
     def commit_due(self, now: int) -> bool:
