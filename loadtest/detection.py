@@ -44,7 +44,7 @@ _LONG = 100_000
 _BUDGET = 1.0
 _DELAYS = 300
 """Streams per change."""
-_QUIET = 40
+_QUIET = 100
 """Streams of 100,000 labels per rate without a change."""
 _CHANGES = {
     "20_25": (0.20, 0.25),
