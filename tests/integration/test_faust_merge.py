@@ -197,9 +197,11 @@ def test_a_fetch_from_before_a_rebalance_takes_nothing_from_the_changelog(
     recovery does not wait for it."""
     fetch, seek = ThreadDelegateConsumer._getmany, Recovery._seek_offsets
     sought: dict[Any, asyncio.Event] = defaultdict(asyncio.Event)
+    answered: dict[Any, asyncio.Event] = defaultdict(asyncio.Event)
 
     async def late(consumer: Any, active_partitions: Any, timeout: float) -> Any:
         sought[consumer.app].clear()
+        answered[consumer.app].clear()
         records = await fetch(consumer, active_partitions, timeout)
         if records or consumer.flow_active:
             return records
@@ -208,12 +210,18 @@ def test_a_fetch_from_before_a_rebalance_takes_nothing_from_the_changelog(
         # What is done in the consumer's thread when a fetch that waits there wakes up.
         thread = consumer._thread
         fetcher = thread._ensure_consumer()._fetcher
-        return await thread.call_thread(fetcher.fetched_records, active_partitions, timeout=timeout)
+        try:
+            return await thread.call_thread(
+                fetcher.fetched_records, active_partitions, timeout=timeout
+            )
+        finally:
+            answered[consumer.app].set()
 
     async def slow(recovery: Any, *arguments: Any) -> None:
         await seek(recovery, *arguments)
         sought[recovery.app].set()
-        await asyncio.sleep(0.5)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(answered[recovery.app].wait(), 0.5)
 
     monkeypatch.setattr(ThreadDelegateConsumer, "_getmany", late)
     monkeypatch.setattr(Recovery, "_seek_offsets", slow)
