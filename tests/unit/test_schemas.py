@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 from driftloop.kernel.codec.records import codec, schema_name
 from driftloop.kernel.compatibility import version_problems
+from driftloop.kernel.errors import SchemaError
 from driftloop.kernel.records import RECORDS
-from driftloop.kernel.schemas import record_schema, schema_versions
+from driftloop.kernel.schemas import parse_schema, record_schema, schema_versions
 
 SCHEMAS = Path(__file__).resolve().parents[2] / "schemas"
 
@@ -103,3 +104,26 @@ def test_published_versions_are_untouched_and_every_version_reads_every_other() 
     published = json.loads((SCHEMAS / "published.json").read_text(encoding="utf-8"))
 
     assert version_problems(files, published) == []
+
+
+@pytest.mark.parametrize(
+    ("schema", "why"),
+    [
+        ('{"type": "record", "name": "A", "fimlds": []}', "record 'A' has no list of fields"),
+        ('{"type": "record", "name": "A", "fields": {"name": "x"}}', "no list of fields"),
+        ('{"type": "record", "name": "A", "fields": [{"name": 5, "type": "int"}]}', "named 5"),
+        (
+            '{"type": "record", "name": "A", "fields": [{"name": "x", "type": "int"},'
+            ' {"name": "x", "type": "long"}]}',
+            "two fields 'x'",
+        ),
+        (
+            '{"type": "record", "name": "A", "fields": [{"name": "x", "type": ["null",'
+            ' {"type": "array", "items": {"type": "record", "name": "B"}}]}]}',
+            "record 'B' has no list of fields",
+        ),
+    ],
+)
+def test_a_record_without_proper_fields_is_refused(schema: str, why: str) -> None:
+    with pytest.raises(SchemaError, match=why):
+        parse_schema(schema)

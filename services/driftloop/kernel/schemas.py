@@ -33,6 +33,7 @@ def parse_schema(text: str, *, source: str = "schema") -> Schema:
     """Parse Avro JSON text. Raises :class:`SchemaError` naming ``source``."""
     try:
         raw = json.loads(text)
+        _check_records(raw)
         plain = _without_logical_types(raw)
         parsed = fastavro.schema.parse_schema(plain)
         canonical = fastavro.schema.to_parsing_canonical_form(plain)
@@ -67,6 +68,32 @@ def schema_versions() -> Mapping[str, tuple[int, ...]]:
         if len(parts) == 3 and parts[2] == "avsc" and parts[1].isdigit():
             found.setdefault(parts[0], []).append(int(parts[1]))
     return {name: tuple(sorted(versions)) for name, versions in sorted(found.items())}
+
+
+def _check_records(node: Any) -> None:
+    """What fastavro takes for granted. Raises ValueError, KeyError or TypeError."""
+    if isinstance(node, list):
+        for branch in node:
+            _check_records(branch)
+    elif isinstance(node, dict):
+        kind = node.get("type")
+        if kind in ("record", "error"):
+            name, fields = node.get("name"), node.get("fields")
+            if not isinstance(fields, list):
+                raise ValueError(f"record {name!r} has no list of fields")
+            names = [field["name"] for field in fields]
+            strange = [name for name in names if not isinstance(name, str)]
+            if strange:
+                raise ValueError(f"record {name!r} has a field that is named {strange[0]!r}")
+            if len(set(names)) < len(names):
+                twice = next(name for name in names if names.count(name) > 1)
+                raise ValueError(f"record {name!r} has two fields {twice!r}")
+            for field in fields:
+                _check_records(field.get("type"))
+        elif isinstance(kind, dict | list):
+            _check_records(kind)
+        for part in ("items", "values"):
+            _check_records(node.get(part))
 
 
 def _without_logical_types(node: Any) -> Any:

@@ -126,7 +126,8 @@ class LossSketch:
             second = ~judged.wrong
             self._labels += np.bincount(labels.astype(np.int64), minlength=len(self._labels))
         score = self._criterion.watched(scores)[:, 0]
-        bins = np.clip(score * SCORE_BINS, 0, SCORE_BINS - 1).astype(np.int64)
+        # A score that is no probability must not overflow on its way to the last bin.
+        bins = (np.clip(score, 0.0, 1.0 - 0.5 / SCORE_BINS) * SCORE_BINS).astype(np.int64)
         self._histogram += np.bincount(bins * 2 + second, minlength=2 * SCORE_BINS)
 
     def _update_paired(self, loss: F64, shadow_loss: F64) -> None:
