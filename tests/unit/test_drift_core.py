@@ -30,6 +30,7 @@ from decision_builders import (
 )
 from driftloop.drift.core import DriftCore
 from driftloop.drift.shiryaev import EMPTY, advance, onset
+from driftloop.drift.streams import watched_streams
 from driftloop.kernel.processor import ControlBehindError
 from driftloop.kernel.records import (
     Alert,
@@ -533,3 +534,139 @@ def test_a_changed_declaration_begins_anew_and_says_so() -> None:
     (over,) = watching.give(predictions(3, FAR))
     assert (over.id, over.status) == (first.id, AlertStatus.RESOLVED)
     assert "declaration was changed" in over.summary
+
+
+@pytest.mark.parametrize(("on", "off", "most"), [(1, 1, 2), (12, 12, 6)])
+def test_a_strong_change_that_comes_and_goes_is_soon_one_alert(
+    on: int, off: int, most: int
+) -> None:
+    watching = Watching()
+    said = watching.give(
+        *(predictions(h, FAR if h % (on + off) >= off else (100,) * BINS) for h in range(240))
+    )
+    assert 1 <= len([a for a in said if a.status is AlertStatus.OPENED]) <= most
+
+
+def test_an_alert_is_resolved_although_fewer_rows_come_now() -> None:
+    watching = Watching()
+    first = opening(watching.give(*(predictions(h, tuple(10 * n for n in FAR)) for h in range(2))))
+    few = (1,) * BINS
+    said = watching.give(
+        *(predictions(h, few, score=few, levels=(9, 1)) for h in range(2, 2 + 2400))
+    )
+    assert [a.status for a in said if a.id == first.id][-1] is AlertStatus.RESOLVED
+
+
+def test_still_windows_of_other_values_do_not_add_up() -> None:
+    watching = Watching()
+    column = (0, 0, 0, 20, 0, 0, 0, 0, 0, 0)
+    even = (2,) * BINS
+
+    def still(hour: int, value: float) -> Window:
+        made = predictions(hour, column, score=even, levels=(18, 2), constant=True)
+        x, score = made.statistics.numeric
+        statistics = replace(
+            made.statistics, numeric=(replace(x, minimum=value, maximum=value), score)
+        )
+        return replace(made, statistics=statistics)
+
+    others = watching.give(*(still(h, float(h)) for h in range(40)))
+    assert not [a for a in others if a.kind is AlertKind.CONSTANT]
+    same = watching.give(*(still(h, 7.0) for h in range(40, 44)))
+    first = opening([a for a in same if a.kind is AlertKind.CONSTANT])
+    assert first.evidence.effect <= 80
+
+
+def test_a_feature_that_stands_still_now_and_then_is_one_alert() -> None:
+    watching = Watching()
+    still = (0, 0, 0, 1000, 0, 0, 0, 0, 0, 0)
+    said = watching.give(
+        *(predictions(h, still, constant=True) if h % 2 else predictions(h) for h in range(1, 60))
+    )
+    opened = [a for a in said if (a.kind, a.status) == (AlertKind.CONSTANT, AlertStatus.OPENED)]
+    assert len(opened) <= 3
+
+
+def test_a_revision_does_not_say_that_the_stream_goes_on() -> None:
+    watching = Watching()
+    watching.give(predictions(0), timestamp=1_000_000)
+    watching.core.on_time(1_000_000)
+    (stale,) = sent(watching.core.on_time(1_060_001))
+    assert not watching.give(predictions(0, revision=1), timestamp=1_070_000)
+    (over,) = watching.give(predictions(1), timestamp=1_200_000)
+    (again,) = sent(watching.core.on_time(1_260_001))
+    assert over.id == stale.id != again.id
+
+
+def test_shares_of_the_budget_add_up_with_segments_too() -> None:
+    for segments in ((), ("a", "b")):
+        counts = (100,) * BINS + (0, 2) + (100,) * BINS + (0, 2) + (900, 100, 0, 0)
+        parts = tuple(
+            ReferenceCounts(Stream.PREDICTIONS, -1, level, 1000, counts) for level in segments
+        )
+        known = replace(profile(), references=parts)
+        policy = declaration().alerts
+        spent = sum(
+            watched.share * (2 if segments and watched.kind is not AlertKind.CONSTANT else 1)
+            for stream in Stream
+            for watched in watched_streams(known, stream, policy).all()
+        )
+        assert spent == pytest.approx(1.0)
+
+
+def test_a_season_declared_later_holds_from_the_next_version_on() -> None:
+    low, high = (200,) * 5 + (0,) * 5, (0,) * 5 + (200,) * 5
+
+    def counts(x: Sequence[int]) -> tuple[int, ...]:
+        return (*(n * 10 for n in x), 0, 2, *(1000,) * BINS, 0, 2, 9000, 1000, 0, 0)
+
+    references = tuple(
+        ReferenceCounts(Stream.PREDICTIONS, hour, "", 10_000, counts(high if hour % 2 else low))
+        for hour in range(24)
+    )
+    seasonal = replace(profile(), references=references)
+    for season in ((), ("day_of_week",), ("hour_of_day", "day_of_week")):
+        known = catalog(declaration(alerts={"season": season}), version(1, seasonal))
+        usual = [predictions(h, high if h % 2 else low) for h in range(48)]
+        assert not alerts_of(DriftCore(known).process(batch(TOPICS.windows, *usual)))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda x: replace(x, bins=(-100,) * BINS),
+        lambda x: replace(x, count=-5),
+        lambda x: replace(x, outside=2000),
+        lambda x: replace(x, bins=(2**62,) * BINS),
+        lambda x: replace(x, bins=(1000,) * BINS),
+    ],
+)
+def test_counts_that_no_rows_give_become_dead_letters_and_blind_nothing(change: Any) -> None:
+    watching = Watching()
+    hostile = predictions(0)
+    x, score = hostile.statistics.numeric
+    statistics = replace(hostile.statistics, numeric=(change(x), score))
+    outputs = watching.core.process(batch(TOPICS.windows, replace(hostile, statistics=statistics)))
+    assert len(outputs.dead_letters) == 1
+    assert opening(watching.give(*(predictions(h, FAR) for h in range(1, 5)))).subject == "x"
+
+
+@pytest.mark.parametrize(("start", "end"), [(10**15, 10**15 + HOUR), (2**62, 2**62 + 1), (5, 5)])
+def test_a_window_of_an_impossible_time_becomes_a_dead_letter(start: int, end: int) -> None:
+    watching = Watching()
+    strange = replace(predictions(0), start=start, end=end)
+    outputs = watching.core.process(batch(TOPICS.windows, strange))
+    assert len(outputs.dead_letters) == 1
+    assert watching.give(*(predictions(h, FAR) for h in range(1, 5)))
+
+
+def test_a_slight_change_does_not_look_large_in_a_few_rows() -> None:
+    # .05 standard deviations, a quarter of the floor, in windows of 20 rows.
+    rng = np.random.default_rng(5)
+    slight = np.array((88, 92, 95, 97, 99, 101, 103, 105, 108, 112)) / 1000
+    watching = Watching()
+    said = []
+    for hour in range(1500):
+        x = tuple(rng.multinomial(20, slight).tolist())
+        said += watching.give(predictions(hour, x, score=(2,) * BINS, levels=(18, 2)))
+    assert not said

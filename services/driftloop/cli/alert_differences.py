@@ -63,6 +63,12 @@ class Differ:
             if due is not None and not differing:
                 at += 1
                 self.recomputed += 1
+                before = self._records[index - 1] if index else None
+                if _by_people(record) != (("", 0) if before is None else _by_people(before)):
+                    problems.append(
+                        f"{name}: nobody's command acknowledged or snoozed the alert there "
+                        f"({record.acknowledged_by!r}, until {record.snoozed_until})"
+                    )
             elif index and self.annotated(record, self._records[index - 1], self._commands):
                 self.annotations += 1
                 differing = self._unlike_any(record, self._states[at])
@@ -112,6 +118,10 @@ class Differ:
         """What differs from the state that is most like it; nothing if one is the same."""
         found = [self.fields(record, state, ("status",)) for state in states]
         return min(found, key=len, default=["it was not open then"])
+
+
+def _by_people(record: Alert) -> tuple[str, int]:
+    return record.acknowledged_by, record.snoozed_until
 
 
 def _differences(a: Any, b: Any, where: str = "") -> Iterator[tuple[str, Any, Any]]:

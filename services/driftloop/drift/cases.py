@@ -51,7 +51,8 @@ class Member:
     opened: int
     """Number of the window it was found in."""
     rows: int
-    """Of the stream, between the two."""
+    """Of the stream, which its recovery takes: as many as between the two, and twice as many for
+    each time that it came back soon after a recovery."""
     drifted: list[float]
     """Counts on its bins while drifted, which it recovers from; empty of a feature that stands
     still."""
@@ -59,6 +60,12 @@ class Member:
     """CUSUM of the log evidence against the shares of these counts."""
     turned: int = 0
     """Number of the window it last left 0 with."""
+    returned: int = 0
+    """Rows of the stream since then."""
+    seen: int = 0
+    """Rows of the stream since the onset."""
+    times: int = 0
+    """How often it came back soon after a recovery."""
 
 
 @dataclass(slots=True)
@@ -72,7 +79,18 @@ class Case:
 
     def to_plain(self) -> dict[str, Any]:
         members = [
-            [list(key), m.onset, m.opened, m.rows, m.drifted, m.recovery, m.turned]
+            [
+                list(key),
+                m.onset,
+                m.opened,
+                m.rows,
+                m.drifted,
+                m.recovery,
+                m.turned,
+                m.returned,
+                m.seen,
+                m.times,
+            ]
             for key, m in sorted(self.members.items())
         ]
         return {"alert": to_plain(self.alert), "reported": self.reported, "members": members}

@@ -54,7 +54,8 @@ class Collection:
         group = self._groups[family]
         chi_square: F64 = np.zeros(len(group.streams))
         freedom: F64 = np.zeros(len(group.streams))
-        for slot, windows in self._windows.items():
+        # In one order, whatever order they came or were restored in: sums of doubles differ.
+        for slot, windows in sorted(self._windows.items()):
             counts = group.flat(self.references[slot][0])
             shares = group.shares(counts)
             totals = group.totals(counts)

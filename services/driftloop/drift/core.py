@@ -81,6 +81,10 @@ class _Model:
         self.loading.annotate(alert)
 
 
+_LATEST = 253_402_300_800_000
+"""Year 10000, which alerts could not write."""
+
+
 class DriftCore:
     """Reads ``windows``, ``loads`` and ``commands``, writes ``alerts`` and ``estimates`` (key: the
     model).
@@ -229,6 +233,7 @@ class DriftCore:
     def _window(self, window: Window, written: int) -> tuple[list[Alert], list[Estimate]]:
         declaration = declared(self._catalog, window.model)
         watched, counts, estimates = None, None, []
+        _check_times(window, declaration)
         if window.version > 0:
             version = self._catalog.version(window.model, window.version)
             watched, estimator = self._watch(window.stream, version, declaration)
@@ -289,3 +294,18 @@ class DriftCore:
                 loading=Loading(self._entries, name),
             )
         return self._models[name]
+
+
+def _check_times(window: Window, declaration: Declaration) -> None:
+    """One window far in the future would make all that follow look old. Raises
+    :class:`DecodeError`."""
+    events, size = declaration.events, declaration.windows.size
+    if not (
+        window.start < window.end
+        and window.start > events.earliest - size
+        and window.end <= min(events.latest + size, _LATEST)
+    ):
+        raise DecodeError(
+            Reason.OUT_OF_LIMITS,
+            f"window {window.id}: [{window.start}, {window.end}) ms is outside of events' times",
+        )

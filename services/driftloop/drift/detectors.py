@@ -40,6 +40,16 @@ class Reading:
     """Its value over its threshold, difference of natural logarithms; alarm from 0 on."""
 
 
+_SOON_WINDOWS, _SOON = 8, 4
+"""A change that comes back within so many windows, or within so many times as many as it lasted, is
+the same one."""
+_MOST_DOUBLINGS = 16
+_SMALL_SHARES = (Measure.MISSING, Measure.UNSEEN, Measure.OUTSIDE)
+_LEAST_HITS = 16
+"""Rows of such a share. At half of its floor as many come together by chance within the rows that
+would make the floor of them in less than one of a hundred such stretches."""
+
+
 class Detectors:
     """The state of everything watched of one version on one kind of windows."""
 
@@ -57,6 +67,9 @@ class Detectors:
         collects = watch.policy.reference == "first_weeks"
         period = watch.policy.reference_period
         self._collection = Collection(period, watch.groups) if collects else None
+        self._returns: dict[Key, tuple[int, int, int]] = {}
+        """Of streams that have recovered: how often they had come back, the number of the window
+        they counted again from, and for how many windows they had been away."""
         self._recovered = threshold(1, watch.policy.false_alarms_per_100k)
 
     def take(self, window: Window, kept: Kept) -> bool:
@@ -153,15 +166,44 @@ class Detectors:
         segment = self._segment(row)
         return Found(key, stream, segment, level, dispersion, measured, tuple(windows), int(rows))
 
+    def convinces(self, found: Found) -> bool:
+        """Whether the windows that show the effect are also the evidence for it.
+
+        A slight change that lasts is certain in the end, and some few rows will then look like a
+        large one. So they must pay for the alarm by themselves; of shares that are small (missing
+        values, new categories, values out of range) there must be enough rows to tell the share.
+        """
+        family, row, index = found.key
+        if family == STILL:
+            return True
+        panel = self._panels[family]
+        if found.stream.measure in _SMALL_SHARES:
+            span = panel.group.span(index)
+            if panel.counts(found.since, row)[span][-1] < _LEAST_HITS:
+                return False
+        # Of the rows each may be the first of the change: M is a sum over them.
+        paid = panel.evidence(found.key, found.since) + math.log(max(found.rows, 1))
+        return paid >= found.stream.threshold
+
     def member(self, found: Found, number: int) -> Member:
         """Follow a stream that was found in window ``number``."""
         self._freeze(found.key, True)
         drifted: list[float] = []
+        rows = found.rows
         family, row, index = found.key
-        if family != STILL:
+        if family == STILL:
+            rows = max(rows, LEAST_CONSTANT_ROWS)
+        else:
             panel = self._panels[family]
             drifted = panel.counts(found.since, row)[panel.group.span(index)].tolist()
-        return Member(found.since[0].number, number, found.rows, drifted)
+        times, released, lasted = self._returns.get(found.key, (-1, 0, 0))
+        # What comes and goes is one cause: it must stay away for longer each time it comes back.
+        soon = number - released <= max(_SOON_WINDOWS, _SOON * lasted)
+        times = times + 1 if soon else 0
+        rows <<= min(times, _MOST_DOUBLINGS)
+        return Member(
+            found.since[0].number, number, rows, drifted, seen=found.rows, times=max(times, 0)
+        )
 
     def recovering(self, member: Member, key: Key, kept: Kept, history: History) -> bool:
         """Take in a window: whether the stream is back at its reference.
@@ -169,33 +211,46 @@ class Detectors:
         A CUSUM of the evidence against rows still coming from the shares that the stream had
         drifted to; while they do, it goes wrong at most once in as many rows as a false alarm of
         the whole budget comes in (Lorden, Annals of Mathematical Statistics 42, 1971). The rows
-        since it turned must be as many as it took to find the change, and their effect below half
-        its floor.
+        since it turned must be as many as it took to find the change (``Member.rows``), and their
+        effect below half its floor. Evidence beyond what is needed is not saved up, so that a
+        change that comes back shows at once.
         """
         family, row, index = key
         if family == STILL:
-            return self._still.moved[index]
+            member.returned = self._still.moving[index]
+            return member.returned >= member.rows
         panel = self._panels[family]
         span = panel.group.span(index)
         if member.recovery <= 0.0:
-            member.recovery, member.turned = 0.0, kept.number
+            member.recovery, member.turned, member.returned = 0.0, kept.number, 0
         expected, known = panel.expected([kept], row)
         back = _smoothed(expected[span] * known[index])
         ratios = np.log(back / _smoothed(np.array(member.drifted)))
-        won = float((panel.counts([kept], row)[span] * ratios).sum())
-        member.recovery += won / float(panel.dispersions[index])
+        own = panel.counts([kept], row)[span]
+        won = float((own * ratios).sum()) / float(panel.dispersions[index])
+        member.recovery = min(member.recovery + won, self._recovered)
+        member.returned += int(own.sum())
         turned = history.since(member.turned)
         counts = panel.counts(turned, row)
         if member.recovery <= 0.0:
             # It had not turned: these windows are of the change too.
             member.drifted = (np.array(member.drifted) + counts[span]).tolist()
-        if member.recovery < self._recovered or counts[span].sum() < member.rows:
+        if member.recovery < self._recovered or member.returned < member.rows:
             return False
         return self._effects(panel, row, turned, counts)[index].ratio < 0.5
 
-    def release(self, key: Key, number: int) -> None:
+    def rows(self, key: Key, kept: Kept) -> int:
+        """Of a stream in one window."""
+        family, row, index = key
+        if family == STILL:
+            return 0
+        panel = self._panels[family]
+        return int(panel.counts([kept], row)[panel.group.span(index)].sum())
+
+    def release(self, key: Key, number: int, member: Member) -> None:
         """Begin anew with a stream that has recovered; window ``number`` is the first to count."""
         family, _, index = key
+        self._returns[key] = (member.times, number, number - member.opened)
         if family == STILL:
             self._still.restart(index)
             return
@@ -205,7 +260,7 @@ class Detectors:
     @property
     def reference(self) -> str:
         """What is compared with, in words."""
-        season = self.watch.policy.season
+        season = self.watch.season
         by = f" by {' and '.join(season)}" if season else ""
         return f"{self.watch.policy.reference}{by}"
 
@@ -241,6 +296,8 @@ class Detectors:
     def entries(self) -> dict[str, Any]:
         """All state, by name."""
         out: dict[str, Any] = {"watched": self._watched, "still": self._still.to_plain()}
+        if self._returns:
+            out["returns"] = [[list(k), *found] for k, found in sorted(self._returns.items())]
         if self._collection is not None:
             out["collection"] = self._collection.to_plain()
         for family, panel in self._panels.items():
@@ -258,6 +315,8 @@ class Detectors:
             if self._collection.done:
                 self._use_collection(0)
         self._still.load(entries["still"])
+        for (family, row, stream), times, released, lasted in entries.get("returns", ()):
+            self._returns[family, row, stream] = (times, released, lasted)
         for name, value in entries.items():
             part, _, rest = name.partition("/")
             if part == "panel":
@@ -271,7 +330,9 @@ class Detectors:
         assert self._collection is not None
         references = self._collection.references
         for family, panel in self._panels.items():
-            panel.use(references, self._collection.dispersions(family), number)
+            # Windows of some weeks show less of a long dependence than the rows of training did.
+            found = np.maximum(panel.group.dispersions, self._collection.dispersions(family))
+            panel.use(references, found, number)
         whole = [counts[0] for counts in references.values()]
         self._still.use(np.sum(whole, axis=0) if whole else None)
 
@@ -279,11 +340,10 @@ class Detectors:
     def _watched(self) -> list[list[str]]:
         streams = self.watch.streams
         policy = self.watch.policy
-        every = (*streams.two_sided, *streams.upper, *streams.still)
         return [
-            [f"{s.kind}.{s.subject}.{s.measure.value}.{len(s.bins)}" for s in every],
+            [f"{s.kind}.{s.subject}.{s.measure.value}.{len(s.bins)}" for s in streams.all()],
             list(streams.segments),
-            [policy.reference, str(policy.reference_period), *policy.season],
+            [policy.reference, str(policy.reference_period), *self.watch.season],
         ]
 
     def _effects(self, panel: Panel, row: int, windows: Sequence[Kept], counts: F64) -> Effects:

@@ -32,13 +32,15 @@ class Freshness:
     def seen(self, window: Window, written: int) -> Alert | None:
         """A window of predictions came. Returns the resolution of an open alert."""
         self._written = written if self._written is None else max(self._written, written)
+        follows = window.end > self._end
         if window.end >= self._end:
             self._end = window.end
             self._version = window.version
             self._window = window.id
             self._sources = window.sources
         out = None
-        if self.alert is not None:
+        # A late row's revision tells that the log is read, not that the stream goes on.
+        if self.alert is not None and follows:
             out = resolved(self.alert, window.end, "Windows of predictions come again.")
             self.alert = None
         self._save()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from driftloop.drift.cases import Case, Found, Member, chosen, close, follow, open_case
 from driftloop.drift.detectors import Detectors
@@ -68,35 +69,37 @@ def _candidates(
 
 def _worth_an_alert(detectors: Detectors, key: Key, history: History) -> Found | None:
     """A stream that its evidence finds, if its effect is worth an alert."""
-    since = detectors.since(key, history)
-    found = detectors.found(key, since) if since else None
-    if found is None or found.effect.ratio < 1.0:
-        # A slight change that has lasted long must not hide a large one that has just begun.
-        newest = detectors.newest(key, history)
-        found = detectors.found(key, newest) if newest else None
-    return found if found is not None and found.effect.ratio >= 1.0 else None
+    # A slight change that has lasted long must not hide a large one that has just begun.
+    for windows in (detectors.since(key, history), detectors.newest(key, history)):
+        found = detectors.found(key, windows) if windows else None
+        if found is not None and found.effect.ratio >= 1.0 and detectors.convinces(found):
+            return found
+    return None
 
 
 def _follow(
     detectors: Detectors, case: Case, window: Window, kept: Kept, history: History, joined: bool
 ) -> Alert | None:
     """An open alert after one more window."""
-    found = {
-        key: detectors.found(key, history.since(member.onset) or [kept])
-        for key, member in case.members.items()
-    }
+    found: dict[Key, Found] = {}
+    for key, member in case.members.items():
+        one = detectors.found(key, history.since(member.onset) or [kept])
+        if member.opened < kept.number:
+            member.seen += detectors.rows(key, kept)
+        # The history holds the newest of them only.
+        found[key] = replace(one, rows=max(one.rows, member.seen))
     gone = [
         key
         for key, member in case.members.items()
         if member.opened < kept.number and detectors.recovering(member, key, kept, history)
     ]
     # As it shows in the rows that it was judged by; a single window may still be off.
-    last = [
-        detectors.found(key, history.since(case.members[key].turned or kept.number)) for key in gone
-    ]
+    last = []
     for key in gone:
-        del case.members[key]
-        detectors.release(key, kept.number + 1)
+        member = case.members.pop(key)
+        one = detectors.found(key, history.since(member.turned or kept.number))
+        last.append(replace(one, rows=member.returned))
+        detectors.release(key, kept.number + 1, member)
     if not case.members:
         return close(case, window, last)
     left = [found[key] for key in case.members]

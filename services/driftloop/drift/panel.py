@@ -64,6 +64,22 @@ class Panel:
         logs = self.group.payoffs(self._bag(slot)[row], stream, best)
         return np.asarray(logs / self.dispersions[stream], dtype=np.float64)
 
+    def evidence(self, key: Key, windows: Sequence[Kept]) -> float:
+        """What these windows by themselves pay, logarithm, under the bet of a stream that in
+        hindsight was best: within the bag as it was before them."""
+        _, row, stream = key
+        own = np.flatnonzero(self.group.owners == stream)
+        best = int(own[np.argmax(self._log_m[row, own])])
+        span = self.group.span(stream)
+        paid = 0.0
+        for slot in {kept.slot for kept in windows}:
+            ones = [kept for kept in windows if kept.slot == slot]
+            # A bin that is new to the bag pays nothing before its first rows are in it.
+            bag = np.maximum(self._bag(slot)[row] - self.counts(ones[1:], row), 0.0)
+            logs = self.group.payoffs(bag, stream, best)
+            paid += float((self.counts(ones, row)[span] * logs).sum())
+        return paid / float(self.dispersions[stream])
+
     def counts(self, windows: Sequence[Kept], row: int) -> F64:
         """On the group's bins, (G,), of all windows together; ``row`` 0 is all rows, others are
         segments."""

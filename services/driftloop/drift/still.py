@@ -21,9 +21,10 @@ class Still:
     """An e-detector whose bet is on whole windows.
 
     That n rows all have one value has, given the largest share s that a bin has in the reference,
-    at most the chance s ** (n - 1) under the null hypothesis. The bet stakes 1% of its wealth on
-    it: E is 0.99 + 0.01 / s ** ((n - 1) / dispersion) for such a window and 0.99 for any other, so
-    its mean is at most 1. A column that was constant in the reference is not watched.
+    at most the chance s ** (n - 1) under the null hypothesis; n rows in clumps are n / dispersion.
+    The bet stakes 1% of its wealth on it: E is 0.99 + 0.01 / s ** (n / dispersion - 1) for such a
+    window and 0.99 for any other, so its mean is at most 1. A column that was constant in the
+    reference is not watched.
     """
 
     def __init__(self, streams: Sequence[Watched], reference: I64 | None) -> None:
@@ -32,11 +33,11 @@ class Still:
         self._largest: list[float] = []
         self.use(reference)
         self._log_m = [EMPTY] * len(streams)
-        self.runs: list[tuple[int, int]] = [(-1, 0)] * len(streams)
-        """Per stream the number of the first of the newest windows that are still (-1: none), and
-        their rows."""
-        self.moved: list[bool] = [False] * len(streams)
-        """Whether the newest window with rows had more than one value."""
+        self.runs: list[tuple[int, int, float]] = [(-1, 0, 0.0)] * len(streams)
+        """Per stream the number of the first of the newest windows that have one and the same value
+        (-1: none), their rows, and the value."""
+        self.moving: list[int] = [0] * len(streams)
+        """Rows of the newest windows that had more than one value each."""
 
     def use(self, reference: I64 | None) -> None:
         """What windows are compared with from now on."""
@@ -55,15 +56,19 @@ class Still:
             if column.count == 0:
                 continue
             still = column.minimum == column.maximum
-            first, rows = self.runs[index]
-            if still:
-                self.runs[index] = (kept.number if first < 0 else first, rows + column.count)
+            first, rows, value = self.runs[index]
+            if not still:
+                self.runs[index] = (-1, 0, 0.0)
+                self.moving[index] += column.count
             else:
-                self.runs[index] = (-1, 0)
-            self.moved[index] = not still
+                if first < 0 or value != column.minimum:
+                    first, rows = kept.number, 0
+                self.runs[index] = (first, rows + column.count, column.minimum)
+                self.moving[index] = 0
             log_e = math.log1p(-_STAKE)
             if still:
-                won = -math.log(self._largest[index]) * (column.count - 1) / stream.dispersion
+                told = max(column.count / stream.dispersion - 1.0, 0.0)
+                won = -math.log(self._largest[index]) * told
                 log_e = _log_add(log_e, math.log(_STAKE) + won)
             self._log_m[index] = _log_add(self._log_m[index], math.log(column.count)) + log_e
 
@@ -78,12 +83,12 @@ class Still:
         self._log_m[index] = EMPTY
 
     def to_plain(self) -> dict[str, Any]:
-        return {"log_m": self._log_m, "runs": self.runs, "moved": self.moved}
+        return {"log_m": self._log_m, "runs": self.runs, "moving": self.moving}
 
     def load(self, plain: Mapping[str, Any]) -> None:
         self._log_m = list(plain["log_m"])
-        self.runs = [(first, rows) for first, rows in plain["runs"]]
-        self.moved = list(plain["moved"])
+        self.runs = [(first, rows, value) for first, rows, value in plain["runs"]]
+        self.moving = list(plain["moving"])
 
 
 def _log_add(a: float, b: float) -> float:

@@ -70,6 +70,10 @@ class Streams:
     segments: tuple[str, ...]
     """Levels that are watched on their own too."""
 
+    def all(self) -> tuple[Watched, ...]:
+        """Of all families."""
+        return (*self.two_sided, *self.upper, *self.still)
+
 
 def watched_streams(profile: Profile, stream: Stream, policy: AlertPolicy) -> Streams:
     """The streams of a version with this profile.
@@ -112,7 +116,7 @@ def watched_streams(profile: Profile, stream: Stream, policy: AlertPolicy) -> St
             draft.less,
             max(1.0, draft.dispersion),
             threshold(together, policy.false_alarms_per_100k * share),
-            share / counts[part],
+            share / together,
         )
         match draft.measure:
             case Measure.DISTRIBUTION:

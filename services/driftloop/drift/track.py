@@ -151,6 +151,7 @@ class Track:
             if stored and not detectors.load(stored):
                 out += [resolved(a, window.end, wording.REDECLARED) for a in self.open_alerts()]
                 self._cases = []
+                self._history = History()
             self._detectors, self._stored = detectors, {}
         self._history.append(kept)
         self._moved = True

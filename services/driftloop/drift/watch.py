@@ -15,7 +15,8 @@ from driftloop.kernel.declaration import AlertPolicy
 from driftloop.kernel.errors import DecodeError
 from driftloop.kernel.reasons import Reason
 from driftloop.kernel.records import Profile, Stream, Version, Window
-from driftloop.kernel.seasons import slot
+from driftloop.kernel.seasons import season_of, slot
+from driftloop.kernel.statistics.checks import check_statistics
 from driftloop.kernel.statistics.layout import Layout
 
 TWO_SIDED = "two_sided"
@@ -31,6 +32,9 @@ class Watch:
     streams: Streams
     groups: Mapping[str, TwoSided | Upper]
     """By family; a family without streams is not there."""
+    season: tuple[str, ...]
+    """Whose slots the references are: that of the profile, for a season declared since then holds
+    from the next version on."""
     references: Mapping[int, I64]
     """Season slot (-1: none declared) to the reference's counts, (S, L): of all rows, then of each
     segment. Empty where the first weeks are the reference."""
@@ -41,10 +45,12 @@ class Watch:
         return 1 + len(self.streams.segments)
 
     def slot(self, window: Window) -> int:
-        return slot(self.policy.season, window.start)
+        return slot(self.season, window.start)
 
     def counts(self, window: Window) -> I64:
-        """A window's counts, (S, L). Raises :class:`DecodeError` when it does not fit."""
+        """A window's counts, (S, L). Raises :class:`DecodeError` when it does not fit, or no rows
+        could give it."""
+        check_statistics(window.statistics)
         whole = self.layout.of_window(window)
         levels = tuple(part.level for part in window.statistics.segments)
         if not self.streams.segments:
@@ -71,8 +77,10 @@ def watch(version: Version, stream: Stream, policy: AlertPolicy) -> Watch:
         groups[TWO_SIDED] = TwoSided(streams.two_sided, layout.reference())
     if streams.upper:
         groups[UPPER] = Upper(streams.upper)
-    references = {} if policy.reference == "first_weeks" else _references(profile, layout, streams)
-    return Watch(policy, layout, streams, groups, references)
+    if policy.reference == "first_weeks":
+        return Watch(policy, layout, streams, groups, tuple(policy.season), {})
+    references = _references(profile, layout, streams)
+    return Watch(policy, layout, streams, groups, season_of(references), references)
 
 
 def _references(profile: Profile, layout: Layout, streams: Streams) -> dict[int, I64]:

@@ -64,16 +64,16 @@ class PolicyParser:
         """``levels``: names of the categorical features; ``bound``: the largest loss of a row."""
         alerts = AlertPolicy(
             false_alarms_per_100k=section.number("false_alarms_per_100k", 1.0, above=0.0, most=1e4),
-            psi_floor=section.number("psi_floor", 0.1, least=0.0),
+            psi_floor=section.number("psi_floor", 0.1, above=0.0),
             loss_floor=section.number(
-                "loss_floor", LOSS_FLOOR * bound / LOSS_BOUND, least=0.0, below=bound
+                "loss_floor", LOSS_FLOOR * bound / LOSS_BOUND, above=0.0, below=bound
             ),
-            missing_floor=section.number("missing_floor", 0.05, least=0.0, below=1.0),
+            missing_floor=section.number("missing_floor", 0.05, above=0.0, below=1.0),
             stale_after=section.duration("stale_after", "10m", least="1s"),
-            shift_floor=section.number("shift_floor", 0.2, least=0.0),
-            error_floor=section.number("error_floor", 0.02, least=0.0, below=1.0),
-            unseen_floor=section.number("unseen_floor", 0.005, least=0.0, below=1.0),
-            outside_floor=section.number("outside_floor", 0.005, least=0.0, below=1.0),
+            shift_floor=section.number("shift_floor", 0.2, above=0.0),
+            error_floor=section.number("error_floor", 0.02, above=0.0, below=1.0),
+            unseen_floor=section.number("unseen_floor", 0.005, above=0.0, below=1.0),
+            outside_floor=section.number("outside_floor", 0.005, above=0.0, below=1.0),
             shares=self._shares(section),
             reference=section.choice("reference", REFERENCES, REFERENCES[0]),
             reference_period=section.duration("reference_period", "14d", least="1s"),

@@ -13,7 +13,10 @@ its rows::
     sum_b sum_k (o_bk - n_b p_k)^2 / p_k   /   (K - 1) (N^2 - sum_b n_b^2) / (N - 1)
 
 where o_bk rows of block b lie in bin k of K, N in all, and p_k = sum_b o_bk / N. Given the margins,
-the expectation is exactly 1 when the rows are exchangeable, though p is of the same rows.
+the expectation is exactly 1 when the rows are exchangeable, though p is of the same rows. Where a
+season is declared, windows are compared with their slot's rows: n_b p_k is then the sum over slots
+of the block's rows there times the slot's shares, and the expectation that of rows exchangeable
+within their slots.
 
 Blocks are windows, and 2, 4, 8, ... windows together: dependence that reaches beyond a block shows
 only in longer ones. Those are few, so their figure is noisy, and the largest of many would be
@@ -55,19 +58,27 @@ def blocks_of(times: I64 | None, window: int, rows: int) -> I64:
     return np.arange(rows, dtype=np.int64) // ROW_BLOCK
 
 
-def dispersion(bins: I64, count: int, blocks: I64, *, ordered: bool = False) -> float:
+def dispersion(
+    bins: I64, count: int, blocks: I64, *, ordered: bool = False, slots: I64 | None = None
+) -> float:
     """Of n rows in ``bins``, shape (n,), of 0 to ``count`` - 1; at least 1.
 
     ``blocks``: :func:`blocks_of` these rows. ``ordered``: the bins are in the order of the values;
     then how much lies below the median counts too, for a location moves more slowly than a shape.
+    ``slots``: those of a season, shape (n,); rows are then compared with their slot's alone, and
+    what follows the season is no dispersion.
     """
     if len(bins) < 2 or count < 2:
         return 1.0
     numbers, index = np.unique(blocks, return_inverse=True)
-    table = np.bincount(index * count + bins, minlength=len(numbers) * count)
-    table = table.reshape(len(numbers), count).astype(np.int64)
+    seasons, slot = (
+        np.unique(slots, return_inverse=True) if slots is not None else (numbers[:1], 0 * index)
+    )
+    many = len(seasons)
+    table = np.bincount((index * many + slot) * count + bins, minlength=len(numbers) * many * count)
+    table = table.reshape(len(numbers), many, count).astype(np.int64)
     lengths = _lengths(numbers)
-    if not lengths or np.count_nonzero(table.sum(axis=0)) < 2:
+    if not lengths or np.count_nonzero(table.sum(axis=(0, 1))) < 2:
         return 1.0
     splits = (_pooled, _halves) if ordered else (_pooled,)
     z = NormalDist().inv_cdf(1.0 - NOISE / (len(splits) * len(lengths)))
@@ -75,7 +86,8 @@ def dispersion(bins: I64, count: int, blocks: I64, *, ordered: bool = False) -> 
     for starts in lengths:
         longer = np.add.reduceat(table, starts, axis=0)
         for split in splits:
-            ratio, freedom = _ratio(split(longer))
+            groups = split(longer.sum(axis=1))
+            ratio, freedom = _ratio(np.stack([longer[..., g].sum(axis=-1) for g in groups], axis=2))
             if ratio > found * _noise(freedom, z):
                 found = ratio
             if freedom >= ENOUGH:
@@ -83,9 +95,9 @@ def dispersion(bins: I64, count: int, blocks: I64, *, ordered: bool = False) -> 
     return max(found, upper) if found > 1.0 else 1.0
 
 
-def share_dispersion(chosen: np.ndarray, blocks: I64) -> float:
+def share_dispersion(chosen: np.ndarray, blocks: I64, slots: I64 | None = None) -> float:
     """Of the share of the rows that are ``chosen``, boolean of shape (n,)."""
-    return dispersion(np.asarray(chosen, dtype=np.int64), 2, blocks)
+    return dispersion(np.asarray(chosen, dtype=np.int64), 2, blocks, slots=slots)
 
 
 def _lengths(numbers: I64) -> list[I64]:
@@ -99,9 +111,9 @@ def _lengths(numbers: I64) -> list[I64]:
         numbers = numbers // 2
 
 
-def _pooled(table: I64) -> I64:
-    """Bins together so that each has at least a row per block on average, the rare ones first; at
-    the least the most frequent one and the others."""
+def _pooled(table: I64) -> list[list[int]]:
+    """Which bins to take together so that each has at least a row per block on average, the rare
+    ones first; at the least the most frequent one and the others."""
     totals = table.sum(axis=0)
     order = [place for place in np.argsort(totals, kind="stable").tolist() if totals[place]]
     groups: list[list[int]] = []
@@ -115,29 +127,36 @@ def _pooled(table: I64) -> I64:
         groups[-1] += pool
     elif pool:
         groups.append(pool)
-    return np.stack([table[:, group].sum(axis=1) for group in [*groups, order[-1:]]], axis=1)
+    return [*groups, order[-1:]]
 
 
-def _halves(table: I64) -> I64:
-    """Below the median and above it."""
+def _halves(table: I64) -> list[list[int]]:
+    """The bins below the median and those above it."""
     below = np.cumsum(table.sum(axis=0))
     inner = np.flatnonzero((below > 0) & (below < below[-1]))
     at = int(inner[np.argmin(np.abs(below[inner] - below[-1] / 2))]) + 1
-    return np.stack([table[:, :at].sum(axis=1), table[:, at:].sum(axis=1)], axis=1)
+    return [list(range(at)), list(range(at, table.shape[1]))]
 
 
 def _ratio(table: I64) -> tuple[float, float]:
-    """The statistic by its expectation, shape (blocks, bins) of counts, and as how many degrees of
-    freedom of a chi-square it varies when the rows are independent."""
-    rows: F64 = table.sum(axis=1).astype(np.float64)
-    total = float(rows.sum())
-    share: F64 = table.sum(axis=0) / total
+    """The statistic by its expectation, shape (blocks, slots, bins) of counts, and as how many
+    degrees of freedom of a chi-square it varies when the rows are independent."""
+    parts: F64 = table.sum(axis=2).astype(np.float64)
+    slots: F64 = parts.sum(axis=0)
+    rows: F64 = parts.sum(axis=1)
+    share: F64 = table.sum(axis=(0, 1)) / rows.sum()
+    own: F64 = table.sum(axis=0) / np.maximum(slots, 1.0)[:, None]
+    found = float((((table.sum(axis=1) - parts @ own) ** 2) / share).sum())
+    # Of a slot's rows those in a block are drawn without replacement (hypergeometric).
+    drawn = (parts * (slots - parts)).sum(axis=0) / np.maximum(slots - 1.0, 1.0)
+    expected = float((drawn[:, None] * own * (1.0 - own) / share).sum())
     free = len(share) - 1
-    expected = free * (total * total - float(rows @ rows)) / (total - 1.0)
-    found = float((((table - rows[:, None] * share) ** 2) / share).sum())
+    total = float(rows.sum())
     # Variance of Pearson's statistic of one block: Haldane, Biometrika 1937.
     rare = float((1.0 / share).sum()) - len(share) ** 2 - 2 * len(share) + 2
     variance = float((rows * rows) @ (2.0 * free + np.maximum(rare / rows, 0.0)))
+    if expected <= 0.0:
+        return 1.0, 1.0
     return found / expected, 2.0 * (total * free) ** 2 / variance
 
 

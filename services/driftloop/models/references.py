@@ -71,7 +71,7 @@ def with_references(profile: Profile, rows: ReferenceRows, policy: ReferencePoli
     known = {stream: positions(Layout(profile, stream), rows) for stream in Stream}
     columns = known[Stream.PREDICTIONS]
     split = len(profile.numeric)
-    blocks = _Blocks(rows, policy.window)
+    blocks = _Blocks(rows, policy)
     found = [blocks.dispersions(column) for column in columns]
     return replace(
         profile,
@@ -85,21 +85,24 @@ def with_references(profile: Profile, rows: ReferenceRows, policy: ReferencePoli
                 profile.categorical, found[split:], strict=True
             )
         ),
-        loss=_with_dispersions(profile.loss, known[Stream.OUTCOMES], rows, policy.window),
+        loss=_with_dispersions(profile.loss, known[Stream.OUTCOMES], rows, policy),
         references=tuple(_references(profile, rows, policy, known)),
     )
 
 
 def _with_dispersions(
-    loss: LossBaseline, columns: Sequence[Column], rows: ReferenceRows, window: int
+    loss: LossBaseline, columns: Sequence[Column], rows: ReferenceRows, policy: ReferencePolicy
 ) -> LossBaseline:
     for column in columns:
         times = rows.outcome_times[column.first :]
-        blocks = blocks_of(times, window, len(times))
+        blocks = blocks_of(times, policy.window, len(times))
+        slots = _slots(policy.season, times) if policy.season else None
         return replace(
             loss,
-            dispersion=dispersion(column.positions, len(loss.counts), blocks, ordered=True),
-            error_dispersion=share_dispersion(rows.errors, blocks),
+            dispersion=dispersion(
+                column.positions, len(loss.counts), blocks, ordered=True, slots=slots
+            ),
+            error_dispersion=share_dispersion(rows.errors, blocks, slots),
         )
     return loss
 
@@ -153,17 +156,21 @@ def positions(layout: Layout, rows: ReferenceRows) -> list[Column]:
 class _Blocks:
     """Blocks of the rows by event time: of all of them, and of the held-out ones."""
 
-    def __init__(self, rows: ReferenceRows, window: int) -> None:
+    def __init__(self, rows: ReferenceRows, policy: ReferencePolicy) -> None:
         self._times = rows.event_times
-        self._window = window
-        self._known: dict[int, I64] = {}
+        self._policy = policy
+        self._known: dict[int, tuple[I64, I64 | None]] = {}
 
     def dispersions(self, column: Column) -> tuple[float, float]:
         """Of the values, and of how many are missing."""
-        blocks = self._known.get(column.first)
-        if blocks is None:
-            times = self._times[column.first :]
-            blocks = self._known[column.first] = blocks_of(times, self._window, len(times))
+        known = self._known.get(column.first)
+        if known is None:
+            times, season = self._times[column.first :], self._policy.season
+            known = self._known[column.first] = (
+                blocks_of(times, self._policy.window, len(times)),
+                _slots(season, times) if season else None,
+            )
+        blocks, slots = known
         place = column.place
         missing = column.positions == place.missing
         # Rare levels that the profile does not keep are counted as one.
@@ -171,8 +178,14 @@ class _Blocks:
         count = place.bins.stop - place.bins.start + 1
         present = ~missing
         return (
-            dispersion(bins[present], count, blocks[present], ordered=place.numeric),
-            share_dispersion(missing, blocks),
+            dispersion(
+                bins[present],
+                count,
+                blocks[present],
+                ordered=place.numeric,
+                slots=None if slots is None else slots[present],
+            ),
+            share_dispersion(missing, blocks, slots),
         )
 
 

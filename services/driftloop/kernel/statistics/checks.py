@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 
 from driftloop.kernel.errors import DecodeError
@@ -18,9 +18,11 @@ def check_statistics(statistics: WindowStatistics) -> None:
     """Raises :class:`DecodeError` for counts and sums that no rows could give."""
     _counts("rows", [statistics.rows])
     for column in statistics.numeric:
-        _check_numeric(column)
+        _check_numeric(column, statistics.rows)
     for levels in statistics.categorical:
         _counts(levels.name, [levels.count, levels.missing, levels.unseen, *levels.levels])
+        _at_most(levels.name, levels.count + levels.missing, statistics.rows)
+        _at_most(levels.name, sum(levels.levels) + levels.unseen, levels.count)
     if statistics.loss is not None:
         _check_loss(statistics.loss)
     for segment in statistics.segments:
@@ -39,7 +41,7 @@ def check_same_shape(a: WindowStatistics, b: WindowStatistics) -> None:
         )
 
 
-def _check_numeric(column: NumericStatistics) -> None:
+def _check_numeric(column: NumericStatistics, rows: int) -> None:
     counts = [column.count, column.missing, column.outside, *column.bins, *column.bucket_counts]
     _counts(column.name, counts)
     if column.outside > column.count:
@@ -47,6 +49,8 @@ def _check_numeric(column: NumericStatistics) -> None:
             Reason.MALFORMED,
             f"{column.name}: {column.outside} of {column.count} values are outside",
         )
+    _at_most(column.name, column.count + column.missing, rows)
+    _at_most(column.name, sum(column.bins), column.count)
     _sums(column.name, [column.sum, column.squares])
     if len(column.buckets) != len(column.bucket_counts):
         raise DecodeError(Reason.MALFORMED, f"{column.name}: buckets and counts differ in number")
@@ -56,6 +60,8 @@ def _check_numeric(column: NumericStatistics) -> None:
 
 def _check_loss(loss: LossStatistics) -> None:
     _counts("loss", [loss.rows, loss.errors, *loss.labels, *loss.histogram, *loss.bins])
+    _at_most("errors", loss.errors, loss.rows)
+    _at_most("loss", sum(loss.bins), loss.rows)
     _sums("loss", [loss.loss, loss.loss_squares, *loss.bets])
     paired = loss.paired
     if paired is not None:
@@ -63,10 +69,15 @@ def _check_loss(loss: LossStatistics) -> None:
         _sums("pairs", [paired.shadow_loss, *paired.better, *paired.worse])
 
 
-def _counts(what: str, counts: Iterable[int]) -> None:
-    for count in counts:
-        if not 0 <= count <= _MOST:
-            raise DecodeError(Reason.MALFORMED, f"{what}: a count of {count}")
+def _counts(what: str, counts: Sequence[int]) -> None:
+    least, most = min(counts, default=0), max(counts, default=0)
+    if least < 0 or most > _MOST:
+        raise DecodeError(Reason.MALFORMED, f"{what}: a count of {min(least, 0) or most}")
+
+
+def _at_most(what: str, part: int, whole: int) -> None:
+    if part > whole:
+        raise DecodeError(Reason.MALFORMED, f"{what}: counts of {part} rows, there are {whole}")
 
 
 def _sums(what: str, sums: Sequence[bytes]) -> None:
