@@ -299,12 +299,8 @@ class DriftCore:
 def _check_times(window: Window, declaration: Declaration) -> None:
     """One window far in the future would make all that follow look old. Raises
     :class:`DecodeError`."""
-    events, size = declaration.events, declaration.windows.size
-    if not (
-        window.start < window.end
-        and window.start > events.earliest - size
-        and window.end <= min(events.latest + size, _LATEST)
-    ):
+    latest = min(declaration.events.latest + declaration.windows.size, _LATEST)
+    if not 0 <= window.start < window.end <= latest:
         raise DecodeError(
             Reason.OUT_OF_LIMITS,
             f"window {window.id}: [{window.start}, {window.end}) ms is outside of events' times",

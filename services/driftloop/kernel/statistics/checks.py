@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 from driftloop.kernel.errors import DecodeError
 from driftloop.kernel.reasons import Reason
 from driftloop.kernel.records import LossStatistics, NumericStatistics, WindowStatistics
-from driftloop.kernel.statistics.exact import exact_sum
+from driftloop.kernel.statistics.exact import check_sum
 
 _MOST = 1 << 53
 """No window has more rows; so counts of many windows add up within 64 bits."""
@@ -54,7 +53,7 @@ def _check_numeric(column: NumericStatistics, rows: int) -> None:
     _sums(column.name, [column.sum, column.squares])
     if len(column.buckets) != len(column.bucket_counts):
         raise DecodeError(Reason.MALFORMED, f"{column.name}: buckets and counts differ in number")
-    if any(low >= high for low, high in pairwise(column.buckets)):
+    if list(column.buckets) != sorted(set(column.buckets)):
         raise DecodeError(Reason.MALFORMED, f"{column.name}: buckets do not ascend")
 
 
@@ -83,7 +82,7 @@ def _at_most(what: str, part: int, whole: int) -> None:
 def _sums(what: str, sums: Sequence[bytes]) -> None:
     for data in sums:
         try:
-            exact_sum(data)
+            check_sum(data)
         except DecodeError as error:
             raise DecodeError(error.reason, f"{what}: {error.detail}") from error
 

@@ -135,6 +135,11 @@ def exact_sum(data: bytes) -> float:
         return float("inf") if total > 0 else float("-inf")
 
 
+def check_sum(data: bytes) -> None:
+    """Raises :class:`DecodeError` on bytes that are no sum."""
+    _to_int(data)
+
+
 def _trim(full: bytes) -> bytes:
     """Canonical: the number of trailing zero bytes (uint16) and the shortest two's complement of
     the rest, little-endian; nothing for zero."""
