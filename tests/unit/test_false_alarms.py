@@ -181,7 +181,12 @@ def test_rows_in_clumps_stay_within_the_budget_where_their_dispersion_is_known()
         whole = sampled_profile(rng, 20_000)
         counts = tuple((25 * rng.multinomial(800, EVEN)).tolist())
         windows = [
-            predictions(h, (25 * rng.multinomial(10, EVEN)).tolist(), score=(25,) * BINS)
+            predictions(
+                h,
+                (25 * rng.multinomial(10, EVEN)).tolist(),
+                score=(25,) * BINS,
+                levels=(225, 25),
+            )
             for h in range(20)
         ]
         for dispersion in alarmed:
