@@ -233,12 +233,11 @@ HELD_BY: Mapping[tuple[str, str], str] = {
         "microseconds."
     ),
     ("many", "cost_ratio"): (
-        "A poll of 4,096 events holds some 600 models, one of 16,384 over 900. Taking apart, "
-        "decoding and encoding are done for all of them together; two thirds of what the main "
-        "thread uses beyond one model's is paid per model and poll: a call of its scorer, counting "
-        "its predictions, finding what serves it, with few rows each to spread it over. The result "
-        "here is from before taking apart was done once per poll, which saved a third of the main "
-        "thread's time and an eighth of the process's."
+        "Of two microseconds more per event the interpreter takes two thirds of one, per model and "
+        "poll: a call of its scorer, finding what serves it, with some ten rows each to spread it "
+        "over. Half a microsecond is allocating and copying in the C library: librdkafka takes "
+        "and gives records with headers one by one. The rest is telling the models apart and "
+        "gathering their rows. What one model costs fell by more than that since."
     ),
     ("scale", "linear_or_better"): (
         "Cost per feature and per byte falls or stays in every curve; cost per event rises from "
@@ -247,23 +246,10 @@ HELD_BY: Mapping[tuple[str, str], str] = {
         "of 64 features or of 10 kB it has not been profiled; the machine was busy with other "
         "work."
     ),
-    ("loop", "events_per_s"): (
-        "Both processors are busy, 60 to 66 us per event. The broker takes a third (requests of "
-        "five topics in transactions); outcomes takes a quarter, of its Python thread two fifths "
-        "the checkpoint (an entry of RocksDB for every id, so that duplicates are known) and a "
-        "third finding ids; featurestats a fifth, of which a third is writing partials once a "
-        "second and a quarter decoding; generator and inference a tenth each."
-    ),
     ("detection", "core_share_1000_models"): (
         "With two windows a minute, one of predictions and one of outcomes. Of one of predictions "
         "a third is decoding its Avro (most of it the log-buckets, which this service does not "
         "need), a third the tests, a fifth the figures exported, the rest estimates and state."
-    ),
-    ("loop", "p99_ms"): (
-        "A transaction is six answers of the broker, one after the other. Each takes 7 to 20 ms on "
-        "average and 50 to 100 at its 99th percentile, of which nearly all is waiting for one of "
-        "the two processors: the broker's own work is 2 ms (its request metrics). An event waits "
-        "for the transaction under way, then for its own, then for its reader's fetch."
     ),
 }
 """For a key that falls short: what a profile says holds it."""
