@@ -1,10 +1,18 @@
-"""Outcomes to train on."""
+"""Outcomes to train on, and waiting for who does."""
 
 from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
 from driftloop.kernel.codec.blocks import Categories, Features, OutcomeBlock
+from driftloop.kernel.ports import Log, Send
+
+WITHIN_S = 60.0
 
 
 def block(count: int, seed: int, first: int = 0) -> OutcomeBlock:
@@ -33,3 +41,21 @@ def block(count: int, seed: int, first: int = 0) -> OutcomeBlock:
         label_partition=zeros.astype(np.int32),
         label_offset=index,
     )
+
+
+def write(log: Log, topic: str, values: Sequence[bytes], partition: int = 0) -> None:
+    producer = log.producer("tests")
+    producer.send(Send(topic, [b"k"] * len(values), list(values), partition))
+    producer.flush(30.0)
+    producer.close()
+
+
+def eventually(holds: Callable[[], Any], turn: Callable[[], Any] | None = None) -> None:
+    pause = threading.Event()
+    deadline = time.monotonic() + WITHIN_S
+    while not holds():
+        assert time.monotonic() < deadline, f"not within {WITHIN_S:g} s"
+        if turn is None:
+            pause.wait(0.02)
+        else:
+            turn()

@@ -278,6 +278,18 @@ def test_a_killed_worker_says_by_what(rows: TrainingRows, tmp_path: Path) -> Non
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_library_that_finds_no_memory_is_understood(rows: TrainingRows, tmp_path: Path) -> None:
+    with Worker(rows, task(ENDLESS), LIMITS, scratch=tmp_path) as worker:
+        os.kill(worker.pid, signal.SIGSTOP)
+        with (worker.directory / "stderr").open("a") as file:
+            file.write("python: rd.h:141: rd_calloc: Assertion `p' failed.\n")
+        os.kill(worker.pid, signal.SIGABRT)
+        os.kill(worker.pid, signal.SIGCONT)
+        result = worker.wait()
+    assert isinstance(result, Untrained)
+    assert result.reason.startswith("out of memory: limit ")
+
+
 def test_a_worker_that_crashes_leaves_its_last_words(rows: TrainingRows, tmp_path: Path) -> None:
     with Worker(rows, task(ENDLESS), LIMITS, scratch=tmp_path) as worker:
         (worker.directory / "spec.json").write_text("no spec")

@@ -30,8 +30,11 @@ _PREFIX = "driftloop-worker-"
 _LOCK = "lock"
 _LAST_LINES = 5
 _NO_MEMORY = re.compile(
-    r"MemoryError|bad_alloc|out of memory|cannot allocate memory|failed to map segment", re.I
+    r"MemoryError|bad_alloc|out of memory|cannot allocate memory|failed to map segment"
+    r"|rd_\w*alloc: Assertion",
+    re.I,
 )
+"""What libraries say who find no memory, librdkafka's assertion the last of them."""
 _LIBRARIES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 _SMALL = {**dict.fromkeys(_LIBRARIES, "1"), "MALLOC_ARENA_MAX": "1"}
 """A worker trains on one core, and every thread of a library costs it address space."""

@@ -27,7 +27,9 @@ class WorkerLimits:
     seconds: float
     """Wall time."""
     memory: int
-    """Bytes of address space; numpy, numba and LightGBM take about half a GiB of it."""
+    """Bytes of address space; numpy, numba, LightGBM and a client of Kafka with its threads take
+    about 0.6 GiB of it. A library that finds much less may not say so but wait for ever: then the
+    time limit ends it."""
     nice: int = 5
     """Added to the niceness: scoring comes first."""
 

@@ -72,8 +72,14 @@ def read_range(
                     f"{source.topic}/{source.partition} gave nothing after offset {before} "
                     f"for {_SILENCE_S:g} s, though it should reach {end}"
                 )
-    finally:
+    except MemoryError:
+        # A client that could not start one of its threads waits for it for ever when it is closed.
+        # Without memory this process ends, and the client with it.
+        raise
+    except BaseException:
         fetcher.close()
+        raise
+    fetcher.close()
 
 
 def _before(batch: RecordBatch, end: int) -> RecordBatch | None:
