@@ -51,7 +51,7 @@ class Shape:
 
 
 def run() -> dict[str, Any]:
-    events = int(os.environ.get("EVENTS", "200000"))
+    events = int(os.environ.get("EVENTS", "1000000"))
     rounds = int(os.environ.get("ROUNDS", str(ROUNDS)))
     points: list[dict[str, Any]] = []
     for shape in _shapes():

@@ -175,6 +175,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
         "Data drift over many features",
         (
             Wanted("p_any_false", "chance of any false alert in 100,000 rows", most=0.05),
+            Wanted("fa_per_100k_clumped", "false alarms where rows come in clumps", most=1),
             Wanted("delay_quarter_sigma", "rows, one of 20 features moves by .25", most=650),
             Wanted("alerts_tiny_shift", "a shift of .02, 200,000 rows", most=0),
             Wanted("missed_new_category_1pct", "a new category, one row in 100", most=0),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import HealthCheck, given, settings
@@ -10,6 +11,8 @@ from hypothesis import strategies as st
 
 from decision_builders import (
     BINS,
+    HOUR,
+    MODEL,
     TOPICS,
     alert,
     batch,
@@ -25,6 +28,7 @@ from decision_builders import (
 )
 from driftloop.deployer.core import DeployerCore
 from driftloop.drift.core import DriftCore
+from driftloop.kernel.catalog import Catalog
 from driftloop.kernel.ports import RecordBatch
 from driftloop.kernel.processor import Core
 from driftloop.kernel.records import (
@@ -33,10 +37,14 @@ from driftloop.kernel.records import (
     Command,
     CommandAction,
     Deployment,
+    Profile,
     Recipe,
+    ReferenceCounts,
     Run,
     RunStatus,
+    SegmentStatistics,
     Stage,
+    Stream,
     Version,
     Window,
 )
@@ -72,6 +80,88 @@ seen_windows = st.one_of(
         version=st.integers(0, 2),
     ),
 )
+
+POLICIES: tuple[dict[str, Any], ...] = (
+    {},
+    {"season": ("hour_of_day",)},
+    {"reference": "first_weeks", "reference_period": 6 * HOUR},
+    {"reference": "first_weeks", "reference_period": 9 * HOUR, "season": ("hour_of_day",)},
+    {"segment": "c"},
+)
+
+
+def segmented(reference: Profile) -> Profile:
+    """Each level of c by itself too, and by the hour of day."""
+    even = (reference.rows // 2 // BINS,) * BINS
+    half = reference.rows // 2
+    levels = {"a": (half, 0), "b": (0, half)}
+    parts = [
+        ReferenceCounts(
+            Stream.PREDICTIONS, hour, level, half, (*even, 0, 2, *even, 0, 2, *counts, 0, 0)
+        )
+        for hour in (-1, 0, 1, 2)
+        for level, counts in levels.items()
+    ]
+    return replace(reference, references=tuple(parts))
+
+
+def seasonal(reference: Profile) -> Profile:
+    """Every hour of day as the whole."""
+    even = (reference.rows // BINS,) * BINS
+    levels = (reference.rows * 9 // 10, reference.rows // 10)
+    counts = (*even, 0, 2, *even, 0, 2, *levels, 0, 0)
+    parts = [
+        ReferenceCounts(Stream.PREDICTIONS, hour, "", reference.rows, counts) for hour in range(24)
+    ]
+    return replace(reference, references=tuple(parts))
+
+
+def known_to_drift(alerts: dict[str, Any]) -> Catalog:
+    """Versions 1 and 2 as this policy has them trained."""
+    reference = profile()
+    if alerts.get("segment"):
+        reference = segmented(reference)
+    elif alerts.get("season") and "reference" not in alerts:
+        reference = seasonal(reference)
+    return catalog(declaration(alerts=alerts), version(1, reference), version(2, reference))
+
+
+def in_segments(record: Any) -> Any:
+    """A window of predictions, each of its rows in one of two segments."""
+    statistics = record.statistics
+    if record.stream is not Stream.PREDICTIONS:
+        # Of outcomes no segment has a reference.
+        return record
+    x, score = (column.bins for column in statistics.numeric)
+    (c,) = statistics.categorical
+    half = [
+        (*(n // 2 for n in x), statistics.numeric[0].missing // 2, 0),
+        (*(n // 2 for n in score), 0, 0),
+    ]
+    counts = (*half[0], *half[1], *(n // 2 for n in c.levels), 0, 0)
+    parts = tuple(SegmentStatistics(level, statistics.rows // 2, counts) for level in ("a", "b"))
+    return replace(record, statistics=replace(statistics, segments=parts))
+
+
+@st.composite
+def drift_inputs(draw: st.DrawFn) -> tuple[dict[str, Any], list[Any]]:
+    """A policy, windows as it has them made, and what people say of the alerts these may open."""
+    alerts = draw(st.sampled_from(POLICIES))
+    said = st.builds(
+        lambda subject, action, number, until: replace(
+            command(f"c{number}", action),
+            alert=f"flights-data_drift-{subject}-v1-{number * HOUR}",
+            until=until,
+        ),
+        st.sampled_from(["x", "score", "c"]),
+        st.sampled_from([CommandAction.ACKNOWLEDGE, CommandAction.SNOOZE]),
+        st.integers(0, 12),
+        st.integers(0, 20).map(lambda hour: hour * HOUR),
+    )
+    records = draw(st.lists(st.one_of(seen_windows, seen_windows, seen_windows, said), max_size=25))
+    if alerts.get("segment"):
+        records = [in_segments(r) if isinstance(r, Window) else r for r in records]
+    return alerts, records
 
 
 @st.composite
@@ -153,11 +243,12 @@ places = st.sets(st.integers(0, 40))
 
 
 @QUICK
-@given(st.lists(seen_windows, max_size=25), places, places)
+@given(drift_inputs(), places, places)
 def test_drift_does_not_depend_on_batches_and_restarts(
-    records: list[Any], cuts: set[int], restarts: set[int]
+    given_inputs: tuple[dict[str, Any], list[Any]], cuts: set[int], restarts: set[int]
 ) -> None:
-    known = catalog(declaration(), *VERSIONS)
+    alerts, records = given_inputs
+    known = known_to_drift(alerts)
     whole = outputs_of(lambda: DriftCore(known), batches(records, set()), set())
     parts = outputs_of(lambda: DriftCore(known), batches(records, cuts), restarts)
     # As text: an estimate before the labels come has NaN for them.
@@ -165,9 +256,45 @@ def test_drift_does_not_depend_on_batches_and_restarts(
 
 
 @QUICK
-@given(st.lists(seen_windows, max_size=25))
-def test_drift_opens_resolves_and_numbers_alerts_in_order(records: list[Any]) -> None:
-    known = catalog(declaration(), *VERSIONS)
+@given(
+    st.sampled_from(POLICIES[:4]),
+    st.sampled_from(POLICIES[:4]),
+    st.lists(seen_windows, max_size=20),
+    st.lists(seen_windows, max_size=20),
+    places,
+)
+def test_drift_does_not_depend_on_restarts_around_a_new_declaration(
+    before: dict[str, Any],
+    after: dict[str, Any],
+    first: list[Any],
+    then: list[Any],
+    restarts: set[int],
+) -> None:
+    def said(restarts: set[int]) -> list[str]:
+        known = known_to_drift(before)
+        core: Core = DriftCore(known)
+        store: dict[str, bytes] = {}
+        out: list[str] = []
+        for index, record in enumerate([*first, *then]):
+            if index == len(first):
+                known.models[MODEL] = declaration(alerts=after)  # type: ignore[index]
+            if index in restarts:
+                core = restarted(core, store, lambda: DriftCore(known))
+            outputs = core.process(batch(KIND_TOPICS[type(record)], record))
+            out += [repr(each) for each in sent(outputs)]
+            assert not outputs.dead_letters
+        return out
+
+    assert said(restarts | {len(first)}) == said(set())
+
+
+@QUICK
+@given(drift_inputs())
+def test_drift_opens_resolves_and_numbers_alerts_in_order(
+    given_inputs: tuple[dict[str, Any], list[Any]],
+) -> None:
+    alerts, records = given_inputs
+    known = known_to_drift(alerts)
     said = outputs_of(lambda: DriftCore(known), batches(records, set()), set())
     open_alerts: dict[str, Alert] = {}
     for each in said:

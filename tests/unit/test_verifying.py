@@ -189,7 +189,7 @@ def world() -> World:
 
 def test_every_window_of_an_untouched_log_is_verified(world: World) -> None:
     found = world.verify()
-    assert found == Verification(len(world.windows), len(world.windows), 0, 0, ())
+    assert found == Verification(len(world.windows), len(world.windows), 0, 0, (), ())
     assert found.ok
     assert {w.stream for w in world.windows} == set(Stream)
     assert sum(w.rows for w in world.windows) == 2 * PARTITIONS * PER_PARTITION
@@ -242,8 +242,8 @@ def test_rows_outside_a_windows_offsets_do_not_count(world: World) -> None:
 def test_only_the_newest_revision_of_a_window_is_compared(world: World) -> None:
     right = dataclasses.replace(world.windows[0], revision=1)
     wrong = dataclasses.replace(world.windows[0], rows=1)
-    assert world.verify([right, wrong]) == Verification(1, 1, 0, 0, ())
-    assert world.verify([wrong, right]) == Verification(1, 1, 0, 0, ())
+    assert world.verify([right, wrong]) == Verification(1, 1, 0, 0, (), ())
+    assert world.verify([wrong, right]) == Verification(1, 1, 0, 0, (), ())
 
 
 def test_a_window_with_another_digest_is_a_mismatch(world: World) -> None:
@@ -283,7 +283,7 @@ def test_a_version_that_is_unknown_makes_its_windows_unverifiable(world: World) 
 
 
 def test_no_windows_are_all_verified(world: World) -> None:
-    assert world.verify([]) == Verification(0, 0, 0, 0, ())
+    assert world.verify([]) == Verification(0, 0, 0, 0, (), ())
 
 
 def test_a_sample_is_spread_over_all_windows(world: World) -> None:

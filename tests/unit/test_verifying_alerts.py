@@ -161,6 +161,19 @@ def test_a_row_that_was_changed_shows_in_its_window_and_in_no_record(world: Aler
     assert "numeric[x]" in problem
 
 
+def test_a_row_changed_before_the_onset_shows_too(world: AlertWorld) -> None:
+    world.run()
+    whole = verified(world)
+    assert whole.others.verified == whole.others.windows > 0
+    topic = world.model.topics.predictions
+    value = world.log._storage.partition(world._at(topic)).values[2 * ROWS]
+    world.tamper(topic, 2 * ROWS, replace(codec(Prediction).decode(value), numeric=(-3.0,)))
+    found = verified(world)
+    (problem,) = found.problems
+    assert (found.windows.mismatched, found.others.mismatched) == (0, 1)
+    assert world.windows[2].id in problem
+
+
 def test_a_window_that_is_gone_is_named(world: AlertWorld) -> None:
     world.run()
     world.tamper(world.topics.windows, 9, b"no window any more")

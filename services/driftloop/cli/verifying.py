@@ -31,8 +31,15 @@ class Verification:
     mismatched: int
     unverifiable: int
     """The log, the model or the version needed is not there any more."""
-    details: tuple[str, ...]
-    """One line for each window that was not verified."""
+    mismatches: tuple[str, ...]
+    """One line for each window that mismatched."""
+    problems: tuple[str, ...]
+    """One line for each window that is unverifiable."""
+
+    @property
+    def details(self) -> tuple[str, ...]:
+        """One line for each window that was not verified."""
+        return (*self.mismatches, *self.problems)
 
     @property
     def ok(self) -> bool:
@@ -70,7 +77,8 @@ def verify_windows(
         verified=len(newest) - len(problems) - len(mismatched),
         mismatched=len(mismatched),
         unverifiable=len(problems),
-        details=(*mismatched, *problems),
+        mismatches=tuple(mismatched),
+        problems=tuple(problems),
     )
 
 

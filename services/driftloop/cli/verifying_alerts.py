@@ -31,7 +31,7 @@ from driftloop.kernel.records import (
 
 _RESOLUTION = ("status", "at", "summary", "action")
 """Fields of a resolution that are its own."""
-_NONE = Verification(0, 0, 0, 0, ())
+_NONE = Verification(0, 0, 0, 0, (), ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,8 @@ class AlertVerification:
     """Records in which only people had their say."""
     windows: Verification
     """Of the windows that its records name, against the log."""
+    others: Verification
+    """Of all others of its version so far: they decided with them."""
     problems: tuple[str, ...]
     """One line for each thing that is not as it should be."""
     notes: tuple[str, ...]
@@ -61,12 +63,11 @@ class AlertVerification:
 
     def text(self) -> str:
         """For people: what was compared, then what is wrong, then what was left out."""
-        windows = self.windows
         lines = [
             f"alert {self.alert}: {'verified' if self.ok else 'NOT as recomputed'}",
             f"  {self.records} records: {self.recomputed} recomputed, {self.annotations} by people",
-            f"  {windows.windows} windows: {windows.verified} verified, {windows.mismatched} "
-            f"mismatched, {windows.unverifiable} unverifiable",
+            f"  {_counted(self.windows, 'windows')}",
+            f"  {_counted(self.others, 'other windows of its version')}",
         ]
         lines += [f"  wrong: {problem}" for problem in self.problems]
         lines += [f"  note: {note}" for note in self.notes]
@@ -99,7 +100,7 @@ def verify_alert(
     differ = Differ(records, commands)
     last = records[-1]
     position = committed.get(retracing.source)
-    others: list[str] = []
+    misled: list[str] = []
     led: list[str] = []
     for step in retracing.steps():
         if position is not None and step.offset >= position:
@@ -109,18 +110,45 @@ def verify_alert(
                 differ.said(alert)
                 led += [step.record.id] if isinstance(step.record, Window) else []
             elif alert.status is AlertStatus.OPENED and alert.kind is kind:
-                others.append(alert.id)
+                misled.append(alert.id)
         differ.state(_open(retracing, id))
         if differ.complete and last.status is AlertStatus.RESOLVED:
             break
     notes = _notes(retracing, log, kind)
-    problems = differ.finish(others, certain=position is not None)
+    problems = differ.finish(misled, certain=position is not None)
     named = [*(w for record in records for w in record.evidence.windows), *led]
-    windows = _NONE
+    windows = others = _NONE
     if stream is not None:
         windows = _windows(log, catalog, retracing.windows, named, problems, progress)
+        rest = [
+            window
+            for window in retracing.windows.values()
+            if window.version == last.version and window.id not in named
+        ]
+        progress(f"verifying {len(rest)} other windows of version {last.version}")
+        others = verify_windows(log, catalog, rest, progress)
+        problems += others.mismatches
+        if others.unverifiable:
+            notes += (
+                f"{others.unverifiable} windows that no record names cannot be recomputed, the "
+                f"first: {others.problems[0]}",
+            )
     return AlertVerification(
-        id, len(records), differ.recomputed, differ.annotations, windows, tuple(problems), notes
+        id,
+        len(records),
+        differ.recomputed,
+        differ.annotations,
+        windows,
+        others,
+        tuple(problems),
+        notes,
+    )
+
+
+def _counted(found: Verification, what: str) -> str:
+    return (
+        f"{found.windows} {what}: {found.verified} verified, {found.mismatched} mismatched, "
+        f"{found.unverifiable} unverifiable"
     )
 
 
@@ -215,7 +243,14 @@ def _verify_stale(
         "with each other and with the window it names, and that window with the log",
     )
     return AlertVerification(
-        records[0].id, len(records), recomputed, annotations, windows, tuple(problems), notes
+        records[0].id,
+        len(records),
+        recomputed,
+        annotations,
+        windows,
+        _NONE,
+        tuple(problems),
+        notes,
     )
 
 

@@ -3,29 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from driftloop.drift.groups import TwoSided, Upper
 from driftloop.drift.state import Kept, floats, integers, packed
 from driftloop.kernel.codec.blocks import F64, I64
+from driftloop.models.dispersion import table_dispersion
+
+K = TypeVar("K")
+
+_MOST_BLOCKS = 128
+"""Of time whose counts are kept apart. Enough for eight of sixteen together, and for a bound."""
 
 
 class Collection:
-    """Counts of the windows that begin within ``period`` ms of the first, per season slot, and how
-    much they vary from window to window."""
+    """Counts of the windows that begin within ``period`` ms of the first, per season slot, and in
+    blocks of time, which show how much they vary."""
 
     def __init__(self, period: int, groups: Mapping[str, TwoSided | Upper]) -> None:
         self._period = period
         self._groups = groups
         self._first = -1
+        self._length = 0
+        """ms of a block: a window's, doubled whenever there are too many."""
         self.done = False
-        self._windows: dict[int, int] = {}
         self.references: dict[int, I64] = {}
         """Season slot to counts, (S, L)."""
-        self._squares: dict[tuple[str, int], F64] = {}
-        """Family and slot to the sum over windows of counts squared over their rows, (G,)."""
+        self._blocks: dict[tuple[int, int], I64] = {}
+        """Number of a block and slot to the counts of all rows, (L,)."""
+        self._dispersions: dict[str, F64] = {}
 
     def take(self, kept: Kept) -> bool:
         """Whether the window still belongs to the reference."""
@@ -33,54 +41,66 @@ class Collection:
             return False
         if self._first < 0:
             self._first = kept.start
+            self._length = kept.end - kept.start
         if kept.start >= self._first + self._period:
-            self.done = True
+            self._finish()
             return False
-        slot = kept.slot
-        known = self.references.get(slot)
-        self.references[slot] = kept.counts.copy() if known is None else known + kept.counts
-        self._windows[slot] = self._windows.get(slot, 0) + 1
-        for family, group in self._groups.items():
-            counts = group.flat(kept.counts[0])
-            squares = counts**2 / np.maximum(group.totals(counts), 1.0)[group.owner]
-            before = self._squares.get((family, slot))
-            self._squares[family, slot] = squares if before is None else before + squares
+        _add(self.references, kept.slot, kept.counts)
+        _add(self._blocks, (kept.start // self._length, kept.slot), kept.counts[0])
+        while len({number for number, _ in self._blocks}) > _MOST_BLOCKS:
+            self._length *= 2
+            shorter, self._blocks = self._blocks, {}
+            for (number, slot), counts in shorter.items():
+                _add(self._blocks, (number // 2, slot), counts)
         return True
 
     def dispersions(self, family: str) -> F64:
-        """Per stream of a group, at least 1: mean over the windows of Pearson's chi-square of their
-        counts, over its degrees of freedom (McCullagh and Nelder, Generalized Linear Models,
-        section 4.5). Streams that the windows say too little of have 1."""
-        group = self._groups[family]
-        chi_square: F64 = np.zeros(len(group.streams))
-        freedom: F64 = np.zeros(len(group.streams))
-        # In one order, whatever order they came or were restored in: sums of doubles differ.
-        for slot, windows in sorted(self._windows.items()):
-            counts = group.flat(self.references[slot][0])
-            shares = group.shares(counts)
-            totals = group.totals(counts)
-            seen = shares > 0.0
-            scaled = np.where(seen, self._squares[family, slot] / np.where(seen, shares, 1.0), 0.0)
-            chi_square += np.where(totals > 0.0, group.totals(scaled) - totals, 0.0)
-            bins = group.totals(seen.astype(np.float64))
-            freedom += np.where(totals > 0.0, (windows - 1) * (bins - 1.0), 0.0)
-        found = chi_square / np.maximum(freedom, 1.0)
-        # Within two standard errors of what independent rows give it is taken for theirs.
-        noise = 1.0 + 2.0 * np.sqrt(2.0 / np.maximum(freedom, 1.0))
-        return np.where((freedom >= 1.0) & (found > noise), found, 1.0)
+        """Per stream of a group, at least 1, once it is done. Streams that the windows say too
+        little of have 1."""
+        return self._dispersions[family]
 
-    def to_plain(self) -> dict[str, Any]:
-        return {
-            "first": self._first,
-            "done": self.done,
-            "windows": sorted(self._windows.items()),
-            "references": [[slot, packed(c)] for slot, c in sorted(self.references.items())],
-            "squares": [[f, s, packed(c)] for (f, s), c in sorted(self._squares.items())],
+    def entries(self) -> dict[str, Any]:
+        """All state, by name."""
+        out: dict[str, Any] = {
+            "head": [self._first, self._length, self.done],
+            "dispersions": {family: packed(d) for family, d in sorted(self._dispersions.items())},
         }
+        for slot, counts in self.references.items():
+            out[f"reference/{slot}"] = packed(counts)
+        for (number, slot), counts in self._blocks.items():
+            out[f"block/{number}/{slot}"] = packed(counts)
+        return out
 
-    def load(self, plain: Mapping[str, Any]) -> None:
-        self._first = plain["first"]
-        self.done = plain["done"]
-        self._windows = dict(plain["windows"])
-        self.references = {slot: integers(counts) for slot, counts in plain["references"]}
-        self._squares = {(f, s): floats(counts) for f, s, counts in plain["squares"]}
+    def load(self, entries: Mapping[str, Any]) -> None:
+        """Go on from :meth:`entries`."""
+        self._first, self._length, self.done = entries["head"]
+        self._dispersions = {f: floats(found) for f, found in entries["dispersions"].items()}
+        for name, value in entries.items():
+            part, *rest = name.split("/")
+            if part == "reference":
+                self.references[int(rest[0])] = integers(value)
+            elif part == "block":
+                self._blocks[int(rest[0]), int(rest[1])] = integers(value)
+
+    def _finish(self) -> None:
+        self.done = True
+        numbers = np.unique([number for number, _ in self._blocks])
+        slots = np.unique([slot for _, slot in self._blocks])
+        keys = np.array(list(self._blocks), dtype=np.int64)
+        block, slot = np.searchsorted(numbers, keys[:, 0]), np.searchsorted(slots, keys[:, 1])
+        counts = np.array(list(self._blocks.values()))
+        for family, group in self._groups.items():
+            flat = group.flat(counts)
+            found: F64 = np.ones(len(group.streams))
+            for index, stream in enumerate(group.streams):
+                own = flat[:, group.span(index)].astype(np.int64)
+                table = np.zeros((len(numbers), len(slots), own.shape[1]), dtype=np.int64)
+                table[block, slot] = own
+                found[index] = table_dispersion(numbers, table, ordered=stream.ordered)
+            self._dispersions[family] = found
+        self._blocks = {}
+
+
+def _add(sums: dict[K, I64], key: K, counts: I64) -> None:
+    known = sums.get(key)
+    sums[key] = counts.copy() if known is None else known + counts

@@ -49,6 +49,9 @@ _LEAST_HITS = 16
 """Rows of such a share. At half of its floor as many come together by chance within the rows that
 would make the floor of them in less than one of a hundred such stretches."""
 
+COLLECTION = "collection/"
+"""Prefix of its entries."""
+
 
 class Detectors:
     """The state of everything watched of one version on one kind of windows."""
@@ -299,7 +302,8 @@ class Detectors:
         if self._returns:
             out["returns"] = [[list(k), *found] for k, found in sorted(self._returns.items())]
         if self._collection is not None:
-            out["collection"] = self._collection.to_plain()
+            for name, value in self._collection.entries().items():
+                out[f"{COLLECTION}{name}"] = value
         for family, panel in self._panels.items():
             out[f"panel/{family}"] = panel.to_plain()
             for slot in panel.slots:
@@ -311,7 +315,8 @@ class Detectors:
         if entries.get("watched") != self._watched:
             return False
         if self._collection is not None:
-            self._collection.load(entries["collection"])
+            own = {n: v for n, v in entries.items() if n.startswith(COLLECTION)}
+            self._collection.load({n.removeprefix(COLLECTION): v for n, v in own.items()})
             if self._collection.done:
                 self._use_collection(0)
         self._still.load(entries["still"])
@@ -330,7 +335,7 @@ class Detectors:
         assert self._collection is not None
         references = self._collection.references
         for family, panel in self._panels.items():
-            # Windows of some weeks show less of a long dependence than the rows of training did.
+            # Some weeks may be too few to show what the rows of training did.
             found = np.maximum(panel.group.dispersions, self._collection.dispersions(family))
             panel.use(references, found, number)
         whole = [counts[0] for counts in references.values()]

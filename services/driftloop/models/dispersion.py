@@ -4,8 +4,7 @@ Rows that are near in time are alike (weather stays for days), so a window's n r
 independent ones. The variance of counts over blocks of time, divided by what independent rows would
 give, says how many rows tell as much as one independent row: the dispersion parameter of count data
 (McCullagh and Nelder, Generalized Linear Models, 1989, section 4.5), called design effect of a
-clustered sample (Rao and Scott, JASA 1981), and for long blocks the integrated autocorrelation time
-that batch means estimate (Flegal and Jones, arXiv 0811.1729).
+clustered sample (Rao and Scott, JASA 1981).
 
 It is Pearson's statistic of homogeneity of the blocks by its expectation, each block weighted by
 its rows::
@@ -16,21 +15,25 @@ where o_bk rows of block b lie in bin k of K, N in all, and p_k = sum_b o_bk / N
 the expectation is exactly 1 when the rows are exchangeable, though p is of the same rows. Where a
 season is declared, windows are compared with their slot's rows: n_b p_k is then the sum over slots
 of the block's rows there times the slot's shares, and the expectation that of rows exchangeable
-within their slots.
+within their slots. Of ordered bins the sums of normal scores are looked at in the same way: a
+location moves more slowly than a shape, and is spread thin over sixteen bins.
 
-Blocks are windows, and 2, 4, 8, ... windows together: dependence that reaches beyond a block shows
-only in longer ones. Those are few, so their figure is noisy, and the largest of many would be
-noise: a longer block counts only where it says significantly more than the shorter ones did (a
-choice in the manner of Lepski, Theory of Probability and its Applications, 1991). What is within
-the noise of independent rows is 1. What is not is told as its upper 95% bound, over the lengths of
-which there are many blocks: tests and intervals that rely on it must not rely on luck.
+Whether there is a dispersion is asked of windows, and of 2, 4, 8, ... windows together, for
+dependence that is weak and lasts shows only in long blocks; what is within the noise of independent
+rows is 1. How large it is, dependence from window to window included, says the sum of the windows'
+autocovariances as far as they are certain to be positive: the initial monotone sequence of Geyer
+(Practical Markov Chain Monte Carlo, Statistical Science 7, 1992, section 3.3), and one standard
+error of it. Or the upper 95% bound of the blocks' figure, over the lengths of which there are many,
+if that is more: tests and intervals that rely on it must not rely on luck.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
+from scipy.special import ndtri
 
 from driftloop.kernel.codec.blocks import F64, I64
 
@@ -63,8 +66,7 @@ def dispersion(
 ) -> float:
     """Of n rows in ``bins``, shape (n,), of 0 to ``count`` - 1; at least 1.
 
-    ``blocks``: :func:`blocks_of` these rows. ``ordered``: the bins are in the order of the values;
-    then how much lies below the median counts too, for a location moves more slowly than a shape.
+    ``blocks``: :func:`blocks_of` these rows. ``ordered``: the bins are in the order of the values.
     ``slots``: those of a season, shape (n,); rows are then compared with their slot's alone, and
     what follows the season is no dispersion.
     """
@@ -76,23 +78,31 @@ def dispersion(
     )
     many = len(seasons)
     table = np.bincount((index * many + slot) * count + bins, minlength=len(numbers) * many * count)
-    table = table.reshape(len(numbers), many, count).astype(np.int64)
+    return table_dispersion(
+        numbers, table.reshape(len(numbers), many, count).astype(np.int64), ordered=ordered
+    )
+
+
+def table_dispersion(numbers: I64, table: I64, *, ordered: bool = False) -> float:
+    """Of counts, shape (windows, slots, bins), in windows of these ascending numbers, (windows,).
+    At least 1; see :func:`dispersion`."""
     lengths = _lengths(numbers)
     if not lengths or np.count_nonzero(table.sum(axis=(0, 1))) < 2:
         return 1.0
-    splits = (_pooled, _halves) if ordered else (_pooled,)
-    z = NormalDist().inv_cdf(1.0 - NOISE / (len(splits) * len(lengths)))
-    found, upper = 1.0, 1.0
-    for starts in lengths:
+    measures = (_counts, _location) if ordered else (_counts,)
+    z = NormalDist().inv_cdf(1.0 - NOISE / (len(measures) * len(lengths)))
+    shown, largest = False, 1.0
+    for place, starts in enumerate(lengths):
         longer = np.add.reduceat(table, starts, axis=0)
-        for split in splits:
-            groups = split(longer.sum(axis=1))
-            ratio, freedom = _ratio(np.stack([longer[..., g].sum(axis=-1) for g in groups], axis=2))
-            if ratio > found * _noise(freedom, z):
-                found = ratio
+        for measure in measures:
+            deviations = measure(longer)
+            ratio, freedom = deviations.ratio, deviations.freedom
+            shown = shown or ratio > _noise(freedom, z)
             if freedom >= ENOUGH:
-                upper = max(upper, ratio / _noise(freedom, -BOUND))
-    return max(found, upper) if found > 1.0 else 1.0
+                largest = max(largest, ratio / _noise(freedom, -BOUND))
+            if place == 0:
+                largest = max(largest, deviations.lasting)
+    return largest if shown else 1.0
 
 
 def share_dispersion(chosen: np.ndarray, blocks: I64, slots: I64 | None = None) -> float:
@@ -130,34 +140,96 @@ def _pooled(table: I64) -> list[list[int]]:
     return [*groups, order[-1:]]
 
 
-def _halves(table: I64) -> list[list[int]]:
-    """The bins below the median and those above it."""
-    below = np.cumsum(table.sum(axis=0))
-    inner = np.flatnonzero((below > 0) & (below < below[-1]))
-    at = int(inner[np.argmin(np.abs(below[inner] - below[-1] / 2))]) + 1
-    return [list(range(at)), list(range(at, table.shape[1]))]
+@dataclass(frozen=True, slots=True)
+class _Deviations:
+    """How far blocks of rows are from what all rows say."""
+
+    found: F64
+    """Shape (blocks, dimensions), so scaled that squares may be added."""
+    expected: float
+    """Of the sum of their squares, when the rows are exchangeable."""
+    freedom: float
+    """As how many degrees of freedom of a chi-square that sum then varies."""
+
+    @property
+    def ratio(self) -> float:
+        return float((self.found**2).sum()) / self.expected
+
+    @property
+    def lasting(self) -> float:
+        """The ratio, with the covariances of blocks one after another: those of even and odd lag in
+        pairs, of which the sum is positive and falls for a reversible chain."""
+        blocks = len(self.found)
+        # Padded, so that the newest blocks do not meet the oldest.
+        spectrum = np.fft.rfft(self.found, 2 * blocks, axis=0)
+        covariances = np.fft.irfft((np.abs(spectrum) ** 2).sum(axis=1), 2 * blocks)[:blocks]
+        pairs = covariances[: blocks // 2 * 2].reshape(-1, 2).sum(axis=1)
+        ended = np.flatnonzero(pairs <= 0.0)
+        pairs = np.minimum.accumulate(pairs[: ended[0]] if len(ended) else pairs)
+        if not len(pairs):
+            return 0.0
+        # Variance of a sum of that many covariances: Priestley, Spectral Analysis and Time Series,
+        # 1981, section 6.2.
+        spread = (2.0 * (4 * len(pairs) - 1) / self.freedom) ** 0.5
+        found = float(2.0 * pairs.sum() - covariances[0]) / self.expected
+        return found * (1.0 + float(spread))
 
 
-def _ratio(table: I64) -> tuple[float, float]:
-    """The statistic by its expectation, shape (blocks, slots, bins) of counts, and as how many
-    degrees of freedom of a chi-square it varies when the rows are independent."""
+_NONE = _Deviations(np.ones((1, 1)), 1.0, 1.0)
+"""Of rows that cannot differ."""
+
+
+def _counts(table: I64) -> _Deviations:
+    """Of counts, shape (blocks, slots, bins)."""
+    groups = _pooled(table.sum(axis=1))
+    table = np.stack([table[..., group].sum(axis=-1) for group in groups], axis=2)
     parts: F64 = table.sum(axis=2).astype(np.float64)
-    slots: F64 = parts.sum(axis=0)
     rows: F64 = parts.sum(axis=1)
     share: F64 = table.sum(axis=(0, 1)) / rows.sum()
-    own: F64 = table.sum(axis=0) / np.maximum(slots, 1.0)[:, None]
-    found = float((((table.sum(axis=1) - parts @ own) ** 2) / share).sum())
-    # Of a slot's rows those in a block are drawn without replacement (hypergeometric).
-    drawn = (parts * (slots - parts)).sum(axis=0) / np.maximum(slots - 1.0, 1.0)
-    expected = float((drawn[:, None] * own * (1.0 - own) / share).sum())
+    own = _own(table)
+    expected = float((_drawn(parts)[:, None] * own * (1.0 - own) / share).sum())
+    if expected <= 0.0:
+        return _NONE
     free = len(share) - 1
-    total = float(rows.sum())
     # Variance of Pearson's statistic of one block: Haldane, Biometrika 1937.
     rare = float((1.0 / share).sum()) - len(share) ** 2 - 2 * len(share) + 2
     variance = float((rows * rows) @ (2.0 * free + np.maximum(rare / rows, 0.0)))
+    found = (table.sum(axis=1) - parts @ own) / np.sqrt(share)
+    return _Deviations(found, expected, 2.0 * (float(rows.sum()) * free) ** 2 / variance)
+
+
+def _location(table: I64) -> _Deviations:
+    """Of the blocks' sums of the bins' normal scores (van der Waerden)."""
+    parts: F64 = table.sum(axis=2).astype(np.float64)
+    rows: F64 = parts.sum(axis=1)
+    share: F64 = table.sum(axis=(0, 1)) / rows.sum()
+    # An empty bin at either end has its middle there.
+    scores: F64 = ndtri(np.clip(np.cumsum(share) - 0.5 * share, 1e-9, 1.0 - 1e-9))
+    scores -= share @ scores
+    own = _own(table)
+    means = own @ scores
+    expected = float(_drawn(parts) @ (own @ scores**2 - means**2))
     if expected <= 0.0:
-        return 1.0, 1.0
-    return found / expected, 2.0 * (total * free) ** 2 / variance
+        return _NONE
+    spread = float(share @ scores**2)
+    excess = float(share @ scores**4) / spread**2 - 3.0
+    variance = float((rows * rows) @ (2.0 + np.maximum(excess / rows, 0.0)))
+    found = table.sum(axis=1) @ scores - parts @ means
+    return _Deviations(found[:, None], expected, 2.0 * float(rows.sum()) ** 2 / variance)
+
+
+def _own(table: I64) -> F64:
+    """Each slot's shares of the bins, (slots, bins)."""
+    slots: F64 = table.sum(axis=(0, 2)).astype(np.float64)
+    return np.asarray(table.sum(axis=0) / np.maximum(slots, 1.0)[:, None], dtype=np.float64)
+
+
+def _drawn(parts: F64) -> F64:
+    """Of a slot's rows those in a block are drawn without replacement (hypergeometric): per slot
+    the sum over the blocks of rows times the finite population's correction."""
+    slots: F64 = parts.sum(axis=0)
+    drawn = (parts * (slots - parts)).sum(axis=0) / np.maximum(slots - 1.0, 1.0)
+    return np.asarray(drawn, dtype=np.float64)
 
 
 def _noise(freedom: float, z: float) -> float:
