@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from driftloop.adapters.prometheus import PrometheusMeter
 from driftloop.drift.core import DriftCore
+from driftloop.drift.figures import Figures
 from driftloop.kernel.catalog import Catalog
 from driftloop.kernel.codec.blocks import (
     F64,
@@ -79,6 +81,7 @@ def _cost(
         kind: Any = type(record)
         catalog.apply(_batch(topic, partition, 0, [codec(kind).encode(record)]))
     core = DriftCore(catalog)
+    figures = Figures(core, PrometheusMeter("drift"))
     encoded = [
         codec(Window).encode(_window(declaration, profile, stream, number, rng))
         for number in range(_WARM + _BATCH)
@@ -89,7 +92,7 @@ def _cost(
             started = time.process_time()
         core.process(_batch(topics.windows, partition, number, [value]))
         core.snapshot()
-        core.readings()
+        figures.show(0)
     return (time.process_time() - started) / _BATCH * 1e6
 
 

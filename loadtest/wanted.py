@@ -247,10 +247,5 @@ HELD_BY: Mapping[tuple[str, str], str] = {
         "of 64 features or of 10 kB it has not been profiled; the machine was busy with other "
         "work."
     ),
-    ("detection", "core_share_1000_models"): (
-        "With two windows a minute, one of predictions and one of outcomes. Of one of predictions "
-        "a third is decoding its Avro (most of it the log-buckets, which this service does not "
-        "need), a third the tests, a fifth the figures exported, the rest estimates and state."
-    ),
 }
 """For a key that falls short: what a profile says holds it."""

@@ -9,6 +9,7 @@ from driftloop.kernel.catalog import Catalog
 from driftloop.kernel.codec.records import codec
 from driftloop.kernel.deadletters import dead_letter
 from driftloop.kernel.decisions import (
+    HISTOGRAMS,
     Outbox,
     UsedWindows,
     declared,
@@ -116,7 +117,7 @@ class DeployerCore:
         return dict(self._errors)
 
     def _windows(self, batch: RecordBatch) -> Outputs:
-        found, letters = read_records(SERVICE, Window, batch, self._catalog.topics)
+        found, letters = read_records(SERVICE, Window, batch, self._catalog.topics, HISTOGRAMS)
         outcomes = [(row, w) for row, w in found if w.stream is Stream.OUTCOMES]
         for _, window in outcomes:
             declared(self._catalog, window.model)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
 from driftloop.drift.alerts import annotated, cloud_event_headers
@@ -16,6 +16,7 @@ from driftloop.kernel.catalog import Catalog
 from driftloop.kernel.codec.records import codec
 from driftloop.kernel.deadletters import dead_letter
 from driftloop.kernel.decisions import (
+    HISTOGRAMS,
     Outbox,
     UsedWindows,
     declared,
@@ -43,6 +44,8 @@ from driftloop.kernel.records import (
 SERVICE = "drift"
 
 
+_LOOK_EVERY = 1000
+"""ms between two looks for staleness: there may be a thousand models."""
 _VERSIONS = 3
 """Of a model and stream that are kept ready: its champion, the one before, and one to come."""
 
@@ -101,6 +104,10 @@ class DriftCore:
         self._watches: dict[tuple[Stream, str], dict[int, _Watched]] = {}
         """Of each model's few newest versions seen."""
         self._estimates: dict[tuple[str, Stream, str], Estimate] = {}
+        self._looked = -_LOOK_EVERY
+        """When staleness was last looked for, processing time, ms."""
+        self._moved: set[str] = set()
+        """Models with windows since the readings were last asked for."""
 
     def process(self, batch: RecordBatch) -> Outputs:
         """Raises :class:`ControlBehindError` before any change."""
@@ -111,7 +118,7 @@ class DriftCore:
             return self._commands(batch)
         if batch.topic != topics.windows:
             raise ValueError(f"drift does not read {batch.topic!r}")
-        found, letters = read_records(SERVICE, Window, batch, topics)
+        found, letters = read_records(SERVICE, Window, batch, topics, HISTOGRAMS)
         for _, window in found:
             declared(self._catalog, window.model)
             if window.version > 0:
@@ -131,6 +138,9 @@ class DriftCore:
     def on_time(self, now: int) -> Outputs:
         """Staleness only: processing time decides that alert, and nothing else."""
         outbox = Outbox()
+        if self._looked <= now < self._looked + _LOOK_EVERY:
+            return outbox.outputs()
+        self._looked = now
         for name in sorted(self._models):
             declaration = self._catalog.models.get(name)
             if declaration is None:
@@ -186,6 +196,14 @@ class DriftCore:
         """Model to its open alerts with their newest evidence, for whoever shows them."""
         return {name: model.open_alerts() for name, model in self._models.items()}
 
+    def models(self) -> Set[str]:
+        """Those that something is known of."""
+        return self._models.keys()
+
+    def open_alerts_of(self, model: str) -> list[Alert]:
+        """See :meth:`open_alerts`; of one model that is known."""
+        return self._models[model].open_alerts()
+
     def track(self, model: str, stream: Stream) -> Track:
         """A model's windows of one stream, for whoever shows how they stand."""
         return self._model(model).tracks[stream]
@@ -193,12 +211,20 @@ class DriftCore:
     def readings(self) -> list[Reading]:
         """Where every detector stands that has seen a window since the last call, for whoever
         shows it."""
-        tracks = [track for model in self._models.values() for track in model.tracks.values()]
+        tracks = [
+            track
+            for model in sorted(self._moved & self._models.keys())
+            for track in self._models[model].tracks.values()
+        ]
+        self._moved.clear()
         return [reading for track in tracks for reading in track.readings()]
 
     def estimates(self) -> list[Estimate]:
-        """The newest of each model, kind of windows and metric, for whoever shows them."""
-        return list(self._estimates.values())
+        """The newest since the last call, of each model, kind of windows and metric, for whoever
+        shows them."""
+        found = list(self._estimates.values())
+        self._estimates.clear()
+        return found
 
     def _loads(self, batch: RecordBatch) -> Outputs:
         found, letters = read_records(SERVICE, Load, batch, self._catalog.topics)
@@ -241,6 +267,7 @@ class DriftCore:
             counts = watched.counts(window)
             estimates = estimator.estimates(window)
         model = self._model(window.model)
+        self._moved.add(window.model)
         out: list[Alert] = []
         if window.stream is Stream.PREDICTIONS:
             alert = model.freshness.seen(window, written)

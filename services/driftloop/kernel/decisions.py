@@ -3,7 +3,7 @@ and knowing which windows they have used."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from typing import Protocol, TypeVar
 
 from driftloop.kernel.catalog import Catalog
@@ -18,6 +18,9 @@ from driftloop.kernel.reasons import Reason
 from driftloop.kernel.records import DeadLetter, OffsetRange, Window
 from driftloop.kernel.topics import ControlTopics
 
+HISTOGRAMS = frozenset({"buckets", "bucket_counts"})
+"""Of a window, its log-buckets: most of its bytes, and for people to look at."""
+
 
 class OfModel(Protocol):
     """A record that belongs to one model."""
@@ -30,15 +33,19 @@ T = TypeVar("T", bound=OfModel)
 
 
 def read_records(
-    service: str, kind: type[T], batch: RecordBatch, topics: ControlTopics
+    service: str,
+    kind: type[T],
+    batch: RecordBatch,
+    topics: ControlTopics,
+    leaving_out: Set[str] = frozenset(),
 ) -> tuple[list[tuple[int, T]], list[DeadLetter]]:
     """The batch's records with their rows, and dead letters for those that are none, or that lie
-    outside their model's control partition."""
+    outside their model's control partition. ``leaving_out`` as ``RecordCodec.decode`` has it."""
     found: list[tuple[int, T]] = []
     letters: list[DeadLetter] = []
     for row, value in enumerate(batch.values):
         try:
-            record = codec(kind).decode(value)
+            record = codec(kind).decode(value, leaving_out=leaving_out)
             home = topics.partition(record.model)
             if home != batch.partition:
                 raise DecodeError(

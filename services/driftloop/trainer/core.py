@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from driftloop.kernel.catalog import Catalog
 from driftloop.kernel.codec.records import codec
-from driftloop.kernel.decisions import Outbox, declared, read_records
+from driftloop.kernel.decisions import HISTOGRAMS, Outbox, declared, read_records
 from driftloop.kernel.entries import Entries
 from driftloop.kernel.ports import RecordBatch, TopicPartition
 from driftloop.kernel.processor import Outputs
@@ -138,7 +138,7 @@ class TrainerCore:
                 self._starts = [run_id for run_id in self._starts if run_id != run.id]
 
     def _windows(self, batch: RecordBatch) -> Outputs:
-        found, letters = read_records(SERVICE, Window, batch, self._catalog.topics)
+        found, letters = read_records(SERVICE, Window, batch, self._catalog.topics, HISTOGRAMS)
         windows = [window for _, window in found if window.stream is Stream.OUTCOMES]
         for window in windows:
             declared(self._catalog, window.model)

@@ -613,3 +613,75 @@ def encode(
             pc += 1
         ends[row] = pos
     return FINE, 0, 0
+
+
+@compiled
+def cut(data: U8, ops: I64, jumps: I64, depth: int, left_out: I64, out: U8) -> int:
+    """One unframed record into ``out``, which has its length, with the arrays that begin at opcodes
+    of ``left_out`` empty. How long it is then; -error for what is none."""
+    data = borrowed(data)
+    out = borrowed(out)
+    steps = ops.shape[0]
+    end = data.shape[0]
+    stack = np.zeros(depth + 1, np.int64)
+    pos = 0
+    copied = 0
+    used = 0
+    cutting = -1
+    pc = 0
+    top = 0
+    error = FINE
+    while error == FINE and pc < steps:
+        op = ops[pc, 0]
+        a = ops[pc, 2]
+        if op <= ENUM and op >= LONG and op != BOOLEAN:
+            _, pos = _read_long(data, pos, end)
+        elif op == TEXT:
+            first, size = _read_slice(data, pos, end, False)
+            pos = first + size if size >= 0 else size
+        elif op == FIXED:
+            pos = pos + a if a <= end - pos else -TRUNCATED
+        elif op == BOOLEAN:
+            pos = pos + 1 if pos < end else -TRUNCATED
+        elif op == UNION:
+            branch, pos = _read_long(data, pos, end)
+            if pos >= 0 and (branch < 0 or branch >= ops[pc, 3]):
+                pos = -BAD_BRANCH
+            if pos >= 0:
+                pc = jumps[a + branch] - 1
+        elif op == JUMP:
+            pc = a - 1
+        elif op == BLOCK_BEGIN:
+            if left_out[pc] == 1 and cutting < 0:
+                for k in range(copied, pos):
+                    out[used + k - copied] = data[k]
+                used += pos - copied
+                cutting = pc
+            count, pos = _read_count(data, pos, end, ops[pc, 3])
+            if pos >= 0 and count == 0:
+                if cutting == pc:
+                    out[used] = 0
+                    used += 1
+                    copied = pos
+                    cutting = -1
+                pc = a - 1
+            elif pos >= 0:
+                stack[top] = count
+                top += 1
+        else:
+            stack[top - 1] -= 1
+            if stack[top - 1] > 0:
+                pc = a
+            else:
+                top -= 1
+                pc = a - 1
+        if pos < 0:
+            error = -pos
+        pc += 1
+    if error == FINE and pos < end:
+        error = TRAILING
+    if error != FINE:
+        return -error
+    for k in range(copied, pos):
+        out[used + k - copied] = data[k]
+    return used + pos - copied

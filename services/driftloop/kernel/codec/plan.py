@@ -9,7 +9,7 @@ through fastavro.
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -116,6 +116,35 @@ def compile_plan(schema: Schema, wanted: Mapping[str, Want]) -> Plan:
     return Plan(ops, jumps, emitter.depth, columns, read, natural)
 
 
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """How a record is skipped over, and which of its arrays are left out on the way."""
+
+    ops: I64
+    """Shape (ops, 5): see ``codec.kernels``."""
+    jumps: I64
+    depth: int
+    left_out: I64
+    """Shape (ops,): 1 where such an array begins."""
+
+
+def compile_cut(schema: Schema, names: Set[str]) -> Cut:
+    """``names``: of fields that are arrays; all that are called so, wherever they are.
+
+    Raises :class:`SchemaError` for a schema that no reader may follow.
+    """
+    fields = check_schema(schema, ())
+    known = Names()
+    known.learn(schema.parsed)
+    emitter = _Emitter(known, cut=names)
+    for name, node in fields:
+        emitter.field(name, node, None)
+    ops = np.array(emitter.ops, dtype=np.int64).reshape(len(emitter.ops), 5)
+    left_out = np.zeros(len(ops), dtype=np.int64)
+    left_out[emitter.left_out] = 1
+    return Cut(ops, np.array(emitter.jumps, dtype=np.int64), emitter.depth, left_out)
+
+
 def resolve_columns(
     schema: Schema, wanted: Mapping[str, Want], *, lenient: bool = False
 ) -> dict[str, Column]:
@@ -170,6 +199,9 @@ class _Emitter:
     names: list[list[str]] = field(default_factory=list)
     jumps: list[int] = field(default_factory=list)
     depth: int = 0
+    cut: Set[str] = frozenset()
+    left_out: list[int] = field(default_factory=list)
+    """Opcodes at which arrays begin that are fields of these names."""
     _nesting: int = 0
     _label: int = 0
     """Opcodes before this one may be jumped over or past: nothing is merged into them."""
@@ -178,7 +210,7 @@ class _Emitter:
     def field(self, name: str, node: Any, column: Column | None) -> None:
         self._field = name
         if column is None:
-            self._skip(node)
+            self._skip_field(name, node)
             return
         null, inner = nullable(self.known.resolve(node))
         if null < 0:
@@ -226,6 +258,11 @@ class _Emitter:
                 else:
                     self._add(k.TEXTS, column.slot, null)
 
+    def _skip_field(self, name: str, node: Any) -> None:
+        if name in self.cut:
+            self.left_out.append(len(self.ops))
+        self._skip(node)
+
     def _skip(self, node: Any) -> None:
         node = self.known.resolve(node)
         kind = type_of(node)
@@ -243,7 +280,7 @@ class _Emitter:
                 self._add(k.TEXT, -1, int(kind == "string"))
             case "record" | "error":
                 for part in node["fields"]:
-                    self._skip(part["type"])
+                    self._skip_field(part["name"], part["type"])
             case "array":
                 self._block(None, node["items"])
             case "map":

@@ -5,13 +5,17 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Set
 from typing import Any, Generic, TypeVar
 
 import fastavro
+import numpy as np
 
 from driftloop.kernel import records
 from driftloop.kernel.codec import framing, wire
+from driftloop.kernel.codec.kernels import cut
 from driftloop.kernel.codec.mapping import from_plain, to_plain
+from driftloop.kernel.codec.plan import Cut, compile_cut
 from driftloop.kernel.errors import DecodeError, SchemaError
 from driftloop.kernel.reasons import Reason
 from driftloop.kernel.schemas import Schema, record_schema, schema_versions
@@ -27,6 +31,7 @@ class RecordCodec(Generic[T]):
         self.name = schema_name(kind)
         self.schema = record_schema(self.name)
         self._writers: dict[bytes, Schema] = {}
+        self._cuts: dict[tuple[bytes, frozenset[str]], Cut] = {}
         for version in schema_versions()[self.name]:
             schema = record_schema(self.name, version)
             self._writers[schema.fingerprint] = schema
@@ -46,9 +51,17 @@ class RecordCodec(Generic[T]):
             raise SchemaError(f"a {self.name} does not fit its schema: {error}") from error
         return out.getvalue()
 
-    def decode(self, data: bytes | None, within: wire.Wire | None = None) -> T:
-        """Raises :class:`DecodeError`: fastavro reads garbage without complaint, so the schema
-        must be known and the bytes used up."""
+    def decode(
+        self,
+        data: bytes | None,
+        within: wire.Wire | None = None,
+        leaving_out: Set[str] = frozenset(),
+    ) -> T:
+        """``leaving_out``: names of fields, wherever they are, that are arrays; these come empty,
+        which spares a reader that has no use for them most of the time.
+
+        Raises :class:`DecodeError`: fastavro reads garbage without complaint, so the schema must be
+        known and the bytes used up."""
         if data is None:
             raise DecodeError(Reason.EMPTY, f"a {self.name} was expected, this is a tombstone")
         frame = framing.frame_of(data)
@@ -62,11 +75,28 @@ class RecordCodec(Generic[T]):
                     f"fingerprint {data[2:10].hex()} is no version of schema {self.name!r}",
                 )
             writer = known
-        plain = read_avro(writer, data[frame.length :], reader=self.schema)
+        body = data[frame.length :]
+        if leaving_out:
+            body = _shortened(body, self._cut(writer, leaving_out))
+        plain = read_avro(writer, body, reader=self.schema)
         try:
             return from_plain(self.kind, plain)
         except (KeyError, TypeError, ValueError) as error:
             raise DecodeError(Reason.MALFORMED, f"no {self.name}: {error}") from error
+
+    def _cut(self, writer: Schema, names: Set[str]) -> Cut:
+        key = (writer.fingerprint, frozenset(names))
+        if key not in self._cuts:
+            self._cuts[key] = compile_cut(writer, names)
+        return self._cuts[key]
+
+
+def _shortened(body: bytes, how: Cut) -> bytes:
+    """What no record can be stays as it is: whoever reads it says what is wrong."""
+    out = np.empty(len(body), dtype=np.uint8)
+    data = np.frombuffer(body, dtype=np.uint8)
+    length = cut(data, how.ops, how.jumps, how.depth, how.left_out, out)
+    return out[:length].tobytes() if length >= 0 else body
 
 
 def read_avro(writer: Schema, body: bytes, *, reader: Schema | None = None) -> Any:

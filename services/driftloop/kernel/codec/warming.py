@@ -7,8 +7,10 @@ import numpy as np
 from driftloop.kernel.codec.blocks import Categories, Features, PredictionBlock
 from driftloop.kernel.codec.murmur2 import partitions_of
 from driftloop.kernel.codec.numbering import numbered
+from driftloop.kernel.codec.records import codec
 from driftloop.kernel.codec.rows import decode_predictions, encode_predictions
 from driftloop.kernel.codec.slice_kernels import first_outside
+from driftloop.kernel.records import Label
 from driftloop.kernel.slices import Slices
 
 
@@ -35,3 +37,5 @@ def warm_codec() -> None:
     first_outside(np.zeros((1, 1)), limits, limits, np.zeros(1, np.int64))
     partitions_of([b"warm"], 1)
     numbered(Slices.of([b"warm"]), np.ones(1, np.int64))
+    label = Label("warm", 0.0, 0)
+    codec(Label).decode(codec(Label).encode(label), leaving_out={"none"})

@@ -1,0 +1,72 @@
+"""What the drift service exports of its core: after each step only what changed in it, for there
+may be a thousand models."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from driftloop.drift.core import DriftCore
+from driftloop.kernel import metrics
+from driftloop.kernel.attention import Attention, attention
+from driftloop.kernel.metrics import Meter
+from driftloop.kernel.records import Alert, AlertKind, Stream
+
+
+class Figures:
+    """Of one core, told to one meter."""
+
+    def __init__(self, core: DriftCore, meter: Meter) -> None:
+        self._core = core
+        self._meter = meter
+        self._known: set[str] = set()
+        """Models whose open alerts are shown."""
+        self._said: set[str] = set()
+        """Models whose alerts changed since they were shown."""
+        self._snoozed: dict[str, int] = {}
+        """Model to when its next snooze ends, processing time, ms."""
+
+    def said(self, alert: Alert) -> None:
+        """Take in a record of an alert that the core gives out."""
+        self._meter.add(metrics.ALERTS, 1, alert.model, alert.kind, alert.status)
+        self._said.add(alert.model)
+
+    def show(self, now: int) -> None:
+        """Bring all figures up to date, at processing time ``now``."""
+        self.show_alerts(now)
+        for reading in self._core.readings():
+            labels = (reading.model, reading.kind, reading.subject, reading.segment)
+            self._meter.set(metrics.DRIFT_EFFECT, reading.effect, *labels)
+            self._meter.set(metrics.DRIFT_EVIDENCE, reading.evidence, *labels)
+        for estimate in self._core.estimates():
+            metric = metrics.ESTIMATED
+            values = {
+                "estimate": estimate.estimate,
+                "lower": estimate.lower,
+                "upper": estimate.upper,
+            }
+            if estimate.stream is Stream.OUTCOMES:
+                metric = metrics.REALISED
+                values = {"estimate": estimate.estimate, "realised": estimate.realised}
+            for name, value in values.items():
+                self._meter.set(metric, value, estimate.model, estimate.metric, name)
+
+    def show_alerts(self, now: int) -> None:
+        """Those of models that are new here, that have said something, or whose snooze is over."""
+        models = self._core.models()
+        # What was open before a restart is open after it, whether or not anything comes.
+        due = {model for model, until in self._snoozed.items() if until <= now}
+        for model in sorted((models - self._known) | ((self._said | due) & models)):
+            self._show(model, now)
+        self._known = set(models)
+        self._said.clear()
+
+    def _show(self, model: str, now: int) -> None:
+        alerts = self._core.open_alerts_of(model)
+        found = Counter((alert.kind, attention(alert, now)) for alert in alerts)
+        for kind in AlertKind:
+            for state in Attention:
+                self._meter.set(metrics.OPEN_ALERTS, found[kind, state], model, kind, state)
+        ends = [alert.snoozed_until for alert in alerts if alert.snoozed_until > now]
+        self._snoozed.pop(model, None)
+        if ends:
+            self._snoozed[model] = min(ends)
