@@ -228,7 +228,8 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
                   "Of the newest window, before its labels come. Blind to concept drift.",
                   level(metrics.ESTIMATED, "model", "metric", "value")),
             panel("Performance by the labels", "none",
-                  "Of the newest window of outcomes, and what its scores said.",
+                  "Of the newest window of outcomes by its labels, and what its scores alone said "
+                  "(estimate: blind to concept drift, which shows where the two part).",
                   level(metrics.REALISED, "model", "metric", "value")),
             panel("Alert records", "none", "Opened, updated and resolved so far.",
                   so_far(metrics.ALERTS, "model", "kind", "status")),

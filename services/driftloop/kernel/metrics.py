@@ -227,7 +227,8 @@ ESTIMATED = Metric(
 REALISED = Metric(
     "driftloop_realised_performance",
     _G,
-    "Accuracy or loss of the newest window of outcomes: by its scores (estimate), by its labels",
+    "Accuracy or loss of the newest window of outcomes: by its labels, and by its scores alone "
+    "(estimate, blind to concept drift)",
     ("model", "metric", "value"),
 )
 OPEN_ALERTS = Metric(
