@@ -37,8 +37,8 @@ _TERM_LIMIT = 1e200
 # The order of the sum is the compiler's: it is the same for every row, whatever its batch. Only in
 # a function that calls no other: numba compiles callees by their caller's rules.
 @njit(nogil=True, cache=True, fastmath={"reassoc", "nsz"})  # type: ignore[untyped-decorator]
-def _add_numeric(numeric: F64, mean: F64, slope: F64, c: int, out: F64) -> None:
-    """Adds the sums of one class to its column of ``out``."""
+def _numeric_sums(numeric: F64, mean: F64, slope: F64, sums: F64) -> None:
+    """Of one class, shape (n,)."""
     rows, columns = numeric.shape
     for row in range(rows):
         total = 0.0
@@ -46,7 +46,7 @@ def _add_numeric(numeric: F64, mean: F64, slope: F64, c: int, out: F64) -> None:
             term = (numeric[row, column] - mean[column]) * slope[column]
             # Not itself: missing, or infinite where the slope is 0.
             total += term if term == term else 0.0
-        out[row, c] += total
+        sums[row] = total
 
 
 @njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
@@ -59,19 +59,28 @@ def linear_scores(numeric: F64, codes: I32, starts: I64, parameters: F64, link: 
     rows, columns = numeric.shape
     classes = len(parameters) - 1
     mean = parameters[0]
-    out = np.zeros((rows, classes), dtype=np.float64)
+    out = np.empty((rows, classes), dtype=np.float64)
+    sums = out.reshape(rows) if classes == 1 else np.empty(rows, dtype=np.float64)
     for c in range(classes):
         slope = parameters[c + 1]
-        _add_numeric(numeric, mean, slope, c, out)
+        _numeric_sums(numeric, mean, slope, sums)
+        bias = slope[columns]
+        unbounded = 0
         for row in range(rows):
-            total = out[row, c]
-            if not abs(total) < math.inf and (link != LOGISTIC or math.isnan(total)):
-                total = _bounded(numeric[row], mean, slope)
-            for column in range(codes.shape[1]):
+            unbounded += 0 if abs(sums[row]) < math.inf else 1
+        if unbounded > 0:
+            for row in range(rows):
+                if not abs(sums[row]) < math.inf and (link != LOGISTIC or math.isnan(sums[row])):
+                    sums[row] = _bounded(numeric[row], mean, slope)
+        for column in range(codes.shape[1]):
+            for row in range(rows):
                 code = codes[row, column]
                 if code >= 0:
-                    total += slope[starts[column] + code]
-            out[row, c] = total + slope[columns]
+                    sums[row] += slope[starts[column] + code]
+        for row in range(rows):
+            sums[row] += bias
+        if classes > 1:
+            out[:, c] = sums
     apply_link(out, link, 1.0)
     return out
 
