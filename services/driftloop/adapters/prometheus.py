@@ -56,7 +56,10 @@ class PrometheusMeter(Collector):
 
     def set(self, metric: Metric, value: float, *labels: str) -> None:
         with self._lock:
-            self._series(metric, labels)[labels] = value
+            series = self._values.get(metric)
+            if series is None or labels not in series:
+                series = self._series(metric, labels)
+            series[labels] = value
 
     def observe(self, metric: Metric, values: Iterable[float], *labels: str) -> None:
         with self._lock:

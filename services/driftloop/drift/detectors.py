@@ -130,7 +130,7 @@ class Detectors:
         family, row, index = key
         panel = self._panels[family]
         span = panel.group.span(index)
-        return panel.counts(windows, row)[span], panel.expected(windows, row)[0][span]
+        return panel.counts(windows, row)[span], panel.expected(windows, row).shares[span]
 
     def since(self, key: Key, history: History) -> list[Kept]:
         """The windows from the suspected onset of a stream's change on."""
@@ -226,8 +226,8 @@ class Detectors:
         span = panel.group.span(index)
         if member.recovery <= 0.0:
             member.recovery, member.turned, member.returned = 0.0, kept.number, 0
-        expected, known = panel.expected([kept], row)
-        back = _smoothed(expected[span] * known[index])
+        expected = panel.expected([kept], row)
+        back = _smoothed(expected.shares[span] * expected.known[index])
         ratios = np.log(back / _smoothed(np.array(member.drifted)))
         own = panel.counts([kept], row)[span]
         won = float((own * ratios).sum()) / float(panel.dispersions[index])
@@ -352,12 +352,10 @@ class Detectors:
         ]
 
     def _effects(self, panel: Panel, row: int, windows: Sequence[Kept], counts: F64) -> Effects:
-        expected, known = panel.expected(windows, row)
         return effects(
             panel.group,
             counts,
-            expected,
-            known,
+            panel.expected(windows, row),
             panel.dispersions,
             self._floors[panel.family],
             self.watch.policy.shift_floor,

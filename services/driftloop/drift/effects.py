@@ -39,6 +39,31 @@ class Effect:
 
 
 @dataclass(frozen=True, slots=True)
+class Expected:
+    """What the reference gives for some rows."""
+
+    shares: F64
+    """(G,)."""
+    known: F64
+    """How many rows it has of each stream, (T,)."""
+    scores: F64
+    """Of each bin the mean of the normal scores in it, (G,)."""
+    spread: F64
+    """Their standard deviation within each stream, (T,)."""
+
+    @classmethod
+    def of(cls, group: Group, shares: F64, known: F64) -> Expected:
+        high, _ = group.ends(shares)
+        width = bets.widths(high, group.starts)
+        bounds = ndtri(high)
+        densities = np.exp(-0.5 * bounds**2) / np.sqrt(2.0 * np.pi)
+        scores = -bets.widths(densities, group.starts) / np.maximum(width, 1e-12)
+        # A bin that the reference does not have lies where it would end, which is where it begins.
+        scores = np.where(width > 0.0, scores, np.clip(bounds, -4.0, 4.0))
+        return cls(shares, known, scores, np.sqrt(group.totals(shares * scores**2)))
+
+
+@dataclass(frozen=True, slots=True)
 class Effects:
     """Of every stream of a group: the larger, by its floor, of the measures that apply."""
 
@@ -67,31 +92,30 @@ class Effects:
 def effects(
     group: Group,
     counts: F64,
-    expected: F64,
-    known: F64,
+    expected: Expected,
     dispersions: F64,
     floors: F64,
     shift_floor: float,
     means: Sequence[float],
 ) -> Effects:
-    """Of every stream of a group: ``counts`` (G,) of the rows looked at against the shares
-    ``expected`` (G,), known from ``known`` (T,) rows; ``floors`` as :func:`least` gives them.
-    ``means``: of the loss bins, the mean loss of each."""
+    """Of every stream of a group: ``counts`` (G,) of the rows looked at against what is
+    ``expected`` of them; ``floors`` as :func:`least` gives them. ``means``: of the loss bins, the
+    mean loss of each."""
     names = [stream.measure.value for stream in group.streams]
     shares = group.shares(counts)
     # If one stream is of distributions all of its group are.
     if group.streams[0].measure is Measure.DISTRIBUTION:
-        psi = stability_index(group, counts, expected, known, dispersions)
+        psi = stability_index(group, counts, expected, dispersions)
         shift = np.abs(standardised_shift(group, shares, expected))
         ordered = np.array([stream.ordered for stream in group.streams])
         shifts: F64 = np.where(ordered, shift, np.nan)
         return Effects(names, psi, floors, shifts, shift_floor)
     last = group.starts + group.sizes - 1
-    sizes: F64 = np.where(group.totals(counts) > 0.0, shares[last] - expected[last], 0.0)
+    sizes: F64 = np.where(group.totals(counts) > 0.0, shares[last] - expected.shares[last], 0.0)
     for index, stream in enumerate(group.streams):
         if stream.measure is Measure.LOSS and counts[group.span(index)].any():
             span = group.span(index)
-            sizes[index] = ((shares[span] - expected[span]) * means).sum()
+            sizes[index] = ((shares[span] - expected.shares[span]) * means).sum()
     return Effects(names, sizes, floors, None, 0.0)
 
 
@@ -101,33 +125,26 @@ def _ratios(sizes: F64, floors: F64) -> F64:
     return np.asarray(np.where(some, divided, np.where(sizes >= 0.0, 1.0, 0.0)), dtype=np.float64)
 
 
-def stability_index(group: Group, counts: F64, expected: F64, known: F64, dispersions: F64) -> F64:
+def stability_index(group: Group, counts: F64, expected: Expected, dispersions: F64) -> F64:
     """Population stability index per stream, (T,), less what sampling alone adds to it on average,
     (bins - 1) x dispersion x (1/rows + 1/reference rows); at least 0."""
-    rows = group.totals(counts)
+    rows, known = group.totals(counts), expected.known
     some = (rows > 0.0) & (known > 0.0)
     rows, known = np.where(some, rows, 1.0), np.where(some, known, 1.0)
     sizes = group.sizes
     now = (counts + 0.5) / (rows + 0.5 * sizes)[group.owner]
-    then = (expected * known[group.owner] + 0.5) / (known + 0.5 * sizes)[group.owner]
+    then = (expected.shares * known[group.owner] + 0.5) / (known + 0.5 * sizes)[group.owner]
     index = group.totals((now - then) * np.log(now / then))
     index -= (sizes - 1) * dispersions * (1.0 / rows + 1.0 / known)
     return np.asarray(np.where(some, np.maximum(index, 0.0), 0.0), dtype=np.float64)
 
 
-def standardised_shift(group: Group, shares: F64, expected: F64) -> F64:
+def standardised_shift(group: Group, shares: F64, expected: Expected) -> F64:
     """Per stream, (T,), the mean of the rows' normal scores under the reference, over the scores'
     standard deviation: of a normal feature, the shift of its mean in standard deviations; of any,
     one of its ranks."""
-    high, _ = group.ends(expected)
-    width = bets.widths(high, group.starts)
-    bounds = ndtri(high)
-    densities = np.exp(-0.5 * bounds**2) / np.sqrt(2.0 * np.pi)
-    scores = -bets.widths(densities, group.starts) / np.maximum(width, 1e-12)
-    # A bin that the reference does not have lies where it would end, which is where it begins.
-    scores = np.where(width > 0.0, scores, np.clip(bounds, -4.0, 4.0))
-    spread = np.sqrt(group.totals(expected * scores**2))
-    moved = group.totals(shares * scores)
+    moved = group.totals(shares * expected.scores)
+    spread = expected.spread
     return np.asarray(moved / np.maximum(spread, 1e-12) * (spread > 0.0), dtype=np.float64)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from driftloop.drift.effects import Expected
 from driftloop.drift.groups import TwoSided, Upper, step
 from driftloop.drift.shiryaev import EMPTY
 from driftloop.drift.state import Kept, floats, integers, packed
@@ -29,6 +30,8 @@ class Panel:
         self.references = {slot: group.flat(counts) for slot, counts in references.items()}
         """Season slot to the reference's counts, (S, G)."""
         self.dispersions: F64 = group.dispersions
+        self._expected: dict[int, tuple[int, Expected]] = {}
+        """Row to the season slot asked for last, and what is expected there."""
         shape = (rows, len(group.streams))
         self._bags: dict[int, F64] = {}
         self._log_m: F64 = np.full((rows, group.width), EMPTY)
@@ -87,21 +90,20 @@ class Panel:
             return np.zeros(len(self.group.owner))
         return self.group.flat(np.sum([kept.counts[row] for kept in windows], axis=0))
 
-    def expected(self, windows: Sequence[Kept], row: int) -> tuple[F64, F64]:
-        """The shares, (G,), that the reference gives for the rows of these windows, and how many
-        rows it has of them, (T,)."""
+    def expected(self, windows: Sequence[Kept], row: int) -> Expected:
+        """What the reference gives for the rows of these windows."""
         slots = sorted({kept.slot for kept in windows})
+        if len(slots) == 1:
+            return self._expected_at(slots[0], row)
         shares: F64 = np.zeros(len(self.group.owner))
         known: F64 = np.zeros(len(self.group.streams))
         for slot in slots:
             counts = self._reference(slot)[row]
             known += self.group.totals(counts)
-            if len(slots) == 1:
-                return self.group.shares(counts), known
             rows = self.counts([kept for kept in windows if kept.slot == slot], row)
             weights = self.group.totals(rows)[self.group.owner]
             shares = shares + weights * self.group.shares(counts)
-        return self.group.shares(shares), known
+        return Expected.of(self.group, self.group.shares(shares), known)
 
     def restart(self, key: Key, number: int) -> None:
         """Forget a stream's evidence, and all rows but the reference's; ``number``: of the first
@@ -118,6 +120,7 @@ class Panel:
         """Begin, with a reference that was collected; from window ``number`` on."""
         self.references = {slot: self.group.flat(counts) for slot, counts in references.items()}
         self.dispersions = dispersions
+        self._expected.clear()
         self.since[:] = number
 
     def to_plain(self) -> dict[str, Any]:
@@ -149,6 +152,14 @@ class Panel:
         found = self._bags.get(slot)
         if found is None:
             found = self._bags[slot] = self._reference(slot).copy()
+        return found
+
+    def _expected_at(self, slot: int, row: int) -> Expected:
+        known, found = self._expected.get(row, (slot, None))
+        if found is None or known != slot:
+            counts = self._reference(slot)[row]
+            found = Expected.of(self.group, self.group.shares(counts), self.group.totals(counts))
+            self._expected[row] = (slot, found)
         return found
 
     def _reference(self, slot: int) -> F64:
