@@ -51,15 +51,16 @@ def replay_drift(
     windows: Sequence[Record],
     loads: Sequence[Record],
     alerts: Sequence[Alert],
+    estimates: Sequence[Record],
     changelog: Sequence[Record],
     found: Findings,
 ) -> None:
     """The windows, and what was told of loading, once more through a new drift core give the same
-    alerts of each, and leave the state that the changelog holds. But for staleness, which only the
-    clock decides."""
+    alerts of each and the same estimates, and leave the state that the changelog holds. But for
+    staleness, which only the clock decides."""
     core = DriftCore(catalog)
     letters = 0
-    values: list[bytes | None] = []
+    values: dict[str, list[bytes | None]] = defaultdict(list)
     for record in (*windows, *loads):
         out = core.process(
             RecordBatch(
@@ -68,8 +69,11 @@ def replay_drift(
             )
         )  # fmt: skip
         letters += len(out.dead_letters)
-        values += [value for send in out.sends for value in send.values]
-    again = [alert for alert in map(codec(Alert).decode, values) if alert.kind != AlertKind.STALE]
+        for send in out.sends:
+            values[send.topic] += send.values
+    topics = catalog.topics
+    said = map(codec(Alert).decode, values[topics.alerts])
+    again = [alert for alert in said if alert.kind != AlertKind.STALE]
     known = [alert for alert in alerts if alert.kind != AlertKind.STALE]
     # How the two topics interleave is not said anywhere, and decides nothing.
     known.sort(key=lambda alert: alert.kind is AlertKind.NOT_LOADED)
@@ -80,6 +84,11 @@ def replay_drift(
         found.mismatched(
             f"alerts: {len(known)} in the log, {len(again)} from the windows; "
             f"number {first} differs"
+        )
+    if values[topics.estimates] != [record.value for record in estimates]:
+        found.mismatched(
+            f"estimates: {len(estimates)} in the log, {len(values[topics.estimates])} other ones "
+            "from the windows"
         )
     state = {k: v for k, v in core.snapshot().items() if v is not None and "/freshness" not in k}
     stored = {k: v for k, v in _state("drift", changelog).items() if "/freshness" not in k}

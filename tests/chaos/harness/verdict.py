@@ -11,7 +11,7 @@ from driftloop.cli.applying import DeclaredModel
 from driftloop.cli.control import read_catalog
 from driftloop.kernel.codec.records import codec
 from driftloop.kernel.ports import Log
-from driftloop.kernel.records import Alert, Deployment, Load, Run, Stream, Version, Window
+from driftloop.kernel.records import Alert, Deployment, Estimate, Load, Run, Stream, Version, Window
 from driftloop.kernel.settings import Settings
 
 from . import decisions, rows, windows
@@ -52,6 +52,7 @@ def judge(
     raw_windows, every_window = records(Window, topics.windows)
     raw_loads, _ = records(Load, topics.loads)
     _, alerts = records(Alert, topics.alerts)
+    raw_estimates, _ = records(Estimate, topics.estimates)
     _, versions = records(Version, topics.versions)
     _, runs = records(Run, topics.runs)
     _, deployments = records(Deployment, topics.deployments)
@@ -74,7 +75,7 @@ def judge(
     count = windows.check_windows(log, catalog, every_window, streams, truth.slots.x0, found)
     tell("decisions and state")
     decisions.check_alerts(alerts, found)
-    decisions.replay_drift(catalog, raw_windows, raw_loads, alerts, changelog, found)
+    decisions.replay_drift(catalog, raw_windows, raw_loads, alerts, raw_estimates, changelog, found)
     decisions.check_versions(versions, runs, store, found)
     promotions = decisions.check_deployments(catalog, deployments, versions, changelog, found)
     decisions.check_sketch_state(
