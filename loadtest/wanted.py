@@ -242,8 +242,8 @@ HELD_BY: Mapping[tuple[str, str], str] = {
     ("many", "cost_ratio"): (
         "Of what an event costs more (1.3 to 2 us) the interpreter takes two thirds of one, per "
         "model and poll: a call of its scorer, finding what serves it, with some ten rows each to "
-        "spread it over. Half a microsecond is allocating and copying in the C library: librdkafka takes "
-        "and gives records with headers one by one. The rest is telling the models apart and "
+        "spread it over. Half a microsecond is allocating and copying in the C library: librdkafka "
+        "takes and gives records with headers one by one. The rest is telling the models apart and "
         "gathering their rows. What one model costs fell by more than that since."
     ),
     ("scale", "linear_or_better"): (
