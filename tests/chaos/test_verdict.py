@@ -9,16 +9,31 @@ from typing import Any
 import numpy as np
 import pytest
 from harness import model
-from harness.decisions import check_alerts
+from harness.decisions import check_alerts, replay_drift
 from harness.findings import Findings
+from harness.reading import Record
 from harness.rows import Rows, check_outcomes, check_predictions, check_version_order
 from harness.strikes import Schedule
 from harness.truth import Labels, Slots, Truth
 
+from decision_builders import PARTITION, TOPICS, catalog, declaration, version
+from decision_builders import predictions as predictions_of
 from driftloop.cli.supervision import SERVICES
 from driftloop.drift.alerts import opened, resolved, updated
-from driftloop.kernel.records import AlertKind, Deployment, Evidence, Severity, Stage
+from driftloop.drift.core import DriftCore
+from driftloop.kernel.codec.records import codec
+from driftloop.kernel.ports import RecordBatch
+from driftloop.kernel.records import (
+    Alert,
+    AlertKind,
+    Deployment,
+    Evidence,
+    Severity,
+    Stage,
+    Window,
+)
 
+EVEN = (100,) * 10
 N = 8
 """Events, all in partition 0 at the offset of their number; all labelled but the last."""
 
@@ -150,6 +165,37 @@ def test_an_alert_opened_twice_or_updated_after_its_end_is_found() -> None:
     assert "duplicated" in kinds(first, first, second)
     assert kinds(first, last, second) == {"mismatched"}
     assert kinds(second, last) == {"mismatched"}
+
+
+@pytest.mark.parametrize("spoilt", ["", "alerts", "estimates", "state"])
+def test_what_drift_said_is_found_to_follow_from_the_windows_or_not(spoilt: str) -> None:
+    known = catalog(declaration(), version(1))
+    far = (0, 0, 0, 0, 0, 0, 100, 200, 300, 400)
+    windows = [
+        Record(TOPICS.windows, PARTITION, hour, 0, b"flights", codec(Window).encode(window), ())
+        for hour, window in enumerate(predictions_of(h, far if h > 4 else EVEN) for h in range(8))
+    ]
+    core = DriftCore(known)
+    said: dict[str, list[Record]] = {TOPICS.alerts: [], TOPICS.estimates: []}
+    for window in windows:
+        made = RecordBatch(
+            window.topic, PARTITION, [window.offset], [0], [window.key], [window.value]
+        )
+        for send in core.process(made).sends:
+            said[send.topic] += [window._replace(topic=send.topic, value=v) for v in send.values]
+    state = [
+        Record("changelog", 0, 0, 0, f"drift/{name}".encode(), value, ())
+        for name, value in core.snapshot().items()
+    ]
+    assert said[TOPICS.alerts]
+    assert said[TOPICS.estimates]
+    parts = {"alerts": said[TOPICS.alerts], "estimates": said[TOPICS.estimates], "state": state}
+    if spoilt:
+        parts[spoilt] = parts[spoilt][:-1]
+    found = Findings()
+    alerts = [codec(Alert).decode(record.value) for record in parts["alerts"]]
+    replay_drift(known, windows, [], alerts, parts["estimates"], parts["state"], found)
+    assert bool(found.counts["mismatched"]) is bool(spoilt)
 
 
 def test_the_schedule_follows_from_the_seed_and_strikes_every_service() -> None:
