@@ -33,7 +33,6 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
-from scipy.special import ndtri
 
 from driftloop.kernel.codec.blocks import F64, I64
 
@@ -43,7 +42,8 @@ NOISE = 0.025
 """Chance that independent rows of one column show a dispersion (two standard errors)."""
 ENOUGH = 100.0
 """Degrees of freedom from which a length of blocks has a say in the upper bound."""
-BOUND = NormalDist().inv_cdf(0.95)
+_NORMAL = NormalDist()
+BOUND = _NORMAL.inv_cdf(0.95)
 ROW_BLOCK = 16
 """Consecutive rows that are taken for a window where times are unknown."""
 
@@ -90,7 +90,7 @@ def table_dispersion(numbers: I64, table: I64, *, ordered: bool = False) -> floa
     if not lengths or np.count_nonzero(table.sum(axis=(0, 1))) < 2:
         return 1.0
     measures = (_counts, _location) if ordered else (_counts,)
-    z = NormalDist().inv_cdf(1.0 - NOISE / (len(measures) * len(lengths)))
+    z = _NORMAL.inv_cdf(1.0 - NOISE / (len(measures) * len(lengths)))
     shown, largest = False, 1.0
     for place, starts in enumerate(lengths):
         longer = np.add.reduceat(table, starts, axis=0)
@@ -203,8 +203,10 @@ def _location(table: I64) -> _Deviations:
     parts: F64 = table.sum(axis=2).astype(np.float64)
     rows: F64 = parts.sum(axis=1)
     share: F64 = table.sum(axis=(0, 1)) / rows.sum()
-    # An empty bin at either end has its middle there.
-    scores: F64 = ndtri(np.clip(np.cumsum(share) - 0.5 * share, 1e-9, 1.0 - 1e-9))
+    # An empty bin at either end has its middle there. SciPy, which has this too, waits for ever
+    # where a worker's memory does not suffice to load it.
+    middles = np.clip(np.cumsum(share) - 0.5 * share, 1e-9, 1.0 - 1e-9)
+    scores: F64 = np.array([_NORMAL.inv_cdf(middle) for middle in middles.tolist()])
     scores -= share @ scores
     own = _own(table)
     means = own @ scores
