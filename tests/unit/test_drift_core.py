@@ -31,12 +31,14 @@ from decision_builders import (
 from driftloop.drift.core import DriftCore
 from driftloop.drift.shiryaev import EMPTY, advance, onset
 from driftloop.drift.streams import watched_streams
+from driftloop.kernel.declaration import Task
 from driftloop.kernel.processor import ControlBehindError
 from driftloop.kernel.records import (
     Alert,
     AlertKind,
     AlertStatus,
     CommandAction,
+    Estimate,
     ReferenceCounts,
     SegmentStatistics,
     Severity,
@@ -670,3 +672,23 @@ def test_a_slight_change_does_not_look_large_in_a_few_rows() -> None:
         x = tuple(rng.multinomial(20, slight).tolist())
         said += watching.give(predictions(hour, x, score=(2,) * BINS, levels=(18, 2)))
     assert not said
+
+
+def test_a_version_that_lost_nothing_on_its_held_out_rows_is_estimated_to_lose_nothing() -> None:
+    whole = profile()
+    nothing = replace(
+        whole.loss,
+        mean=0.0,
+        counts=(whole.rows,),
+        edges=(),
+        means=(0.0,),
+        errors=0,
+        score_errors=(0,) * BINS,
+        score_losses=(0.0,) * BINS,
+    )
+    regression = replace(declaration(), task=Task.REGRESSION, error_bound=10.0)
+    core = DriftCore(catalog(regression, version(1, replace(whole, loss=nothing))))
+    outputs = core.process(batch(TOPICS.windows, predictions(0)))
+    assert not outputs.dead_letters
+    found = [record for record in sent(outputs) if isinstance(record, Estimate)]
+    assert [(e.estimate, e.lower, e.upper) for e in found] == [(0.0, 0.0, 0.0)]

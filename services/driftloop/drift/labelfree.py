@@ -148,7 +148,9 @@ class Estimator:
         variance = calibration.dispersion * (labels + self._uncertainty(calibration, counts))
         shift = self._metrics.get(calibration.shift, 0.0) * far
         variance = variance / rows**2 + shift
-        spread = _quantile(self._independent, shift / variance) * math.sqrt(variance)
+        # Held-out rows without any loss say of none that it could be another.
+        part = shift / variance if variance > 0.0 else 0.0
+        spread = _quantile(self._independent, part) * math.sqrt(variance)
         if calibration.metric == "accuracy":
             # Labels are whole rows: a normal interval of a count reaches half a row further.
             spread += 0.5 / rows
