@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+import numpy as np
 import pytest
 
 from driftloop.adapters.clock import SystemClock
@@ -14,6 +15,7 @@ from driftloop.adapters.memory import MemoryLog
 from driftloop.kernel.codec.murmur2 import partition_of
 from driftloop.kernel.errors import ConfigurationError, FencedError, LogError
 from driftloop.kernel.ports import Log, RecordBatch, Send, Session, TopicPartition, TopicSpec
+from driftloop.kernel.topics import ControlTopics, ModelTopics
 
 DEADLINE_S = 60.0
 SESSIONS: list[Session] = []
@@ -309,3 +311,19 @@ def test_topics_are_made_once_and_a_mismatch_is_named(log: Log) -> None:
 def test_writing_to_a_topic_that_does_not_exist_fails(log: Log, topic: str) -> None:
     with pytest.raises(LogError):
         _send(log, topic + "-absent", [b"a"])
+
+
+def test_what_services_write_may_be_as_large_as_they_make_it(log: Log) -> None:
+    # Bytes that do not compress: the limit is on what the broker stores.
+    value = np.random.default_rng(1).bytes(2 << 20)
+    prefix = f"t-{uuid.uuid4().hex[:12]}"
+    control, model = ControlTopics(f"{prefix}.", 1), ModelTopics.of(prefix)
+    log.ensure_topics([*control.specs(), *model.specs(1)])
+    for topic in (control.partials, control.windows, control.changelogs, *model.names()[2:]):
+        producer = log.producer("test")
+        producer.send(Send(topic, [b"key"], [value], 0))
+        producer.flush(DEADLINE_S)
+        producer.close()
+        at = TopicPartition(topic, 0)
+        end = log.end_offsets([topic])[at]
+        assert [v for batch in log.read(at, 0, end) for v in batch.values] == [value]

@@ -230,6 +230,7 @@ def test_all_outputs_in_bytes(served: Served) -> None:
         (b"{}", '"inputs"'),
         (b'{"inputs": []}', '"inputs"'),
         (infer_body([1.0], id=5), '"id" is 5'),
+        (infer_body([1.0], id="x" * 1025), '"id" has more than 1024 bytes'),
         (infer_body([1.0], parameters=5), '"parameters" is 5'),
         (infer_body([1.0], outputs=5), '"outputs" is 5'),
         (infer_body([1.0], parameters={"binary_data_output": 1}), "true or false"),

@@ -138,6 +138,7 @@ def test_numbers_and_booleans_are_categories_by_their_text() -> None:
 def test_ids_and_times_may_be_tensors() -> None:
     rows = read(Y, tensor("id", "BYTES", ["a7"]), tensor("time", "INT64", [77]))
     assert (rows.ids, rows.times) == (["a7"], [77])
+    assert "1024 bytes" in refused(Y, tensor("id", "BYTES", ["x" * 1025]))
 
 
 def test_the_event_time_may_be_a_parameter_of_the_request() -> None:

@@ -16,6 +16,7 @@ import orjson
 from driftloop.inference.heads import Heads
 from driftloop.inference.tensors import BYTES, ProtocolError, shown
 from driftloop.kernel.codec.blocks import F64
+from driftloop.kernel.codec.faults import LONGEST_ID
 from driftloop.kernel.declaration import Declaration
 
 EXTENSIONS = ("binary_tensor_data",)
@@ -85,6 +86,8 @@ def parse_request(
         id = ""
     elif type(id) is not str or not id:
         raise ProtocolError(400, f'"id" is {shown(id)}; it is a string, or left out')
+    elif len(id.encode()) > LONGEST_ID:
+        raise ProtocolError(400, f'"id" has more than {LONGEST_ID} bytes')
     if parameters is None:
         parameters = {}
     elif type(parameters) is not dict:

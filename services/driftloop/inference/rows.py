@@ -21,6 +21,7 @@ from driftloop.inference.protocol import InferRequest
 from driftloop.inference.tensors import BYTES, DATATYPES, ProtocolError, bad, shown
 from driftloop.kernel.codec.avro_types import is_optional
 from driftloop.kernel.codec.blocks import F64, I32, I64, Categories, Features
+from driftloop.kernel.codec.faults import LONGEST_ID
 from driftloop.kernel.codec.slice_kernels import first_outside
 from driftloop.kernel.declaration import Declaration
 
@@ -286,6 +287,8 @@ class RowReader:
         for row, id in enumerate(ids):
             if not id:
                 bad(name, f"row {row} has no id")
+            if len(id.encode()) > LONGEST_ID:
+                bad(name, f"the id of row {row} has more than {LONGEST_ID} bytes")
         return ids  # type: ignore[return-value]
 
     def _times(self, name: str, kind: Any, data: Any, n: int) -> list[int]:

@@ -9,8 +9,10 @@ from driftloop.kernel.ports import TopicSpec
 
 _DAY_MS = 86_400_000
 LARGEST_RECORD = 16 << 20
-"""Bytes: a bad record of any usual size fits into its dead letter."""
-_COMPACT = {"cleanup.policy": "compact"}
+"""Bytes: a bad record of any usual size fits into its dead letter, and what services make of many
+rows, features and levels into one record."""
+_LARGE = {"max.message.bytes": str(LARGEST_RECORD)}
+_COMPACT = {"cleanup.policy": "compact", **_LARGE}
 
 
 def control_partition(model: str, partitions: int) -> int:
@@ -80,11 +82,12 @@ class ControlTopics:
     def specs(self) -> tuple[TopicSpec, ...]:
         """What ``driftloop apply`` and ``up`` make sure of."""
         n = self.partitions
-        keep = {"cleanup.policy": "delete", "retention.ms": "-1"}
+        keep = {"cleanup.policy": "delete", "retention.ms": "-1", **_LARGE}
         short = {
             "cleanup.policy": "compact,delete",
             "retention.ms": str(7 * _DAY_MS),
             "message.timestamp.type": "LogAppendTime",
+            **_LARGE,
         }
         return (
             TopicSpec(self.partials, n, short),
@@ -98,7 +101,7 @@ class ControlTopics:
             TopicSpec(self.loads, n, keep),
             TopicSpec(self.commands, n, keep),
             TopicSpec(self.changelogs, n, _COMPACT),
-            TopicSpec(self.dead_letters, n, {**keep, "max.message.bytes": str(LARGEST_RECORD)}),
+            TopicSpec(self.dead_letters, n, keep),
         )
 
 
@@ -131,4 +134,8 @@ class ModelTopics:
 
     def specs(self, partitions: int) -> tuple[TopicSpec, ...]:
         config = {"cleanup.policy": "delete", "retention.ms": "-1"}
-        return tuple(TopicSpec(name, partitions, config) for name in self.names())
+        made = (self.predictions, self.outcomes)
+        return tuple(
+            TopicSpec(name, partitions, {**config, **_LARGE} if name in made else config)
+            for name in self.names()
+        )

@@ -13,6 +13,10 @@ from driftloop.kernel.errors import DecodeError
 from driftloop.kernel.reasons import Reason
 from driftloop.kernel.slices import Slices
 
+LONGEST_ID = 1024
+"""Bytes. A prediction carries its event's id twice, and an id that does not fit into a record would
+stop all that are read with it."""
+
 
 class Faults:
     """Collects the faults of decoded rows, on top of the rows that could not be decoded."""
@@ -46,7 +50,7 @@ class Faults:
 
 
 def check_ids(faults: Faults, name: str, columns: Columns, column: Column) -> None:
-    """An id is there, and is not the empty string."""
+    """An id is there, is not the empty string, and has at most :data:`LONGEST_ID` bytes."""
     slot = column.slot
     if column.kind is Kind.INTEGER:
         for index in np.flatnonzero(columns.integer_null[:, slot]).tolist():
@@ -55,6 +59,13 @@ def check_ids(faults: Faults, name: str, columns: Columns, column: Column) -> No
     for index in np.flatnonzero(columns.length[:, slot] <= 0).tolist():
         what = "empty" if columns.length[index, slot] == 0 else "missing"
         faults.add(index, Reason.MISSING_FIELD, f"field {name!r}, the id, is {what}")
+    for index in np.flatnonzero(columns.length[:, slot] > LONGEST_ID).tolist():
+        faults.add(
+            index,
+            Reason.OUT_OF_LIMITS,
+            f"field {name!r}, the id, has {int(columns.length[index, slot])} bytes, more than"
+            f" {LONGEST_ID}",
+        )
 
 
 def check_times(
