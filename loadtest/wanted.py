@@ -225,8 +225,7 @@ HELD_BY: Mapping[tuple[str, str], str] = {
     ("statistics", "of_consume_only"): (
         "Above taking the bytes over, decoding an event of 20 features takes a quarter of a "
         "microsecond, counting its values and adding them up exactly as much again (11.6 ns per "
-        "value), putting it into its window a twentieth. Rounds differ by more than what is short: "
-        "other runs on this machine gave .70 and .72."
+        "value), putting it into its window a twentieth. Rounds differ by more than what is short."
     ),
     ("inference", "vs_faust_river"): (
         "Scoring is a twentieth of ours. The broker threads of librdkafka, which read, compress "

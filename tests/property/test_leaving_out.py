@@ -17,7 +17,7 @@ from driftloop.kernel.codec.kernels import cut
 from driftloop.kernel.codec.plan import Want, compile_cut
 from driftloop.kernel.codec.records import codec, read_avro
 from driftloop.kernel.decisions import HISTOGRAMS
-from driftloop.kernel.errors import DecodeError
+from driftloop.kernel.errors import DecodeError, SchemaError
 from driftloop.kernel.records import Window
 from driftloop.kernel.schemas import Schema, parse_schema
 
@@ -125,6 +125,12 @@ def test_arrays_within_arrays_are_left_out_each(parts: list[Any], at: int) -> No
     assert less is not None
     expected = {"parts": [{**part, "long": []} for part in parts], "at": at}
     assert read_avro(NESTED, less) == expected
+
+
+@pytest.mark.parametrize("name", ["at", "name"])
+def test_only_arrays_can_be_left_out(name: str) -> None:
+    with pytest.raises(SchemaError, match=f"field '{name}' is no array"):
+        compile_cut(NESTED, {name})
 
 
 def test_blocks_of_a_left_out_array_may_be_many_and_say_their_size() -> None:

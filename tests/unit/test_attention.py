@@ -8,13 +8,16 @@ from pathlib import Path
 import pytest
 
 from alert_world import AlertWorld
+from driftloop.adapters.prometheus import PrometheusMeter
 from driftloop.drift.alerts import annotated
+from driftloop.drift.figures import Figures
 from driftloop.drift.service import DriftService
 from driftloop.kernel import metrics
 from driftloop.kernel.attention import Attention, attention
 from driftloop.kernel.catalog import Catalog
 from driftloop.kernel.declaration_toml import declaration_of
 from driftloop.kernel.pipeline import Inline
+from driftloop.kernel.ports import TopicPartition
 from driftloop.kernel.records import Alert, AlertKind, CommandAction
 from driftloop.kernel.service import Context
 from driftloop.kernel.settings import Settings
@@ -78,6 +81,19 @@ def test_what_prometheus_sees_follows_the_commands_and_the_clock() -> None:
         assert seen() == {"open": 0, "acknowledged": 1, "snoozed": 0}
     finally:
         service.close()
+
+
+def test_alerts_of_a_model_that_another_process_took_over_are_not_shown_any_more() -> None:
+    world = AlertWorld(hours=10)
+    world.run()
+    meter = PrometheusMeter("drift")
+    figures = Figures(world.core, meter)
+    figures.show(0)
+    shown = b'driftloop_open_alerts{kind="data_drift",model="m",service="drift",state="open"} 1.0'
+    assert shown in meter.exposition()
+    world.core.drop(TopicPartition(world.topics.windows, world.partition))
+    figures.show_alerts(0)
+    assert b"driftloop_open_alerts{" not in meter.exposition()
 
 
 @pytest.mark.parametrize("kind", list(AlertKind))

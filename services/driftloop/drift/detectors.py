@@ -49,6 +49,8 @@ _LEAST_HITS = 16
 """Rows of such a share. At half of its floor as many come together by chance within the rows that
 would make the floor of them in less than one of a hundred such stretches."""
 
+_FORMAT = "2"
+"""Of the entries. What another one left is of no use; watching begins anew."""
 COLLECTION = "collection/"
 """Prefix of its entries."""
 
@@ -348,7 +350,7 @@ class Detectors:
         return [
             [f"{s.kind}.{s.subject}.{s.measure.value}.{len(s.bins)}" for s in streams.all()],
             list(streams.segments),
-            [policy.reference, str(policy.reference_period), *self.watch.season],
+            [_FORMAT, policy.reference, str(policy.reference_period), *self.watch.season],
         ]
 
     def _effects(self, panel: Panel, row: int, windows: Sequence[Kept], counts: F64) -> Effects:

@@ -57,8 +57,17 @@ class Figures:
         due = {model for model, until in self._snoozed.items() if until <= now}
         for model in sorted((models - self._known) | ((self._said | due) & models)):
             self._show(model, now)
+        for model in sorted(self._known - models):
+            self._forget(model)
         self._known = set(models)
         self._said.clear()
+
+    def _forget(self, model: str) -> None:
+        """Another process watches it now, and tells of its alerts."""
+        for kind in AlertKind:
+            for state in Attention:
+                self._meter.forget(metrics.OPEN_ALERTS, model, kind, state)
+        self._snoozed.pop(model, None)
 
     def _show(self, model: str, now: int) -> None:
         alerts = self._core.open_alerts_of(model)

@@ -131,7 +131,8 @@ class Cut:
 def compile_cut(schema: Schema, names: Set[str]) -> Cut:
     """``names``: of fields that are arrays; all that are called so, wherever they are.
 
-    Raises :class:`SchemaError` for a schema that no reader may follow.
+    Raises :class:`SchemaError` for a schema that no reader may follow, and where a field of such a
+    name is no array.
     """
     fields = check_schema(schema, ())
     known = Names()
@@ -260,6 +261,8 @@ class _Emitter:
 
     def _skip_field(self, name: str, node: Any) -> None:
         if name in self.cut:
+            if type_of(self.known.resolve(node)) != "array":
+                raise SchemaError(f"field {name!r} is no array, and cannot be left out")
             self.left_out.append(len(self.ops))
         self._skip(node)
 

@@ -58,7 +58,8 @@ class RecordCodec(Generic[T]):
         leaving_out: Set[str] = frozenset(),
     ) -> T:
         """``leaving_out``: names of fields, wherever they are, that are arrays; these come empty,
-        which spares a reader that has no use for them most of the time.
+        which spares a reader that has no use for them most of the time. Of what is in them nothing
+        is checked but that it can be passed over.
 
         Raises :class:`DecodeError`: fastavro reads garbage without complaint, so the schema must be
         known and the bytes used up."""
