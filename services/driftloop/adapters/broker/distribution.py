@@ -25,7 +25,7 @@ class Jar:
 
     @property
     def file_name(self) -> str:
-        """The name that Maven gives the file, e.g. ``kafka-clients-4.4.0.jar``."""
+        """The name that Maven gives the file, e.g. ``kafka-clients-4.2.2.jar``."""
         _, artifact, version = self.coordinates.split(":")
         return f"{artifact}-{version}.jar"
 
