@@ -28,6 +28,8 @@ from driftloop.kernel.records import (
 )
 from driftloop.kernel.service import Context
 from driftloop.kernel.settings import Settings
+from driftloop.kernel.statistics.merge import statistics_digest
+from driftloop.kernel.verification import recompute_window
 
 
 def drift_for_a_while(hour: int) -> float:
@@ -261,3 +263,33 @@ def test_windows_are_those_that_counted_whatever_came_late(world: AlertWorld) ->
     late: Window = replace(world.windows[9], revision=1, rows=7)
     world.put(world.topics.windows, late)
     assert verified(world).ok
+
+
+def revised(world: AlertWorld, window: Window) -> None:
+    """A late row of the hour before makes a revision of it."""
+    (source,) = window.sources
+    sources = (replace(source, start=source.start - 1),)
+    draft = replace(window, revision=1, sources=sources, late=1)
+    found = recompute_window(world.log, world.model, world._profile, draft)
+    whole = replace(draft, statistics=found, rows=found.rows, digest=statistics_digest(found))
+    world.put(world.topics.windows, whole)
+
+
+def test_a_revision_since_makes_no_stale_alert_wrong() -> None:
+    world = AlertWorld(hours=4, shift=lambda hour: 0.0)
+    alert = stale(world)
+    revised(world, next(w for w in world.windows if w.id == alert.evidence.windows[0]))
+    found = verify_alert(world.log, world.catalog, alert.id)
+    assert found.ok, found.text()
+
+
+def test_what_is_drawn_counts_a_window_once_whatever_came_of_it_later() -> None:
+    drawn = []
+    for times in (0, 2):
+        world = AlertWorld()
+        for _ in range(times):
+            world.put(world.topics.windows, replace(world.windows[10], revision=1))
+        alerts = world.run()
+        shown = evidence_of(world.log, world.catalog, alerts, findings=1)
+        drawn.append((len(shown.points), shown.comparisons[0].rows))
+    assert drawn[0] == drawn[1]

@@ -102,11 +102,14 @@ def evidence_of(
     detectors: Detectors | None = None
     key: Key | None = None
     retracing = Retracing(log, catalog, alert.model, stream, progress)
+    tested = 0
     for step in retracing.steps():
         window = step.record
-        found = retracing.core.track(alert.model, stream).detectors
+        track = retracing.core.track(alert.model, stream)
+        found, before, tested = track.detectors, tested, track.tested
         if (
             not isinstance(window, Window)
+            or tested == before  # a revision, or of hours that another version shares
             or window.version != alert.version
             or found is None
             or found.watch.layout.profile is not version.profile

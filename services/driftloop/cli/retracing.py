@@ -41,7 +41,10 @@ class Step:
 
 
 class Retracing:
-    """Of one model: its windows of one stream, or without a stream what was said of its loading."""
+    """Of one model: its windows of one stream, or without a stream what was said of its loading.
+
+    Windows of predictions go through the core in any case, since they tell which version serves.
+    """
 
     def __init__(
         self,
@@ -67,7 +70,7 @@ class Retracing:
         self._catalog.versions.update(catalog.versions)
         self.core = DriftCore(self._catalog)
         self.windows: dict[str, Window] = {}
-        """What was given to the core so far, by id; the revision that counted."""
+        """Of its stream, what was given to the core so far, by id; the revision that counted."""
 
     @property
     def declarations(self) -> int:
@@ -100,17 +103,20 @@ class Retracing:
                     continue  # a dead letter, which changed nothing
                 if record.model != self._model:
                     continue
-                if isinstance(record, Window) and record.stream is not self._stream:
-                    continue
                 while pending and (
                     pending[0][0] <= batch.timestamps[row]
                     or self._model not in self._catalog.models
                 ):
                     self._catalog.declare(pending.pop(0)[1])
-                yield self._step(record, batch, row)
+                stream = record.stream if isinstance(record, Window) else self._stream
+                if stream not in (self._stream, Stream.PREDICTIONS):
+                    continue
+                step = self._step(record, batch, row)
+                if stream is self._stream:
+                    yield step
 
     def _step(self, record: Window | Load, batch: RecordBatch, row: int) -> Step:
-        if isinstance(record, Window):
+        if isinstance(record, Window) and record.stream is self._stream:
             self.windows.setdefault(record.id, record)
         only = slice(row, row + 1)
         one = replace(

@@ -211,7 +211,11 @@ def _verify_stale(
     not."""
     stream = STREAM_OF[AlertKind.DATA_DRIFT]
     retracing = Retracing(log, catalog, records[0].model, stream, progress)
-    by_id = {s.record.id: s.record for s in retracing.steps() if isinstance(s.record, Window)}
+    revisions: dict[str, list[Window]] = {}
+    for step in retracing.steps():
+        if isinstance(step.record, Window):
+            revisions.setdefault(step.record.id, []).append(step.record)
+    by_id = {id: found[0] for id, found in revisions.items()}
     problems: list[str] = []
     recomputed = annotations = 0
     before: Alert | None = None
@@ -219,7 +223,10 @@ def _verify_stale(
         name = f"record {record.sequence} ({record.status}, {moment(record.at)})"
         if record.sequence != index:
             problems.append(f"{name} should be record {index}: one is missing or there twice")
-        window = by_id.get(record.evidence.windows[0]) if record.evidence.windows else None
+        named = record.evidence.windows[:1]
+        window = _meant(record, revisions.get(named[0], ())) if named else None
+        if window is not None:
+            by_id[window.id] = window
         if before is not None and Differ.annotated(record, before, commands):
             annotations += 1
             differing = Differ.fields(record, before, ("status",))
@@ -235,8 +242,8 @@ def _verify_stale(
         if differing:
             problems.append(f"{name}: {'; '.join(differing)}")
         before = record
-    named = [id for record in records for id in record.evidence.windows]
-    windows = _windows(log, catalog, by_id, named, problems, progress)
+    all_named = [id for record in records for id in record.evidence.windows]
+    windows = _windows(log, catalog, by_id, all_named, problems, progress)
     notes = (
         "an alert of stale cannot be recomputed: it is opened by the clock of the service, when no "
         "window has come for long enough, and the clock is on no topic. Compared were its fields "
@@ -252,6 +259,12 @@ def _verify_stale(
         tuple(problems),
         notes,
     )
+
+
+def _meant(record: Alert, revisions: Sequence[Window]) -> Window | None:
+    """The revision that an alert of stale comes from: late rows may have made more since."""
+    fitting = (window for window in revisions if not _stale_fields(record, window))
+    return next(fitting, revisions[-1] if revisions else None)
 
 
 def _stale_fields(record: Alert, window: Window | None) -> list[str]:

@@ -29,16 +29,21 @@ class Serving:
     began: int = -1
     """Start of the window that the present version took over in; -1 for the first of all."""
 
-    def takes_over(self, window: Window) -> bool:
+    def takes_over(self, window: Window, predicting: int) -> bool:
         """Whether the window shows that another version serves now: a version never seen before
-        does, an older one (rolled back to) once the present one has been silent for a window.
+        does, an older one (rolled back to) when it is the one ``predicting``; where that is not
+        known (-1), once the present one has been silent for a window.
 
         A worker that swaps a moment later than the others thus does not bring the old version
-        back.
+        back, nor do labels that come long after.
         """
         if window.version == self.version:
             return False
-        return window.version > self.highest or window.start > self.last_end
+        if window.version > self.highest:
+            return True
+        if predicting >= 0:
+            return window.version == predicting
+        return window.start > self.last_end
 
     def note(self, window: Window) -> None:
         self.version = window.version
@@ -68,12 +73,21 @@ class Track:
         self._moved = False
         """Whether a window was tested since the readings were last asked for."""
 
-    def take(self, window: Window, watch: Watch | None, counts: I64 | None) -> list[Alert]:
+    @property
+    def version(self) -> int:
+        """The one that serves, as far as windows have shown; -1 before the first."""
+        return self._serving.version
+
+    def take(
+        self, window: Window, watch: Watch | None, counts: I64 | None, predicting: int = -1
+    ) -> list[Alert]:
         """Alerts that a window not used before leads to. ``watch`` and ``counts``, the window's
-        within it, are None for a version without a profile."""
+        within it, are None for a version without a profile. ``predicting`` is the version whose
+        predictions come, where the stream itself does not tell: outcomes of an older one may be
+        those of late labels; else -1."""
         out: list[Alert] = []
         kept = None
-        if self._serving.takes_over(window):
+        if self._serving.takes_over(window, predicting):
             out += self._replace(window)
         if self._serving.version in (-1, window.version):
             self._serving.note(window)
@@ -104,6 +118,11 @@ class Track:
             if name not in self._written:
                 self._entries.put(self._prefix + name, kept.to_plain())
         self._written = state.keys() | windows.keys()
+
+    @property
+    def tested(self) -> int:
+        """How many windows were tested so far; it grows by one with each."""
+        return self._next
 
     @property
     def detectors(self) -> Detectors | None:
