@@ -543,6 +543,34 @@ def test_a_window_is_compared_with_the_reference_of_its_hour() -> None:
     assert first.evidence.reference == "training by hour_of_day"
 
 
+def test_what_stands_still_every_night_raises_nothing_but_does_by_day() -> None:
+    night, day = (1000,) + (0,) * 9, (100,) * 10
+    whole = (*night, 0, 2, *(100,) * BINS, 0, 2, 900, 100, 0, 0)
+    references = tuple(
+        ReferenceCounts(
+            Stream.PREDICTIONS,
+            hour,
+            "",
+            10_000,
+            tuple(10 * n for n in ((*night, *whole[10:]) if hour < 8 else (*day, *whole[10:]))),
+        )
+        for hour in range(24)
+    )
+    seasonal = replace(profile(), references=references)
+    known = catalog(declaration(alerts={"season": ("hour_of_day",)}), version(1, seasonal))
+    core = DriftCore(known)
+    usual = [
+        predictions(h, night, constant=True) if h % 24 < 8 else predictions(h, day)
+        for h in range(96)
+    ]
+    assert not alerts_of(core.process(batch(TOPICS.windows, *usual)))
+    # Nor does the night's standing still count towards that of the day after.
+    stuck = [predictions(h, night, constant=True) for h in range(96, 110)]
+    said = alerts_of(core.process(batch(TOPICS.windows, *stuck)))
+    first = opening([a for a in said if a.kind is AlertKind.CONSTANT])
+    assert first.onset == (96 + 8) * HOUR
+
+
 def test_the_first_weeks_can_be_the_reference() -> None:
     watching = Watching(reference="first_weeks", reference_period=24 * HOUR)
     assert not watching.give(*(predictions(h, SHIFTED) for h in range(48)))

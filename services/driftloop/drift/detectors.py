@@ -19,7 +19,7 @@ from driftloop.drift.state import History, Kept
 from driftloop.drift.still import STILL, Still
 from driftloop.drift.streams import Measure, Watched
 from driftloop.drift.watch import Watch
-from driftloop.kernel.codec.blocks import F64
+from driftloop.kernel.codec.blocks import F64, I64
 from driftloop.kernel.records import AlertKind, Window
 
 RECENT_ROWS = 1000
@@ -67,8 +67,7 @@ class Detectors:
         self._floors = {
             family: least(group, watch.policy) for family, group in watch.groups.items()
         }
-        whole = watch.references.get(-1)
-        self._still = Still(watch.streams.still, None if whole is None else whole[0])
+        self._still = Still(watch.streams.still, _of_all_rows(watch.references))
         collects = watch.policy.reference == "first_weeks"
         period = watch.policy.reference_period
         self._collection = Collection(period, watch.groups) if collects else None
@@ -340,8 +339,10 @@ class Detectors:
             # Some weeks may be too few to show what the rows of training did.
             found = np.maximum(panel.group.dispersions, self._collection.dispersions(family))
             panel.use(references, found, number)
-        whole = [counts[0] for counts in references.values()]
-        self._still.use(np.sum(whole, axis=0) if whole else None)
+        by_slot = _of_all_rows(references)
+        if by_slot:
+            by_slot.setdefault(-1, np.sum(list(by_slot.values()), axis=0))
+        self._still.use(by_slot)
 
     @cached_property
     def _watched(self) -> list[list[str]]:
@@ -375,6 +376,11 @@ class Detectors:
         family, row, index = key
         if family != STILL:
             self._panels[family].frozen[row, index] = frozen
+
+
+def _of_all_rows(references: Mapping[int, I64]) -> dict[int, I64]:
+    """Without those of segments."""
+    return {slot: counts[0] for slot, counts in references.items()}
 
 
 def _smoothed(counts: F64) -> F64:

@@ -20,18 +20,20 @@ _STAKE = 0.01
 class Still:
     """An e-detector whose bet is on whole windows.
 
-    That n rows all have one value has, given the largest share s that a bin has in the reference,
-    at most the chance s ** (n - 1) under the null hypothesis; n rows in clumps are n / dispersion.
-    The bet stakes 1% of its wealth on it: E is 0.99 + 0.01 / s ** (n / dispersion - 1) for such a
-    window and 0.99 for any other, so its mean is at most 1. A column that was constant in the
-    reference is not watched.
+    That n rows all have one value has, given the largest share s that a bin has in the reference
+    of the window's season slot, at most the chance s ** (n - 1) under the null hypothesis; n rows
+    in clumps are n / dispersion. The bet stakes 1% of its wealth on it: E is
+    0.99 + 0.01 / s ** (n / dispersion - 1) for such a window and 0.99 for any other, so its mean is
+    at most 1. Where a column was constant in the reference (every night, say) its windows tell
+    nothing and are passed over.
     """
 
-    def __init__(self, streams: Sequence[Watched], reference: I64 | None) -> None:
-        """``reference``: counts in the layout; None while there is none yet."""
+    def __init__(self, streams: Sequence[Watched], references: Mapping[int, I64]) -> None:
+        """``references`` as :meth:`use` takes them."""
         self.streams = tuple(streams)
-        self._largest: list[float] = []
-        self.use(reference)
+        self._references: Mapping[int, I64] = {}
+        self._largest: dict[int, list[float]] = {}
+        self.use(references)
         self._log_m = [EMPTY] * len(streams)
         self.runs: list[tuple[int, int, float]] = [(-1, 0, 0.0)] * len(streams)
         """Per stream the number of the first of the newest windows that have one and the same value
@@ -39,21 +41,17 @@ class Still:
         self.moving: list[int] = [0] * len(streams)
         """Rows of the newest windows that had more than one value each."""
 
-    def use(self, reference: I64 | None) -> None:
-        """What windows are compared with from now on."""
-        self._largest = [1.0] * len(self.streams)
-        if reference is None:
-            return
-        for index, stream in enumerate(self.streams):
-            counts = [int(reference[place]) for place in stream.bins[1]]
-            total = sum(counts)
-            # One row more than seen: an empty reference knows nothing.
-            self._largest[index] = (max(counts, default=0) + 1) / (total + 1)
+    def use(self, references: Mapping[int, I64]) -> None:
+        """What windows are compared with from now on: season slot to counts in the layout, (L,); -1
+        is of all slots together, for those that are not there. Empty while there are none."""
+        self._references = references
+        self._largest.clear()
 
     def take(self, kept: Kept, window: Window) -> None:
+        shares = self._shares(kept.slot)
         for index, stream in enumerate(self.streams):
             column = window.statistics.numeric[stream.bins[0][0]]
-            if column.count == 0:
+            if column.count == 0 or shares[index] >= 1.0:
                 continue
             still = column.minimum == column.maximum
             first, rows, value = self.runs[index]
@@ -68,7 +66,7 @@ class Still:
             log_e = math.log1p(-_STAKE)
             if still:
                 told = max(column.count / stream.dispersion - 1.0, 0.0)
-                won = -math.log(self._largest[index]) * told
+                won = -math.log(shares[index]) * told
                 log_e = _log_add(log_e, math.log(_STAKE) + won)
             self._log_m[index] = _log_add(self._log_m[index], math.log(column.count)) + log_e
 
@@ -89,6 +87,24 @@ class Still:
         self._log_m = list(plain["log_m"])
         self.runs = [(first, rows, value) for first, rows, value in plain["runs"]]
         self.moving = list(plain["moving"])
+
+
+    def _shares(self, slot: int) -> list[float]:
+        """The largest share of a bin in the slot's reference, per stream; 1 without one."""
+        found = self._largest.get(slot)
+        if found is None:
+            reference = self._references.get(slot, self._references.get(-1))
+            found = [_largest(stream, reference) for stream in self.streams]
+            self._largest[slot] = found
+        return found
+
+
+def _largest(stream: Watched, reference: I64 | None) -> float:
+    if reference is None:
+        return 1.0
+    counts = [int(reference[place]) for place in stream.bins[1]]
+    # One row more than seen: an empty reference knows nothing.
+    return (max(counts, default=0) + 1) / (sum(counts) + 1)
 
 
 def _log_add(a: float, b: float) -> float:
