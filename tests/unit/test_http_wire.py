@@ -183,6 +183,72 @@ def test_headers_without_end_are_431(served: Served) -> None:
 
 
 @pytest.mark.parametrize(
+    "head",
+    [b"GET /v2/" + b"a" * 40_000 + b" HTTP/1.1\r\nHost: h\r\n",
+     b"GET /v2/a HTTP/1.1\r\nHost: h\r\nX: " + b"x" * 40_000 + b"\r\n",
+     b"GET /v2/a HTTP/1.1\r\nHost: h\r\n" + b"a:b\r\n" * 7_000,
+     b"POST /v2/a HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 9\r\nX:"
+     + b"x" * 40_000 + b"\r\n"],
+    ids=["line", "header", "headers", "expecting"],
+)  # fmt: skip
+def test_large_headers_that_come_whole_are_431(served: Served, head: bytes) -> None:
+    client = served.connect()
+    client.send(head + b"\r\n")
+    assert client.answer()[0] == 431
+    assert client.is_closed()
+
+
+CHUNKED = b"POST /v2/x HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n"
+
+
+@pytest.mark.parametrize(
+    ("first", "more"),
+    [(b"0\r\n", b"T: " + b"t" * 1_000 + b"\r\n"), (b"3\r\nabc\r\n0\r\n", b"a:\r\n" * 200),
+     (b"0\r\nT: ", b"t" * 1_000), (b"0\r\n", b"t" * 1_000), (b"0;x=", b"x" * 1_000)],
+    ids=["many", "small", "one without end", "a name without end", "of a chunk"],
+)  # fmt: skip
+def test_trailers_without_end_are_431(served: Served, first: bytes, more: bytes) -> None:
+    client = served.connect()
+    client.send(CHUNKED + b"\r\n" + first)
+    # Of so little all is taken before the answer, wherever it is cut.
+    for _ in range(100):
+        client.send(more)
+    assert client.answer()[0] == 431
+    assert client.is_closed()
+
+
+def test_headers_and_trailers_have_one_limit(served: Served) -> None:
+    client = served.connect()
+    most = b"x" * 20_000
+    for first, last in ((most, b""), (b"", most), (most, most)):
+        client.send(CHUNKED + b"X: " + first + b"\r\n\r\n3\r\nabc\r\n")
+        client.send(b"0\r\nT: " + last + b"\r\n\r\n")
+    assert [client.answer()[0] for _ in range(3)] == [200, 200, 431]
+
+
+def test_trailers_are_read_and_change_no_header(served: Served) -> None:
+    client = served.connect()
+    client.send(CHUNKED.replace(b"/x", b"/later") + b"X: head\r\n\r\n3\r\nabc\r\n")
+    client.send(b"0\r\nX: trailer\r\nY: z\r\n\r\n" + GET)
+    assert served.application.came.acquire(timeout=20)
+    (exchange,) = served.application.later
+    assert exchange.body == b"abc"
+    assert exchange.headers[b"x"] == b"head"
+    assert b"y" not in exchange.headers
+    served.application.release()
+    assert [client.answer()[0] for _ in range(2)] == [200, 200]
+
+
+def test_the_framing_of_chunks_is_no_header(served: Served) -> None:
+    client = served.connect()
+    client.send(CHUNKED + b"\r\n")
+    for _ in range(100):
+        client.send(b"1;x=" + b"x" * 1_000 + b"\r\na\r\n")
+    client.send(b"0\r\n\r\n")
+    assert client.answer()[2] == b"/v2/x:" + b"a" * 100
+
+
+@pytest.mark.parametrize(
     "nonsense",
     [b"nonsense\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00", b"GET / HTTP/9.9\r\n\r\n",
      b"POST /v2/x HTTP/1.1\r\nContent-Length: -1\r\n\r\n",

@@ -24,7 +24,9 @@ from driftloop.adapters.http.exchange import JSON, Exchange, Handler
 _log = logging.getLogger(__name__)
 
 HEADER_BYTES = 32 * 1024
-"""Most bytes of a request's line and headers."""
+"""Most bytes of a request's line, headers and trailers together."""
+_FRAMING = 3
+"""Fewest bytes around the name and value of a header: a colon and the end of the line."""
 PIPELINED = 64
 """Requests of one connection that may wait for their answers; more are not read until then."""
 IDLE_S = 75.0
@@ -95,6 +97,9 @@ class Connection(asyncio.Protocol):
         self._headers: dict[bytes, bytes] = {}
         self._head_done = False
         self._head_bytes = 0
+        """Of the line, headers and trailers that were parsed."""
+        self._loose_bytes = 0
+        """Came, and are no part of the body: what was parsed, and what may become a header."""
         self._body: list[bytes] = []
         self._body_bytes = 0
 
@@ -138,8 +143,7 @@ class Connection(asyncio.Protocol):
         self._last = time.monotonic()
         if not self._began:
             self._began = self._last
-        if not self._head_done:
-            self._head_bytes += len(data)
+        self._loose_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -152,8 +156,8 @@ class Connection(asyncio.Protocol):
         except httptools.HttpParserError as error:
             self._refuse(400, f"this is no HTTP request: {error}")
         else:
-            if not self._head_done and self._head_bytes > HEADER_BYTES:
-                self._refuse(431, f"a request's headers take at most {HEADER_BYTES} bytes")
+            # A header is parsed when it has ended; one that does not end is held all the same.
+            self._check_head(self._loose_bytes)
 
     # Called by the parser.
 
@@ -162,13 +166,23 @@ class Connection(asyncio.Protocol):
             self._began = self._last
 
     def on_url(self, url: bytes) -> None:
-        self._target.append(url)
+        self._head_bytes += len(url)
+        self._check_head(self._head_bytes)
+        if not self._closing:
+            self._target.append(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._headers[name.lower()] = value
+        self._head_bytes += len(name) + len(value) + _FRAMING
+        self._check_head(self._head_bytes)
+        # A trailer comes after the body was taken for what the headers said of it: it is counted,
+        # and not kept.
+        if not (self._head_done or self._closing):
+            self._headers[name.lower()] = value
 
     def on_headers_complete(self) -> None:
         self._head_done = True
+        if self._closing:
+            return
         length = self._headers.get(b"content-length", b"")
         if length.isdigit() and int(length[:20]) > self._site.body_bytes:
             self._too_large()
@@ -176,6 +190,8 @@ class Connection(asyncio.Protocol):
             self._write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, body: bytes) -> None:
+        # What came before a piece of the body was parsed, or is the framing of chunks.
+        self._loose_bytes = self._head_bytes
         self._body_bytes += len(body)
         if self._body_bytes > self._site.body_bytes:
             self._too_large()
@@ -283,6 +299,11 @@ class Connection(asyncio.Protocol):
         """Close at once."""
         if self._transport is not None:
             self._transport.abort()
+
+    def _check_head(self, size: int) -> None:
+        if size > HEADER_BYTES:
+            why = f"a request's line, headers and trailers take at most {HEADER_BYTES} bytes"
+            self._refuse(431, why)
 
     def _too_large(self) -> None:
         limit = self._site.body_bytes
