@@ -14,7 +14,7 @@ import pytest
 from typing_extensions import override
 
 from driftloop.adapters.clock import SystemClock
-from driftloop.adapters.http import ApplicationServer, StatusPages
+from driftloop.adapters.http import ApplicationServer, Exchange, StatusPages
 from driftloop.inference.core import Serving
 from driftloop.kernel import metrics
 from driftloop.kernel.declaration import Declaration, Task
@@ -108,12 +108,38 @@ def test_the_model_names_its_tensors(served: Served) -> None:
         ("/v2/%ff", 400),
         ("/v2nonsense", 404),
         ("/v2/models/m/infer", 405),
+        ("/v2/models/m/ready?verbose=1", 200),
+        ("/v2/models/m?x=/ready", 200),
+        ("/v2/models/other?x=1", 404),
     ],
 )
 def test_paths_and_their_codes(served: Served, path: str, status: int) -> None:
     found, body = served.json("GET", path)
     assert found == status
     assert ("error" in body) == (status != 200)
+
+
+def test_of_paths_a_bounded_number_and_no_long_one_is_kept() -> None:
+    made = endpoint(GatewayBench())
+    codes: list[int] = []
+
+    def ask(target: bytes) -> None:
+        def send(exchange: Exchange) -> None:
+            assert exchange.response is not None
+            codes.append(exchange.response[0])
+
+        made.handle(Exchange(b"GET", target, {}, b"", send))
+
+    for number in range(3):
+        ask(b"/v2/models/m?%d" % number + b"x" * 20_000)
+    assert list(made._routes) == [b"/v2/models/m"]
+    for name in (b"x" * 20_000, b"%78" * 5_000):
+        ask(b"/v2/models/" + name)
+    assert list(made._routes) == [b"/v2/models/m"]
+    for number in range(10_000):
+        ask(b"/v2/models/m/versions/%d?q" % number)
+    assert 0 < len(made._routes) <= 4096
+    assert codes == [200] * 3 + [404] * 2 + [200] * 6 + [404] * 9_994
 
 
 def test_a_prediction_and_its_record(served: Served) -> None:

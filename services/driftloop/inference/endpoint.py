@@ -32,6 +32,9 @@ _HEADER = b"inference-header-content-length"
 _BYTES = b"application/octet-stream"
 _PATH = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?(?:/(infer|ready))?/?")
 _ROUTES_KEPT = 4096
+_ROUTE_BYTES = 256
+"""A longer path is read each time: what is kept must not be as large as a request may be. The name
+of a model has at most 63."""
 _SETTLE_S = 0.02
 _SETTLE_SOON_S = 0.002
 """Between two looks at what is to be written and what Kafka has acknowledged; where somebody waits
@@ -79,6 +82,7 @@ class InferenceEndpoint:
     def handle(self, exchange: Exchange) -> None:
         name = _UNKNOWN
         try:
+            # Most have no query, and need not be looked through for one.
             route = self._routes.get(exchange.target) or self._route(exchange)
             if route is None:
                 return
@@ -180,15 +184,18 @@ class InferenceEndpoint:
 
     def _route(self, exchange: Exchange) -> _Route | None:
         """None: it was answered, being about the server."""
+        asked = exchange.target.partition(b"?")[0]
+        known = self._routes.get(asked)
+        if known is not None:
+            return known
         try:
-            path = unquote(exchange.target.partition(b"?")[0].decode("ascii"), errors="strict")
+            path = unquote(asked.decode("ascii"), errors="strict")
         except UnicodeDecodeError:
             raise ProtocolError(400, "the path is not UTF-8") from None
         found = _PATH.fullmatch(path)
         if found is not None:
-            if len(self._routes) >= _ROUTES_KEPT:
-                self._routes.clear()
-            route = self._routes[exchange.target] = _Route(found[1], found[2], found[3])
+            route = _Route(found[1], found[2], found[3])
+            self._keep(asked, route)
             return route
         match path.rstrip("/"):
             case "/v2":
@@ -206,6 +213,13 @@ class InferenceEndpoint:
             case _:
                 raise ProtocolError(404, "there is no such path; see GET /v2 and /v2/models/NAME")
         return None
+
+    def _keep(self, path: bytes, route: _Route) -> None:
+        if len(path) > _ROUTE_BYTES:
+            return
+        if len(self._routes) >= _ROUTES_KEPT:
+            self._routes.clear()
+        self._routes[path] = route
 
     def _describe(
         self, exchange: Exchange, route: _Route, model: Declaration, version: int
