@@ -7,8 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from driftloop.drift.streams import Measure
+from driftloop.drift.watch import TWO_SIDED, UPPER, watch
 from driftloop.kernel.codec.blocks import Categories, Features
 from driftloop.kernel.codec.records import codec
+from driftloop.kernel.declaration import AlertPolicy
 from driftloop.kernel.records import (
     CategoricalProfile,
     NumericProfile,
@@ -64,6 +67,10 @@ def plain_profile(given: ReferenceRows) -> Profile:
 
 def made(given: ReferenceRows, policy: ReferencePolicy) -> Profile:
     return with_references(plain_profile(given), given, policy)
+
+
+def version_of(profile: Profile) -> Version:
+    return Version("m", 1, Recipe("t", {}, 0), "a", "0" * 64, profile, {}, (), 0, 1, "r", 0)
 
 
 def parts(profile: Profile, stream: Stream) -> list[ReferenceCounts]:
@@ -146,9 +153,7 @@ def test_a_version_with_as_many_references_as_may_be_is_small() -> None:
     length = Layout(profile, Stream.PREDICTIONS).length
     many = ReferenceCounts(Stream.PREDICTIONS, 1, "a", 10**6, (10**6,) * length)
     full = replace(profile, references=(many,) * (references.MOST_COUNTS // length))
-    recipe = Recipe("t", {}, 0)
-    version = Version("m", 1, recipe, "a", "0" * 64, full, {}, (), 0, 1, "r", 0)
-    assert len(codec(Version).encode(version)) < 500_000
+    assert len(codec(Version).encode(version_of(full))) < 500_000
 
 
 def test_columns_that_stay_for_a_day_have_a_dispersion_and_the_others_none() -> None:
@@ -158,6 +163,39 @@ def test_columns_that_stay_for_a_day_have_a_dispersion_and_the_others_none() -> 
     assert x.missing_dispersion == y.dispersion == score.dispersion == 1.0
     assert profile.categorical[0].dispersion == profile.loss.dispersion == 1.0
     assert profile.loss.error_dispersion == 1.0
+
+
+def test_a_segment_whose_rows_come_in_clumps_has_a_dispersion_of_its_own() -> None:
+    given = rows()
+    kind = given.features.categories.codes[:, 0]
+    numeric = given.features.numeric.copy()
+    # One in three rows: "b", of which all of a day are alike.
+    days = np.random.default_rng(2).normal(size=20)[given.event_times // (24 * HOUR)]
+    numeric[kind == 1, 0] = days[kind == 1]
+    given = replace(given, features=replace(given.features, numeric=numeric))
+    profile = made(given, ReferencePolicy(HOUR, (), "kind"))
+    watched = watch(
+        version_of(profile),
+        Stream.PREDICTIONS,
+        AlertPolicy(1.0, 0.1, 0.05, 0.02, 60_000, segment="kind"),
+    )
+    x = [s.subject for s in watched.streams.two_sided].index("x")
+    whole, a, b, c = watched.dispersions[TWO_SIDED][:, x]
+    assert watched.streams.segments == ("a", "b", "c")
+    assert b > 2 * whole
+    assert a == c == whole == profile.numeric[0].dispersion
+    missing = [(s.subject, s.measure) for s in watched.streams.upper].index(("x", Measure.MISSING))
+    assert (watched.dispersions[UPPER][:, missing] >= 1.0).all()
+    # A profile of before says nothing of it.
+    before = replace(
+        profile, references=tuple(replace(p, dispersions=()) for p in profile.references)
+    )
+    known = watch(
+        version_of(before),
+        Stream.PREDICTIONS,
+        AlertPolicy(1.0, 0.1, 0.05, 0.02, 60_000, segment="kind"),
+    )
+    assert (known.dispersions[TWO_SIDED][:, x] == whole).all()
 
 
 def test_losses_that_stay_have_a_dispersion() -> None:

@@ -61,7 +61,7 @@ class Detectors:
     def __init__(self, watch: Watch) -> None:
         self.watch = watch
         self._panels = {
-            family: Panel(family, group, watch.rows, watch.references)
+            family: Panel(family, group, watch.dispersions[family], watch.references)
             for family, group in watch.groups.items()
         }
         self._floors = {
@@ -166,7 +166,7 @@ class Detectors:
             rows = float(panel.group.totals(counts)[index])
             measured = self._effects(panel, row, windows, counts)[index]
             level = float(panel.levels[row, index])
-            dispersion = float(panel.dispersions[index])
+            dispersion = float(panel.dispersions[row, index])
         segment = self._segment(row)
         return Found(key, stream, segment, level, dispersion, measured, tuple(windows), int(rows))
 
@@ -231,7 +231,7 @@ class Detectors:
         back = _smoothed(expected.shares[span] * expected.known[index])
         ratios = np.log(back / _smoothed(np.array(member.drifted)))
         own = panel.counts([kept], row)[span]
-        won = float((own * ratios).sum()) / float(panel.dispersions[index])
+        won = float((own * ratios).sum()) / float(panel.dispersions[row, index])
         member.recovery = min(member.recovery + won, self._recovered)
         member.returned += int(own.sum())
         turned = history.since(member.turned)
@@ -337,7 +337,8 @@ class Detectors:
         references = self._collection.references
         for family, panel in self._panels.items():
             # Some weeks may be too few to show what the rows of training did.
-            found = np.maximum(panel.group.dispersions, self._collection.dispersions(family))
+            known = self.watch.dispersions[family]
+            found = np.maximum(known, self._collection.dispersions(family))
             panel.use(references, found, number)
         by_slot = _of_all_rows(references)
         if by_slot:
@@ -359,7 +360,7 @@ class Detectors:
             panel.group,
             counts,
             panel.expected(windows, row),
-            panel.dispersions,
+            panel.dispersions[row],
             self._floors[panel.family],
             self.watch.policy.shift_floor,
             self.watch.layout.profile.loss.means,

@@ -41,7 +41,6 @@ class Group:
         self._less_bins: I64 = self.starts[[index for index, _ in less]]
         self._less_places: I64 = np.array([place for _, place in less], dtype=np.int64)
         self.thresholds: F64 = np.array([stream.threshold for stream in streams])
-        self.dispersions: F64 = np.array([stream.dispersion for stream in streams])
 
     def flat(self, counts: I64) -> F64:
         """Counts on the group's bins, (..., G), from counts in the layout, (..., L)."""
@@ -91,7 +90,7 @@ class Bets(Protocol):
 
     def log_e(self, counts: F64, bag: F64, dispersions: F64) -> F64:
         """Log e-values, (S, K), of a window's counts, (S, G), within a bag that has it in, (S, G);
-        ``dispersions`` has shape (T,)."""
+        ``dispersions`` has shape (S, T)."""
         ...
 
     def level(self, log_m: F64) -> F64:
@@ -132,11 +131,11 @@ class TwoSided(Group):
     def log_e(self, counts: F64, bag: F64, dispersions: F64) -> F64:
         high, shares = self.ends(bag)
         paid = counts[..., None, :] * bets.tilts(high, self.starts)
-        won = np.add.reduceat(paid, self.starts, axis=-1) / dispersions
+        won = np.add.reduceat(paid, self.starts, axis=-1) / dispersions[..., None, :]
         inside, outside = bets.growth(shares[..., self._grown])
         hits = counts[..., self._grown]
         others = self.totals(counts)[..., self._grown_owner] - hits
-        grown = (hits * inside + others * outside) / dispersions[self._grown_owner]
+        grown = (hits * inside + others * outside) / dispersions[..., self._grown_owner]
         out = np.concatenate([won.reshape(*won.shape[:-2], -1), grown], axis=-1)
         return np.asarray(out, dtype=np.float64)
 
@@ -176,7 +175,7 @@ class Upper(Group):
     def log_e(self, counts: F64, bag: F64, dispersions: F64) -> F64:
         high, _ = self.ends(bag)
         paid = counts[..., None, :] * bets.powers(high, self.starts)
-        won = np.add.reduceat(paid, self.starts, axis=-1) / dispersions
+        won = np.add.reduceat(paid, self.starts, axis=-1) / dispersions[..., None, :]
         return np.asarray(won.reshape(*won.shape[:-2], -1), dtype=np.float64)
 
     def level(self, log_m: F64) -> F64:

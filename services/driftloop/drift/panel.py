@@ -22,14 +22,19 @@ class Panel:
     """Shapes as in ``drift.groups``."""
 
     def __init__(
-        self, family: str, group: TwoSided | Upper, rows: int, references: Mapping[int, I64]
+        self,
+        family: str,
+        group: TwoSided | Upper,
+        dispersions: F64,
+        references: Mapping[int, I64],
     ) -> None:
+        """``dispersions``: (S, T)."""
         self.family = family
         self.group = group
-        self._rows = rows
+        self._rows = rows = len(dispersions)
         self.references = {slot: group.flat(counts) for slot, counts in references.items()}
         """Season slot to the reference's counts, (S, G)."""
-        self.dispersions: F64 = group.dispersions
+        self.dispersions: F64 = dispersions
         self._expected: dict[int, tuple[int, Expected]] = {}
         """Row to the season slot asked for last, and what is expected there."""
         shape = (rows, len(group.streams))
@@ -65,7 +70,7 @@ class Panel:
         own = np.flatnonzero(self.group.owners == stream)
         best = int(own[np.argmax(self._log_m[row, own])])
         logs = self.group.payoffs(self._bag(slot)[row], stream, best)
-        return np.asarray(logs / self.dispersions[stream], dtype=np.float64)
+        return np.asarray(logs / self.dispersions[row, stream], dtype=np.float64)
 
     def evidence(self, key: Key, windows: Sequence[Kept]) -> float:
         """What these windows by themselves pay, logarithm, under the bet of a stream that in
@@ -81,7 +86,7 @@ class Panel:
             bag = np.maximum(self._bag(slot)[row] - self.counts(ones[1:], row), 0.0)
             logs = self.group.payoffs(bag, stream, best)
             paid += float((self.counts(ones, row)[span] * logs).sum())
-        return paid / float(self.dispersions[stream])
+        return paid / float(self.dispersions[row, stream])
 
     def counts(self, windows: Sequence[Kept], row: int) -> F64:
         """On the group's bins, (G,), of all windows together; ``row`` 0 is all rows, others are

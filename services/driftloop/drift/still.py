@@ -88,7 +88,6 @@ class Still:
         self.runs = [(first, rows, value) for first, rows, value in plain["runs"]]
         self.moving = list(plain["moving"])
 
-
     def _shares(self, slot: int) -> list[float]:
         """The largest share of a bin in the slot's reference, per stream; 1 without one."""
         found = self._largest.get(slot)

@@ -51,7 +51,10 @@ class Watched:
     """Per bin the places in the layout whose counts are added."""
     less: int
     """Place whose count is taken off the first bin again; -1: none."""
+    column: int
+    """Which of the layout's columns it is of."""
     dispersion: float
+    """Of all rows; for those of segments see ``Watch.dispersions``."""
     threshold: float
     """Of the log of its M."""
     share: float
@@ -114,6 +117,7 @@ def watched_streams(profile: Profile, stream: Stream, policy: AlertPolicy) -> St
             draft.ordered,
             draft.bins,
             draft.less,
+            draft.column,
             max(1.0, draft.dispersion),
             threshold(together, policy.false_alarms_per_100k * share),
             share / together,
@@ -134,6 +138,7 @@ class _Draft:
     subject: str
     measure: Measure
     bins: tuple[tuple[int, ...], ...]
+    column: int
     dispersion: float
     ordered: bool = True
     less: int = -1
@@ -169,6 +174,7 @@ class _Maker:
                         column.name,
                         Measure.DISTRIBUTION,
                         single,
+                        index,
                         column.dispersion,
                         place.numeric,
                     )
@@ -189,22 +195,33 @@ class _Maker:
                 name,
                 Measure.MISSING,
                 (present, (place.missing,)),
+                index,
                 missing_dispersion,
             )
         ]
         if not place.numeric:
             unseen = (bins, (place.other,))
-            out.append(_Draft(AlertKind.NEW_CATEGORIES, name, Measure.UNSEEN, unseen, dispersion))
+            out.append(
+                _Draft(AlertKind.NEW_CATEGORIES, name, Measure.UNSEEN, unseen, index, dispersion)
+            )
             return out
         outside = (bins, (place.other,))
         out.append(
             _Draft(
-                AlertKind.OUT_OF_RANGE, name, Measure.OUTSIDE, outside, dispersion, less=place.other
+                AlertKind.OUT_OF_RANGE,
+                name,
+                Measure.OUTSIDE,
+                outside,
+                index,
+                dispersion,
+                less=place.other,
             )
         )
         if len(bins) > 1:
             out.append(
-                _Draft(AlertKind.CONSTANT, name, Measure.CONSTANT, ((index,), bins), dispersion)
+                _Draft(
+                    AlertKind.CONSTANT, name, Measure.CONSTANT, ((index,), bins), index, dispersion
+                )
             )
         return out
 
@@ -220,7 +237,7 @@ class _Maker:
         # Losses that are errors (of scores that are 0 or 1) are watched once.
         same = baseline.counts[1:] == (baseline.errors,)
         if len(bins) > 1 and not same:
-            out.append(_Draft(kind, LOSS, Measure.LOSS, single, baseline.dispersion))
+            out.append(_Draft(kind, LOSS, Measure.LOSS, single, 0, baseline.dispersion))
         # A regression makes none; a classifier without any is watched by its losses.
         if baseline.errors > 0:
             out.append(
@@ -229,6 +246,7 @@ class _Maker:
                     ERRORS,
                     Measure.ERRORS,
                     (bins, (place.other,)),
+                    0,
                     baseline.error_dispersion,
                     less=place.other,
                 )

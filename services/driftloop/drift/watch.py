@@ -3,14 +3,14 @@ with."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from driftloop.drift.groups import TwoSided, Upper
-from driftloop.drift.streams import Streams, watched_streams
-from driftloop.kernel.codec.blocks import I64
+from driftloop.drift.streams import Measure, Streams, Watched, watched_streams
+from driftloop.kernel.codec.blocks import F64, I64
 from driftloop.kernel.declaration import AlertPolicy
 from driftloop.kernel.errors import DecodeError
 from driftloop.kernel.reasons import Reason
@@ -38,6 +38,9 @@ class Watch:
     references: Mapping[int, I64]
     """Season slot (-1: none declared) to the reference's counts, (S, L): of all rows, then of each
     segment. Empty where the first weeks are the reference."""
+
+    dispersions: Mapping[str, F64]
+    """By family, (S, T): of each stream's rows, then of those in each segment."""
 
     @property
     def rows(self) -> int:
@@ -77,10 +80,32 @@ def watch(version: Version, stream: Stream, policy: AlertPolicy) -> Watch:
         groups[TWO_SIDED] = TwoSided(streams.two_sided, layout.reference())
     if streams.upper:
         groups[UPPER] = Upper(streams.upper)
+    dispersions = {
+        family: _dispersions(profile, stream, streams.segments, group.streams)
+        for family, group in groups.items()
+    }
     if policy.reference == "first_weeks":
-        return Watch(policy, layout, streams, groups, tuple(policy.season), {})
+        return Watch(policy, layout, streams, groups, tuple(policy.season), {}, dispersions)
     references = _references(profile, layout, streams)
-    return Watch(policy, layout, streams, groups, season_of(references), references)
+    return Watch(policy, layout, streams, groups, season_of(references), references, dispersions)
+
+
+def _dispersions(
+    profile: Profile, stream: Stream, segments: Sequence[str], watched: Sequence[Watched]
+) -> F64:
+    """See :class:`Watch`. A segment has that of all rows at least: of fewer rows less is known."""
+    known = {
+        part.segment: part.dispersions
+        for part in profile.references
+        if part.stream is stream and part.slot < 0 and part.dispersions
+    }
+    found = np.array([[one.dispersion for one in watched]] * (1 + len(segments)))
+    for row, segment in enumerate(segments, start=1):
+        for index, one in enumerate(watched):
+            second = one.measure in (Measure.MISSING, Measure.ERRORS)
+            own = known.get(segment, ())[2 * one.column + second :][:1]
+            found[row, index] = max(found[row, index], *own, 1.0)
+    return found
 
 
 def _references(profile: Profile, layout: Layout, streams: Streams) -> dict[int, I64]:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from driftloop.kernel.codec.blocks import F64, I64, Categories, Features
 from driftloop.kernel.declaration import Declaration
 from driftloop.kernel.records import Stream
-from driftloop.kernel.records.training import LossBaseline, Profile, ReferenceCounts
+from driftloop.kernel.records.training import Profile, ReferenceCounts
 from driftloop.kernel.seasons import slot
 from driftloop.kernel.statistics.layout import Layout, Place
 from driftloop.kernel.statistics.segments import segment_levels
@@ -69,10 +69,13 @@ class ReferenceRows:
 def with_references(profile: Profile, rows: ReferenceRows, policy: ReferencePolicy) -> Profile:
     """The profile of these rows, its dispersions and references filled."""
     known = {stream: positions(Layout(profile, stream), rows) for stream in Stream}
-    columns = known[Stream.PREDICTIONS]
+    blocks = {stream: _Blocks(stream, rows, policy) for stream in Stream}
     split = len(profile.numeric)
-    blocks = _Blocks(rows, policy)
-    found = [blocks.dispersions(column) for column in columns]
+    found = [blocks[Stream.PREDICTIONS].dispersions(c) for c in known[Stream.PREDICTIONS]]
+    loss = profile.loss
+    for column in known[Stream.OUTCOMES]:
+        values, errors = blocks[Stream.OUTCOMES].dispersions(column)
+        loss = replace(loss, dispersion=values, error_dispersion=errors)
     return replace(
         profile,
         numeric=tuple(
@@ -85,26 +88,9 @@ def with_references(profile: Profile, rows: ReferenceRows, policy: ReferencePoli
                 profile.categorical, found[split:], strict=True
             )
         ),
-        loss=_with_dispersions(profile.loss, known[Stream.OUTCOMES], rows, policy),
-        references=tuple(_references(profile, rows, policy, known)),
+        loss=loss,
+        references=tuple(_references(profile, rows, policy, known, blocks)),
     )
-
-
-def _with_dispersions(
-    loss: LossBaseline, columns: Sequence[Column], rows: ReferenceRows, policy: ReferencePolicy
-) -> LossBaseline:
-    for column in columns:
-        times = rows.outcome_times[column.first :]
-        blocks = blocks_of(times, policy.window, len(times))
-        slots = _slots(policy.season, times) if policy.season else None
-        return replace(
-            loss,
-            dispersion=dispersion(
-                column.positions, len(loss.counts), blocks, ordered=True, slots=slots
-            ),
-            error_dispersion=share_dispersion(rows.errors, blocks, slots),
-        )
-    return loss
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,39 +140,52 @@ def positions(layout: Layout, rows: ReferenceRows) -> list[Column]:
 
 
 class _Blocks:
-    """Blocks of the rows by event time: of all of them, and of the held-out ones."""
+    """Blocks of the rows by the time that windows of the stream are cut by: of all of them, and of
+    the held-out ones."""
 
-    def __init__(self, rows: ReferenceRows, policy: ReferencePolicy) -> None:
-        self._times = rows.event_times
+    def __init__(self, stream: Stream, rows: ReferenceRows, policy: ReferencePolicy) -> None:
+        of_outcomes = stream is Stream.OUTCOMES
+        self._times = rows.outcome_times if of_outcomes else rows.event_times
+        self._errors = rows.errors if of_outcomes else None
         self._policy = policy
         self._known: dict[int, tuple[I64, I64 | None]] = {}
 
-    def dispersions(self, column: Column) -> tuple[float, float]:
-        """Of the values, and of how many are missing."""
-        known = self._known.get(column.first)
+    def dispersions(self, column: Column, inside: Bools | None = None) -> tuple[float, float]:
+        """Of the values, and of how many are missing; of losses, and of how many are errors.
+        ``inside``, shape (n,): of these rows only."""
+        blocks, slots = self._blocks(column.first)
+        at = column.positions
+        other = at == column.place.missing if self._errors is None else self._errors
+        if inside is not None:
+            chosen = inside[column.first :]
+            at, other, blocks = at[chosen], other[chosen], blocks[chosen]
+            slots = None if slots is None else slots[chosen]
+        place = column.place
+        # Rare levels that the profile does not keep are counted as one.
+        bins = np.minimum(at - place.bins.start, place.bins.stop - place.bins.start)
+        count = place.bins.stop - place.bins.start + 1
+        some = at != place.missing
+        return (
+            dispersion(
+                bins[some],
+                count,
+                blocks[some],
+                ordered=place.numeric,
+                slots=None if slots is None else slots[some],
+            ),
+            share_dispersion(other, blocks, slots),
+        )
+
+    def _blocks(self, first: int) -> tuple[I64, I64 | None]:
+        """Of the rows from ``first`` on: their blocks, and their slots."""
+        known = self._known.get(first)
         if known is None:
-            times, season = self._times[column.first :], self._policy.season
-            known = self._known[column.first] = (
+            times, season = self._times[first:], self._policy.season
+            known = self._known[first] = (
                 blocks_of(times, self._policy.window, len(times)),
                 _slots(season, times) if season else None,
             )
-        blocks, slots = known
-        place = column.place
-        missing = column.positions == place.missing
-        # Rare levels that the profile does not keep are counted as one.
-        bins = np.minimum(column.positions - place.bins.start, place.bins.stop - place.bins.start)
-        count = place.bins.stop - place.bins.start + 1
-        present = ~missing
-        return (
-            dispersion(
-                bins[present],
-                count,
-                blocks[present],
-                ordered=place.numeric,
-                slots=None if slots is None else slots[present],
-            ),
-            share_dispersion(missing, blocks, slots),
-        )
+        return known
 
 
 def _references(
@@ -194,6 +193,7 @@ def _references(
     rows: ReferenceRows,
     policy: ReferencePolicy,
     known: Mapping[Stream, Sequence[Column]],
+    blocks: Mapping[Stream, _Blocks],
 ) -> Iterator[ReferenceCounts]:
     column = next((c for c in profile.categorical if c.name == policy.segment), None)
     levels = segment_levels(column) if column is not None else ()
@@ -217,9 +217,12 @@ def _references(
                 )
             )
             size = sum(len(part.counts) for part in made)
-            if size <= left:
-                left -= size
-                yield from made
+            if size > left:
+                continue
+            left -= size
+            for part in made:
+                inside = None if by_slot else segment == levels.index(part.segment)
+                yield part if inside is None else _dispersed(part, known, blocks, inside)
 
 
 def _parts(
@@ -262,6 +265,17 @@ def _parts(
             at_slot, at_segment = number // width - 1, number % width - 1
             level = levels[at_segment] if at_segment >= 0 else ""
             yield ReferenceCounts(layout.stream, at_slot, level, n, tuple(part))
+
+
+def _dispersed(
+    part: ReferenceCounts,
+    known: Mapping[Stream, Sequence[Column]],
+    blocks: Mapping[Stream, _Blocks],
+    inside: Bools,
+) -> ReferenceCounts:
+    """A segment's rows may come in clumps where those of all do not."""
+    pairs = [blocks[part.stream].dispersions(column, inside) for column in known[part.stream]]
+    return replace(part, dispersions=tuple(value for pair in pairs for value in pair))
 
 
 def _segments(profile: Profile, rows: ReferenceRows, feature: str, levels: Sequence[str]) -> I64:

@@ -145,6 +145,9 @@ class ReferenceCounts:
     rows: int
     counts: tuple[int, ...]
     """In the layout of the profile for the stream, ``kernel.statistics.layout``."""
+    dispersions: tuple[float, ...] = ()
+    """Of a segment over all slots: for each place of the layout in order, that of its values (or
+    losses) and that of its missing values (or errors). Empty: not known."""
 
 
 @dataclass(frozen=True, slots=True)
