@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from typing_extensions import override
 
@@ -36,11 +37,11 @@ RETRY_MS = 5_000
 class Bench:
     """A loader, its core, and versions 1 and 2: constants 0.1 and 0.2."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, store: DirectoryStore | None = None) -> None:
         self.clock = ManualClock()
         self.meter = CountingMeter()
         self.catalog = catalog()
-        self.store = DirectoryStore(directory)
+        self.store = store or DirectoryStore(directory)
         self.directory = directory
         for number in (1, 2):
             self.publish(number, number / 10)
@@ -179,6 +180,65 @@ def test_a_corrupt_shadow_does_not_take_the_champion_down(bench: Bench) -> None:
     bench.deploy(2, 1, 2)
     bench.turn()
     assert bench.serves() == (1, -1)
+
+
+class FailingStore(DirectoryStore):
+    """Fails with ``error``, while there is one, at the artifacts of version 2."""
+
+    error: Exception | None = None
+
+    @override
+    def get(
+        self, path: str, digest: str
+    ) -> tuple[str, dict[str, npt.NDArray[Any]], dict[str, Any]]:
+        if self.error is not None and path.startswith("m/2-"):
+            raise self.error
+        return super().get(path, digest)
+
+
+ERRORS = [MemoryError(), OSError(5, "Input/output error"), ZeroDivisionError("a fault of ours")]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=repr)
+def test_whatever_ends_the_loading_of_a_version_is_told_and_leaves_the_old_one_serving(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, error: Exception
+) -> None:
+    store = FailingStore(tmp_path)
+    bench = Bench(tmp_path, store)
+    bench.deploy(1, 1)
+    bench.turn()
+    store.error = error
+    bench.deploy(2, 2)
+    bench.turn()
+    assert bench.serves() == (1, -1)
+    assert bench.loader.failed() == ["m"]
+    assert bench.meter.counts[metrics.LOAD_FAILURES.name, "m"] == 1
+    (send,) = bench.reports.outputs(0).sends
+    load = codec(Load).decode(send.values[0] or b"")
+    assert (load.sequence, load.failed) == (2, 2)
+    assert type(error).__name__ in load.error
+    assert f"raise self.error\n{type(error).__name__}" in caplog.text
+    store.error = None
+    bench.clock.advance(RETRY_MS)
+    bench.turn()
+    assert bench.serves() == (2, -1)
+    assert bench.loader.failed() == []
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=repr)
+def test_who_names_a_version_that_fails_to_load_is_told_so(
+    tmp_path: Path, error: Exception
+) -> None:
+    store = FailingStore(tmp_path)
+    bench = Bench(tmp_path, store)
+    store.error = error
+    demanded = Demanded(bench.loader.fetch, bench.executor, bench.clock, bench.meter, 1000)
+    with pytest.raises(LoadingError):
+        demanded.get(declaration(), 2)
+    bench.executor.work()
+    with pytest.raises(ProtocolError, match="version 2 failed to load") as refused:
+        demanded.get(declaration(), 2)
+    assert refused.value.status == 503
 
 
 def test_what_could_not_be_loaded_is_tried_again_after_a_while(bench: Bench) -> None:

@@ -28,9 +28,9 @@ _RETRY_MS = 5_000
 class _NotLoadedError(ArtifactError):
     """Says which version it was."""
 
-    def __init__(self, version: int, error: ArtifactError) -> None:
+    def __init__(self, version: int, why: str) -> None:
         self.version = version
-        super().__init__(str(error))
+        super().__init__(why)
 
 
 class Loader:
@@ -236,7 +236,14 @@ class Loader:
         try:
             return self._frozen(model, record)
         except ArtifactError as error:
-            raise _NotLoadedError(version, error) from error
+            raise _NotLoadedError(version, str(error)) from error
+        except Exception as error:
+            # Memory that is short, a disk that fails, or a fault of ours: it is of this version,
+            # must not end what serves the others, and is told like an artifact that is bad.
+            _log.exception("%s: version %d failed to load", model.name, version)
+            raise _NotLoadedError(
+                version, f"version {version} failed to load: {error!r}"
+            ) from error
 
     def _frozen(self, model: Declaration, record: Version) -> FrozenModel:
         family, arrays, attributes = self._store.get(record.artifact, record.digest)
