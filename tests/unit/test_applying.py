@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from driftloop.adapters.clock import ManualClock
 from driftloop.adapters.memory import MemoryLog
-from driftloop.cli.applying import DeclaredModel, apply_declaration, load_declaration
+from driftloop.cli.applying import DeclaredModel, advice, apply_declaration, load_declaration
 from driftloop.kernel.declaration_toml import parse_declaration
 from driftloop.kernel.errors import ConfigurationError
 from driftloop.kernel.topics import ControlTopics
@@ -40,6 +41,17 @@ def test_a_policy_may_change(log: MemoryLog) -> None:
     apply_declaration(log, TOPICS, model, who="me", now=0)
     other = _changed(model, "psi_floor = 0.1", "psi_floor = 0.2")
     assert apply_declaration(log, TOPICS, other, who="me", now=1).changed
+
+
+def test_a_short_reference_of_first_weeks_is_advised_against() -> None:
+    model = load_declaration(FLIGHTS)
+    assert not advice(model.declaration)
+    size = model.declaration.windows.size
+    for windows, advised in ((399, 1), (400, 0)):
+        alerts = replace(
+            model.declaration.alerts, reference="first_weeks", reference_period=windows * size
+        )
+        assert len(advice(replace(model.declaration, alerts=alerts))) == advised
 
 
 @pytest.mark.parametrize(

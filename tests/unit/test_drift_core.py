@@ -580,6 +580,19 @@ def test_the_first_weeks_can_be_the_reference() -> None:
     assert first.evidence.reference == "first_weeks"
 
 
+def test_an_hour_that_the_first_weeks_did_not_have_is_compared_with_all_of_them() -> None:
+    watching = Watching(
+        reference="first_weeks", reference_period=10 * 24 * HOUR, season=("hour_of_day",)
+    )
+    days = [predictions(h) for h in range(240) if h % 24 < 12]
+    assert not watching.give(*days)
+    nights = [predictions(h) for h in range(240, 312) if h % 24 >= 12]
+    assert not watching.give(*nights)
+    said = watching.give(*(predictions(h, FAR) for h in range(312, 360) if h % 24 >= 12))
+    first = opening([a for a in said if a.kind is AlertKind.DATA_DRIFT])
+    assert first.evidence.effect > first.evidence.effect_floor
+
+
 def test_a_changed_declaration_begins_anew_and_says_so() -> None:
     watching = Watching()
     first = opening(watching.give(*(predictions(h, FAR) for h in range(3))))

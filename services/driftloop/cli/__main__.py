@@ -70,15 +70,19 @@ def apply(
 ) -> None:
     """Declare a model: check the file, make its topics, publish it. Services pick it up."""
     from driftloop.adapters.clock import SystemClock
-    from driftloop.cli.applying import apply_declaration, load_declaration
+    from driftloop.cli.applying import advice, apply_declaration, load_declaration
     from driftloop.cli.commanding import current_user
 
     out = Output(json)
     model = load_declaration(file)
     declared = model.declaration
+    advised = advice(declared)
+    for line in advised:
+        out.progress(f"advice: {line}")
     if check:
         out.show(
-            {"model": declared.name, "valid": True}, f"{file} declares {declared.name!r}: valid"
+            {"model": declared.name, "valid": True, "advice": advised},
+            f"{file} declares {declared.name!r}: valid",
         )
         return
     with running_log() as (log, settings):
@@ -93,6 +97,7 @@ def apply(
             "made": applied.made,
             "applied_by": applied.record.applied_by,
             "applied_at": applied.record.applied_at,
+            "advice": advised,
         },
         f"model {declared.name!r}: {did}{made}",
     )

@@ -18,6 +18,9 @@ from driftloop.kernel.topics import ControlTopics, ModelTopics
 from driftloop.models.parameters import check_parameters
 
 _FLUSH_S = 30.0
+_LEAST_WINDOWS = 400
+"""Of a reference of first weeks. Of 120 windows whose rows came in clumps, two to four false alarms
+followed where one was accepted: so few do not show how large the clumps are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,20 @@ def load_declaration(path: Path) -> DeclaredModel:
         text, source=str(path), event_schema=schema, check_candidate=check_parameters
     )
     return DeclaredModel(declaration, text, schema)
+
+
+def advice(declaration: Declaration) -> list[str]:
+    """What is allowed, and likely not meant."""
+    alerts, size = declaration.alerts, declaration.windows.size
+    found: list[str] = []
+    if alerts.reference == "first_weeks" and alerts.reference_period < _LEAST_WINDOWS * size:
+        found.append(
+            f"reference_period in [alerts] is {alerts.reference_period // size} windows: of fewer "
+            f"than {_LEAST_WINDOWS} it is not known well how much windows vary by themselves, and "
+            "more alerts than false_alarms_per_100k may be false; make it longer, or the windows "
+            "shorter"
+        )
+    return found
 
 
 def apply_declaration(

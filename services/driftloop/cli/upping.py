@@ -16,7 +16,7 @@ from rich.table import Table
 from driftloop.adapters.clock import SystemClock
 from driftloop.adapters.kafka import KafkaLog
 from driftloop.adapters.registry.opening import open_wire
-from driftloop.cli.applying import DeclaredModel, apply_declaration, load_declaration
+from driftloop.cli.applying import DeclaredModel, advice, apply_declaration, load_declaration
 from driftloop.cli.brokering import broker_in_use
 from driftloop.cli.commanding import current_user
 from driftloop.cli.output import Output
@@ -79,6 +79,8 @@ def _prepare(settings: Settings, declared: DeclaredModel | None, out: Output) ->
             applied = apply_declaration(
                 log, settings.topics, declared, who=current_user(), now=clock.now()
             )
+            for line in advice(declared.declaration):
+                out.progress(f"advice: {line}")
             did = "applied" if applied.changed else "in force already"
             out.progress(f"model {applied.record.name!r} {did}")
     finally:

@@ -334,16 +334,16 @@ class Detectors:
 
     def _use_collection(self, number: int) -> None:
         assert self._collection is not None
-        references = self._collection.references
+        references = dict(self._collection.references)
+        if references:
+            # For slots that the first weeks did not have.
+            references.setdefault(-1, np.sum(list(references.values()), axis=0))
         for family, panel in self._panels.items():
             # Some weeks may be too few to show what the rows of training did.
             known = self.watch.dispersions[family]
             found = np.maximum(known, self._collection.dispersions(family))
             panel.use(references, found, number)
-        by_slot = _of_all_rows(references)
-        if by_slot:
-            by_slot.setdefault(-1, np.sum(list(by_slot.values()), axis=0))
-        self._still.use(by_slot)
+        self._still.use(_of_all_rows(references))
 
     @cached_property
     def _watched(self) -> list[list[str]]:
