@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
 
 from driftloop.drift.groups import TwoSided, Upper
-from driftloop.drift.state import Kept, floats, integers, packed
+from driftloop.drift.state import Kept, Part, floats, integers, packed
 from driftloop.kernel.codec.blocks import F64, I64
 from driftloop.models.dispersion import table_dispersion
 
@@ -34,6 +35,9 @@ class Collection:
         self._blocks: dict[tuple[int, int], I64] = {}
         """Number of a block and slot to the counts of all rows, (L,)."""
         self._dispersions: dict[str, F64] = {}
+        self._unsaved: set[int] = set()
+        """Slots whose references changed since :meth:`saved`."""
+        self._unsaved_blocks: set[tuple[int, int]] = set()
 
     def take(self, kept: Kept) -> bool:
         """Whether the window still belongs to the reference."""
@@ -46,12 +50,16 @@ class Collection:
             self._finish()
             return False
         _add(self.references, kept.slot, kept.counts)
-        _add(self._blocks, (kept.start // self._length, kept.slot), kept.counts[0])
+        block = (kept.start // self._length, kept.slot)
+        _add(self._blocks, block, kept.counts[0])
+        self._unsaved.add(kept.slot)
+        self._unsaved_blocks.add(block)
         while len({number for number, _ in self._blocks}) > _MOST_BLOCKS:
             self._length *= 2
             shorter, self._blocks = self._blocks, {}
             for (number, slot), counts in shorter.items():
                 _add(self._blocks, (number // 2, slot), counts)
+            self._unsaved_blocks.update(self._blocks)
         return True
 
     def dispersions(self, family: str) -> F64:
@@ -59,20 +67,25 @@ class Collection:
         little of have 1."""
         return self._dispersions[family]
 
-    def entries(self) -> dict[str, Any]:
-        """All state, by name."""
-        out: dict[str, Any] = {
-            "head": [self._first, self._length, self.done],
-            "dispersions": {family: packed(d) for family, d in sorted(self._dispersions.items())},
-        }
+    def parts(self) -> Iterator[Part]:
+        """All state, named without a prefix."""
+        yield Part("head", True, lambda: [self._first, self._length, self.done])
+        found = sorted(self._dispersions.items())
+        yield Part("dispersions", True, lambda: {family: packed(d) for family, d in found})
         for slot, counts in self.references.items():
-            out[f"reference/{slot}"] = packed(counts)
+            changed = slot in self._unsaved
+            yield Part(f"reference/{slot}", changed, partial(packed, counts))
         for (number, slot), counts in self._blocks.items():
-            out[f"block/{number}/{slot}"] = packed(counts)
-        return out
+            changed = (number, slot) in self._unsaved_blocks
+            yield Part(f"block/{number}/{slot}", changed, partial(packed, counts))
+
+    def saved(self) -> None:
+        """What :meth:`parts` gave has been kept."""
+        self._unsaved.clear()
+        self._unsaved_blocks.clear()
 
     def load(self, entries: Mapping[str, Any]) -> None:
-        """Go on from :meth:`entries`."""
+        """Go on from the values of :meth:`parts`, by name."""
         self._first, self._length, self.done = entries["head"]
         self._dispersions = {f: floats(found) for f, found in entries["dispersions"].items()}
         for name, value in entries.items():
@@ -81,6 +94,8 @@ class Collection:
                 self.references[int(rest[0])] = integers(value)
             elif part == "block":
                 self._blocks[int(rest[0]), int(rest[1])] = integers(value)
+        self._unsaved.update(self.references)
+        self._unsaved_blocks.update(self._blocks)
 
     def _finish(self) -> None:
         self.done = True

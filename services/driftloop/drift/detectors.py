@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -15,7 +15,7 @@ from driftloop.drift.collecting import Collection
 from driftloop.drift.effects import LEAST_CONSTANT_ROWS, Effect, Effects, effects, least
 from driftloop.drift.panel import Key, Panel
 from driftloop.drift.shiryaev import onset, threshold
-from driftloop.drift.state import History, Kept
+from driftloop.drift.state import History, Kept, Part
 from driftloop.drift.still import STILL, Still
 from driftloop.drift.streams import Measure, Watched
 from driftloop.drift.watch import Watch
@@ -297,19 +297,29 @@ class Detectors:
         ]
         return out
 
+    def parts(self) -> Iterator[Part]:
+        """All state."""
+        yield Part("watched", True, lambda: self._watched)
+        yield Part("still", True, self._still.to_plain)
+        if self._returns:
+            returns = [[list(key), *found] for key, found in sorted(self._returns.items())]
+            yield Part("returns", True, lambda: returns)
+        if self._collection is not None:
+            for part in self._collection.parts():
+                yield replace(part, name=f"{COLLECTION}{part.name}")
+        for panel in self._panels.values():
+            yield from panel.parts()
+
+    def saved(self) -> None:
+        """What :meth:`parts` gave has been kept."""
+        if self._collection is not None:
+            self._collection.saved()
+        for panel in self._panels.values():
+            panel.saved()
+
     def entries(self) -> dict[str, Any]:
         """All state, by name."""
-        out: dict[str, Any] = {"watched": self._watched, "still": self._still.to_plain()}
-        if self._returns:
-            out["returns"] = [[list(k), *found] for k, found in sorted(self._returns.items())]
-        if self._collection is not None:
-            for name, value in self._collection.entries().items():
-                out[f"{COLLECTION}{name}"] = value
-        for family, panel in self._panels.items():
-            out[f"panel/{family}"] = panel.to_plain()
-            for slot in panel.slots:
-                out[f"bag/{family}/{slot}"] = panel.bag_to_plain(slot)
-        return out
+        return {part.name: part.plain() for part in self.parts()}
 
     def load(self, entries: Mapping[str, Any]) -> bool:
         """Go on from :meth:`entries`, if they are of the same streams. Whether they are."""

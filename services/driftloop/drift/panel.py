@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy.typing as npt
 from driftloop.drift.effects import Expected
 from driftloop.drift.groups import TwoSided, Upper, step
 from driftloop.drift.shiryaev import EMPTY
-from driftloop.drift.state import Kept, floats, integers, packed
+from driftloop.drift.state import Kept, Part, floats, integers, packed
 from driftloop.kernel.codec.blocks import F64, I64
 
 Key = tuple[str, int, int]
@@ -39,6 +40,8 @@ class Panel:
         """Row to the season slot asked for last, and what is expected there."""
         shape = (rows, len(group.streams))
         self._bags: dict[int, F64] = {}
+        self._unsaved: set[int] = set()
+        """Slots whose bags changed since :meth:`saved`."""
         self._log_m: F64 = np.full((rows, group.width), EMPTY)
         self.since: I64 = np.zeros(shape, dtype=np.int64)
         """Number of the first window that counts towards a stream's evidence."""
@@ -58,6 +61,7 @@ class Panel:
         self.levels = self.group.level(self._log_m)
         keeps = self.frozen[:, self.group.owner]
         self._bags[window.slot] = np.where(keeps, bag, whole)
+        self._unsaved.add(window.slot)
 
     def margins(self) -> F64:
         """How far above its threshold each stream is, (S, T), natural logarithm."""
@@ -120,6 +124,7 @@ class Panel:
         span = self.group.span(stream)
         for slot, bag in self._bags.items():
             bag[row, span] = self._reference(slot)[row, span]
+        self._unsaved.update(self._bags)
 
     def use(self, references: Mapping[int, I64], dispersions: F64, number: int) -> None:
         """Begin, with a reference that was collected; from window ``number`` on."""
@@ -128,7 +133,18 @@ class Panel:
         self._expected.clear()
         self.since[:] = number
 
-    def to_plain(self) -> dict[str, Any]:
+    def parts(self) -> Iterator[Part]:
+        """All state. There may be a bag for each hour of the week, and a window changes one."""
+        yield Part(f"panel/{self.family}", True, self._to_plain)
+        for slot, bag in self._bags.items():
+            changed = slot in self._unsaved
+            yield Part(f"bag/{self.family}/{slot}", changed, partial(packed, bag))
+
+    def saved(self) -> None:
+        """What :meth:`parts` gave has been kept."""
+        self._unsaved.clear()
+
+    def _to_plain(self) -> dict[str, Any]:
         """All but the bags."""
         return {
             "log_m": packed(self._log_m),
@@ -142,21 +158,15 @@ class Panel:
         self.frozen = integers(plain["frozen"]).astype(np.bool_)
         self.levels = self.group.level(self._log_m)
 
-    def bag_to_plain(self, slot: int) -> list[Any]:
-        return packed(self._bags[slot])
-
     def load_bag(self, slot: int, plain: Sequence[Any]) -> None:
         self._bags[slot] = floats(plain)
-
-    @property
-    def slots(self) -> list[int]:
-        """Whose bags are kept."""
-        return sorted(self._bags)
+        self._unsaved.add(slot)
 
     def _bag(self, slot: int) -> F64:
         found = self._bags.get(slot)
         if found is None:
             found = self._bags[slot] = self._reference(slot).copy()
+            self._unsaved.add(slot)
         return found
 
     def _expected_at(self, slot: int, row: int) -> Expected:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -71,6 +71,17 @@ class Kept:
         number, id, start, end, rows, slot, sources, counts = plain
         ranges = tuple(OffsetRange(*part) for part in sources)
         return cls(number, id, start, end, rows, slot, ranges, integers(counts))
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of the state that is an entry of its own."""
+
+    name: str
+    changed: bool
+    """Whether it may differ from when it was kept last."""
+    plain: Callable[[], Any]
+    """Makes its value, which is large."""
 
 
 @dataclass(slots=True)

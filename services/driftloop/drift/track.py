@@ -107,17 +107,25 @@ class Track:
         if not self._changed:
             return
         self._changed = False
-        state = {"head": self._head()}
-        state.update(self._stored if self._detectors is None else self._detectors.entries())
-        windows = {f"kept/{kept.number:012d}": kept for kept in self._history.windows}
-        for name in self._written - state.keys() - windows.keys():
-            self._entries.delete(self._prefix + name)
-        for name, value in state.items():
-            self._entries.put(self._prefix + name, value)
-        for name, kept in windows.items():
+        self._entries.put(self._prefix + "head", self._head())
+        names = {"head"}
+        if self._detectors is None:
+            # They lie among the entries as they were taken back.
+            names |= self._stored.keys()
+        else:
+            for part in self._detectors.parts():
+                names.add(part.name)
+                if part.changed:
+                    self._entries.put(self._prefix + part.name, part.plain())
+            self._detectors.saved()
+        for kept in self._history.windows:
+            name = f"kept/{kept.number:012d}"
+            names.add(name)
             if name not in self._written:
                 self._entries.put(self._prefix + name, kept.to_plain())
-        self._written = state.keys() | windows.keys()
+        for name in self._written - names:
+            self._entries.delete(self._prefix + name)
+        self._written = names
 
     @property
     def tested(self) -> int:
