@@ -24,10 +24,12 @@ from driftloop.inference.tensors import ProtocolError
 from driftloop.inference.versions import NEWEST, LoadingError, chosen
 from driftloop.kernel import metrics
 from driftloop.kernel.codec.records import codec
+from driftloop.kernel.ports import RecordBatch
 from driftloop.kernel.processor import Outputs
-from driftloop.kernel.records import Deployment, Load, Stage
+from driftloop.kernel.records import Deployment, Load, Prediction, Stage
 from driftloop.kernel.topics import ModelTopics
 from driftloop.models.constant import ConstantModel
+from http_builders import MODEL
 from later import Later
 from window_builders import CountingMeter, catalog, declaration, version
 
@@ -64,12 +66,42 @@ class Bench:
         made = replace(version(number), artifact=path, digest=digest)
         self.catalog.versions["m", number] = made
 
-    def deploy(self, sequence: int, champion: int, shadow: int = -1) -> None:
+    def deploy(
+        self, sequence: int, champion: int, shadow: int = -1, stage: Stage = Stage.STEADY
+    ) -> None:
         self.catalog.deploy(
-            Deployment(
-                "m", sequence, Stage.STEADY, champion, shadow, 0, "promoted", 0, 0.0, 0.0, 0, ()
-            )
+            Deployment("m", sequence, stage, champion, shadow, 0, "promoted", 0, 0.0, 0.0, 0, ())
         )
+
+    def share(self) -> None:
+        """From now on the model shares its topics."""
+        topics = ModelTopics.of("shop", shared=True)
+        self.catalog.declare(replace(MODEL, topics=topics))
+
+    def spoil(self, *numbers: int) -> None:
+        for number in numbers:
+            self.arrays_of(number).write_bytes(b"")
+
+    def evict(self) -> None:
+        """All versions leave memory."""
+        self.loader._memory_bytes = 0
+        self.loader.make_room()
+        assert self.core.installed("m") is None
+
+    def predicts(self) -> tuple[int, int, float]:
+        """Version, shadow and score of an event's prediction."""
+        event = b'{"id": "a", "time": 5, "x": 0.5, "y": 2.0, "kind": "a"}'
+        events = self.catalog.models["m"].topics.events
+        batch = RecordBatch(events, 0, [1], [1000], [b"k"], [event])
+        outputs = self.core.process(replace(batch, model="m"))
+        (made,) = [codec(Prediction).decode(v or b"") for s in outputs.sends for v in s.values]
+        return made.version, made.shadow_version, made.scores[0]
+
+    def served(self) -> Served:
+        """What HTTP sees."""
+        demanded = Demanded(self.loader.fetch, self.executor, self.clock, self.meter, 1000)
+        loader = self.loader
+        return Served(self.catalog, self.core, demanded, lambda: True, loader.blocked, loader.want)
 
     def arrays_of(self, number: int) -> Path:
         return self.directory / self.catalog.versions["m", number].artifact / ARRAYS
@@ -358,15 +390,7 @@ def test_http_waits_for_a_model_that_shares_topics_and_does_not_load_it_itself(
 ) -> None:
     shared = replace(declaration(), topics=ModelTopics.of("shop", shared=True))
     bench.catalog.declare(shared)
-    demanded = Demanded(bench.loader.fetch, bench.executor, bench.clock, bench.meter, 1000)
-    served = Served(
-        bench.catalog,
-        bench.core,
-        demanded,
-        lambda: True,
-        bench.loader.blocked,
-        bench.loader.want,
-    )
+    served = bench.served()
     assert chosen(served, shared, NEWEST).champion == 0
     bench.deploy(1, champion=1)
     with pytest.raises(LoadingError):
@@ -388,3 +412,155 @@ def test_http_waits_for_a_model_that_shares_topics_and_does_not_load_it_itself(
     assert list(served.versions("m")) == [0, 1, 2]
     with pytest.raises(ProtocolError, match="no version 9"):
         chosen(served, shared, 9)
+
+
+PRIOR = (0, -1, 0.5)
+
+
+@pytest.fixture
+def shared(bench: Bench) -> Bench:
+    """Versions 1 to 4 of a model that shares its topics."""
+    bench.share()
+    for number in (3, 4):
+        bench.publish(number, number / 10)
+    return bench
+
+
+def test_out_of_memory_and_with_a_bad_version_the_one_before_answers_and_the_log_says_so(
+    shared: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    shared.deploy(1, 1)
+    shared.turn()
+    assert shared.predicts() == (1, -1, 0.1)
+    shared.evict()
+    shared.spoil(4)
+    # Versions 2 and 3 were published, and never served.
+    shared.deploy(2, 4)
+    shared.turn()
+    assert shared.predicts() == (1, -1, 0.1)
+    assert "version 1 answers in its place" in caplog.text
+    assert shared.loader.failed() == ["m"]
+    assert loads(shared.reports.outputs(0)) == [(2, 4)]
+    assert shared.meter.values[metrics.SERVED_VERSION.name, "m", "champion"] == 1
+    assert not shared.loader.behind()
+    shared.clock.advance(RETRY_MS)
+    shared.turn()
+    assert "version 1 serves on" in caplog.text
+    shared.publish(4, 0.4)
+    shared.clock.advance(RETRY_MS)
+    shared.turn()
+    assert shared.predicts() == (4, -1, 0.4)
+    assert shared.loader.failed() == []
+
+
+def test_a_restarted_process_falls_back_to_the_newest_older_version_that_can_be_loaded(
+    shared: Bench,
+) -> None:
+    shared.deploy(9, 4)
+    shared.spoil(4, 3)
+    shared.turn()
+    assert shared.predicts() == (2, -1, 0.2)
+
+
+def test_what_is_newer_than_the_champion_does_not_answer_in_its_place(shared: Bench) -> None:
+    shared.deploy(9, 2, 3, Stage.SHADOW)
+    shared.spoil(2)
+    assert shared.predicts() == (1, -1, 0.1)
+
+
+def test_the_champion_under_guard_is_replaced_by_the_one_before_it(shared: Bench) -> None:
+    shared.deploy(9, 4, 2, Stage.GUARD)
+    shared.spoil(4)
+    assert shared.predicts() == (2, -1, 0.2)
+
+
+def test_out_of_memory_and_with_a_bad_shadow_the_champion_answers_alone(
+    shared: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    shared.deploy(9, 3, 4, Stage.SHADOW)
+    shared.spoil(4)
+    assert shared.predicts() == (3, -1, 0.3)
+    assert "version 3 answers without a shadow" in caplog.text
+    shared.publish(4, 0.4)
+    shared.clock.advance(RETRY_MS)
+    shared.turn()
+    assert shared.predicts() == (3, 4, 0.3)
+
+
+def test_the_prior_answers_events_and_requests_where_no_version_can_be_loaded(
+    shared: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    shared.deploy(9, 4)
+    shared.spoil(1, 2, 3, 4)
+    shared.turn()
+    served = shared.served()
+    with pytest.raises(LoadingError):
+        chosen(served, shared.catalog.models["m"], NEWEST)
+    shared.turn()
+    assert chosen(served, shared.catalog.models["m"], NEWEST).champion == 0
+    assert shared.predicts() == PRIOR
+    assert caplog.text.count("can be loaded: version 0, the declared prior, answers") == 1
+    assert served.ready()
+    # One after the other comes back.
+    for number in (2, 4):
+        shared.publish(number, number / 10)
+        shared.clock.advance(RETRY_MS)
+        shared.turn()
+        assert shared.predicts() == (number, -1, number / 10)
+
+
+def test_where_the_prior_served_before_it_answers(shared: Bench) -> None:
+    shared.deploy(1, 0, 3, Stage.SHADOW)
+    shared.turn()
+    shared.deploy(2, 3)
+    shared.spoil(3)
+    assert shared.predicts() == PRIOR
+
+
+def test_a_request_is_answered_in_the_place_of_what_cannot_be_loaded(shared: Bench) -> None:
+    model, served = shared.catalog.models["m"], shared.served()
+    shared.deploy(9, 4)
+    shared.spoil(4)
+    for _ in range(2):
+        with pytest.raises(LoadingError):
+            chosen(served, model, NEWEST)
+        shared.turn()
+        assert chosen(served, model, NEWEST).champion == 3
+        # Out of memory again it is looked for at once, though version 4 was tried just now.
+        shared.evict()
+        shared.turn()
+        assert shared.executor.waiting == []
+
+
+def test_what_the_first_event_loaded_is_not_replaced_by_what_a_request_began(
+    shared: Bench,
+) -> None:
+    shared.deploy(1, 1)
+    shared.loader.want("m")
+    shared.loader.update()
+    shared.spoil(1)
+    shared.executor.work()
+    shared.publish(1, 0.1)
+    shared.deploy(2, 2)
+    assert shared.predicts() == (2, -1, 0.2)
+    shared.loader.update()
+    assert shared.predicts() == (2, -1, 0.2)
+    assert shared.loader.failed() == []
+
+
+def test_a_model_with_its_own_topics_waits_for_its_first_version_and_the_log_says_so(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.deploy(1, 2)
+    bench.spoil(2)
+    bench.turn()
+    assert bench.loader.blocked("m")
+    assert not bench.served().ready()
+    assert "nothing answers for it until that can be loaded" in caplog.text
+    bench.deploy(2, 1)
+    bench.clock.advance(RETRY_MS)
+    bench.turn()
+    bench.deploy(3, 2)
+    bench.turn()
+    assert not bench.loader.blocked("m")
+    assert "version 1 serves on" in caplog.text

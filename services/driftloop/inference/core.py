@@ -43,7 +43,8 @@ class Serving:
     """What scores a model's events, until the next swap."""
 
     sequence: int
-    """Of the deployment that asks for it; -1 before the first."""
+    """Of the deployment that asks for it. -1: none does; it is before the first, or serves in the
+    place of what cannot be loaded."""
     champion: int
     champion_model: FrozenModel
     shadow: int

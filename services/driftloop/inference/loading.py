@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import logging
 from concurrent.futures import Executor, Future
+from contextlib import suppress
+from typing import NamedTuple
 
 import numpy as np
 
+from driftloop.inference.champions import Champions
 from driftloop.inference.core import InferenceCore, Serving
 from driftloop.inference.reports import Reports
 from driftloop.kernel import metrics
@@ -31,6 +34,19 @@ class _NotLoadedError(ArtifactError):
     def __init__(self, version: int, why: str) -> None:
         self.version = version
         super().__init__(why)
+
+
+class _Failure(NamedTuple):
+    version: int
+    why: str
+
+
+class _Outcome(NamedTuple):
+    """Of loading what a deployment asks for."""
+
+    serving: Serving | None
+    """What serves from now on. None: what serves already."""
+    failure: _Failure | None = None
 
 
 class Loader:
@@ -64,7 +80,8 @@ class Loader:
         self._clock = clock
         self._meter = meter
         self._reports = reports
-        self._loading: dict[str, tuple[Deployment, Future[Serving]]] = {}
+        self._champions = Champions()
+        self._loading: dict[str, tuple[Deployment, Future[_Outcome]]] = {}
         self._retry_at: dict[str, int] = {}
         self._asked: set[str] = set()
         """Models that share topics, and are needed though no event of theirs has come."""
@@ -86,10 +103,14 @@ class Loader:
             return
         for name, deployment in self._catalog.deployments.items():
             model = self._catalog.models.get(name)
-            if model is None or not (self._concerns(model) or name in self._asked):
+            if model is None:
+                continue
+            if model.topics.shared:
+                self._champions.note(deployment)
+            if not (self._concerns(model) or name in self._asked):
                 continue
             if name not in self._loading and self._wanted(model, deployment):
-                future = self._executor.submit(self._load, model, deployment)
+                future = self._executor.submit(self._attempt, model, deployment)
                 self._loading[name] = (deployment, future)
             loading = self._loading.get(name)
             if loading is not None and (wait or loading[1].done()):
@@ -106,6 +127,9 @@ class Loader:
             if name in self._bytes and name not in self._loading:
                 total -= self._bytes.pop(name)
                 self._core.forget(name)
+                if name in self._retry_at:
+                    # Whoever needs it next must not wait for what answers in its place.
+                    self._retry_at[name] = self._clock.now()
                 self._meter.add(metrics.EVICTED, 1)
                 if total <= self._memory_bytes:
                     return
@@ -134,13 +158,9 @@ class Loader:
         for version in (deployment.champion, deployment.shadow):
             if version > 0:
                 self._catalog.version(model.name, version)
-        try:
-            serving = self._load(model, deployment)
-        except _NotLoadedError as error:
-            self._failed(deployment, error)
-            return None
-        self._well(deployment)
-        return serving
+        outcome = self._attempt(model, deployment)
+        self._tell(deployment, outcome)
+        return outcome.serving
 
     def behind(self) -> bool:
         """Whether a deployment is wanted that is not served yet (and did not fail to load)."""
@@ -154,12 +174,17 @@ class Loader:
 
     def blocked(self, name: str) -> bool:
         """Whether a model has a deployment, and none of its versions could be loaded since this
-        process started: answering with version 0 would answer with less than before."""
+        process started: answering with version 0 would answer with less than before.
+
+        Never one that shares its topics, whose events cannot wait while those of others are
+        answered: what answers for it is another version, or else version 0."""
         model = self._catalog.models.get(name)
-        return model is not None and name in self._retry_at and self._sequence(name) < 0
+        if model is None or model.topics.shared:
+            return False
+        return name in self._retry_at and self._sequence(name) < 0
 
     def failed(self) -> list[str]:
-        """Models whose newest deployment could not be loaded; the old version serves on."""
+        """Models whose newest deployment could not be loaded."""
         return sorted(self._retry_at)
 
     def _wanted(self, model: Declaration, deployment: Deployment) -> bool:
@@ -173,30 +198,76 @@ class Loader:
             for version in (deployment.champion, deployment.shadow)
         )
 
-    def _install(self, deployment: Deployment, future: Future[Serving]) -> None:
+    def _install(self, deployment: Deployment, future: Future[_Outcome]) -> None:
         name = deployment.model
-        try:
-            serving = future.result()
-        except _NotLoadedError as error:
-            self._failed(deployment, error)
+        outcome = future.result()
+        if self._sequence(name) >= deployment.sequence:
+            # Its first event came meanwhile, and loaded this deployment or a newer one.
+            self._asked.discard(name)
             return
-        self._well(deployment)
+        self._tell(deployment, outcome)
+        serving = outcome.serving
+        if serving is None:
+            return
         self._asked.discard(name)
         self._core.install(name, serving)
         _log.info("%s: serving version %d, shadow %d", name, serving.champion, serving.shadow)
 
-    def _well(self, deployment: Deployment) -> None:
-        if self._retry_at.pop(deployment.model, None) is not None:
-            self._meter.set(metrics.NOT_LOADED, 0, deployment.model)
+    def _tell(self, deployment: Deployment, outcome: _Outcome) -> None:
+        if outcome.failure is not None:
+            self._failed(deployment, outcome.failure, outcome.serving)
+            return
+        name = deployment.model
+        if self._retry_at.pop(name, None) is not None:
+            self._meter.set(metrics.NOT_LOADED, 0, name)
         self._reports.loaded(deployment)
 
-    def _failed(self, deployment: Deployment, error: _NotLoadedError) -> None:
+    def _failed(self, deployment: Deployment, failure: _Failure, instead: Serving | None) -> None:
         name = deployment.model
-        _log.error("%s: %s; the version before serves on", name, error)
+        self._retry_at[name] = self._clock.now() + _RETRY_MS
+        _log.error("%s: %s; %s", name, failure.why, self._who_answers(deployment, instead))
         self._meter.add(metrics.LOAD_FAILURES, 1, name)
         self._meter.set(metrics.NOT_LOADED, 1, name)
-        self._retry_at[name] = self._clock.now() + _RETRY_MS
-        self._reports.failed(deployment, error.version, str(error))
+        self._reports.failed(deployment, failure.version, failure.why)
+
+    def _who_answers(self, deployment: Deployment, instead: Serving | None) -> str:
+        """Where the deployment could not be loaded."""
+        if instead is None:
+            installed = self._core.installed(deployment.model)
+            if installed is None or self.blocked(deployment.model):
+                return "nothing answers for it until that can be loaded"
+            return f"{_named(installed.champion)} serves on"
+        if instead.champion == deployment.champion:
+            return f"{_named(instead.champion)} answers without a shadow"
+        if instead.champion > 0:
+            return f"{_named(instead.champion)} answers in its place"
+        return f"no other version that may answer for it can be loaded: {_named(0)} answers"
+
+    def _attempt(self, model: Declaration, deployment: Deployment) -> _Outcome:
+        """Load it, or else what answers in its place."""
+        try:
+            return _Outcome(self._load(model, deployment))
+        except _NotLoadedError as error:
+            # Not the error itself, which holds on to what was being loaded.
+            failure = _Failure(error.version, str(error))
+        return _Outcome(self._instead(model, deployment, failure.version), failure)
+
+    def _instead(self, model: Declaration, deployment: Deployment, failed: int) -> Serving | None:
+        """For a model that shares its topics, and has left memory or was not there yet: the best
+        version that can be loaded, or the declared prior. None: what serves, serves on."""
+        current = self._core.installed(model.name)
+        answers = current is not None and (current.sequence >= 0 or current.champion > 0)
+        if answers or not model.topics.shared:
+            return None
+        known = [version for name, version in list(self._catalog.versions) if name == model.name]
+        for version in self._champions.instead(deployment, known):
+            if version == failed:
+                continue
+            with suppress(_NotLoadedError):
+                frozen = self._fetch(model, version)
+                self._bytes[model.name] = self._sizes.get((model.name, version), 0)
+                return Serving(-1, version, frozen, -1, None)
+        return Serving(-1, 0, ConstantModel(model.prior), -1, None)
 
     def _load(self, model: Declaration, deployment: Deployment) -> Serving:
         started = self._clock.monotonic()
@@ -270,3 +341,7 @@ class Loader:
                 f"the version of {model.name!r} gives scores of shape {scores.shape}, "
                 f"not finite ones of shape {(rows, model.scores)}"
             )
+
+
+def _named(version: int) -> str:
+    return f"version {version}" if version else "version 0, the declared prior,"
