@@ -13,7 +13,11 @@ from hypothesis import strategies as st
 from driftloop.kernel.codec.blocks import F64
 from driftloop.kernel.records import NumericProfile, NumericStatistics
 from driftloop.kernel.statistics.exact import encode_sum
-from driftloop.kernel.statistics.numeric_sketch import NumericSketch
+from driftloop.kernel.statistics.numeric_sketch import (
+    LARGEST_BUCKET,
+    SMALLEST_BUCKET,
+    NumericSketch,
+)
 from driftloop.kernel.statistics.sketch_kernels import bucket_floor
 
 LARGEST = float(np.finfo(np.float64).max)
@@ -103,6 +107,10 @@ def test_every_figure_is_that_of_plain_python(kind: str) -> None:
 
 
 def within(x: float, bucket: int) -> bool:
+    size = min(abs(x), math.nextafter(2.0**64, 0.0))
+    if size < 2.0**-64:
+        return bucket == (-1 if x < 0.0 else 0)
+    x = math.copysign(size, x)
     if bucket >= 0:
         return not math.copysign(1.0, x) < 0 and bucket_floor(bucket) <= x < above(bucket + 1)
     return x < 0 and -above(-bucket) < x <= bucket_floor(bucket)
@@ -125,3 +133,30 @@ def test_few_rows_at_a_time_give_what_many_give(kind: str, seed: int, cuts: list
     whole = sketched(column, known, [])
     assert sketched(column, known, sorted(cuts)) == whole
     assert sketched(column, known, list(range(50, ROWS, 50))) == whole
+
+
+def test_a_column_has_no_more_buckets_than_its_bounds_whatever_its_values() -> None:
+    rng = np.random.default_rng(3)
+    column = rng.choice([-1.0, 1.0], 400_000) * 10.0 ** rng.uniform(-320, 308, 400_000)
+    sketch = NumericSketch(["x"], [None])
+    sketch.update(column[:, None], np.arange(len(column)), 0)
+    (found,) = sketch.statistics()
+    assert 2000 < len(found.buckets) <= 2 * (LARGEST_BUCKET - SMALLEST_BUCKET + 2)
+    assert sum(found.bucket_counts) == len(column)
+
+
+@given(
+    values=st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=30),
+    cut=st.integers(0, 30),
+)
+def test_it_does_not_matter_whether_parts_or_the_whole_are_bounded(
+    values: list[float], cut: int
+) -> None:
+    column = np.array(values)
+    first, second = NumericSketch(["x"], [None]), NumericSketch(["x"], [None])
+    first.update(column[:, None], np.arange(min(cut, len(values))), 0)
+    second.load(first.statistics())
+    second.update(column[:, None], np.arange(min(cut, len(values)), len(values)), 0)
+    whole = NumericSketch(["x"], [None])
+    whole.update(column[:, None], np.arange(len(values)), 0)
+    assert second.statistics() == whole.statistics()

@@ -168,7 +168,7 @@ def test_infinite_values_and_negative_zero_do_not_depend_on_order() -> None:
 
 
 @settings(max_examples=15, deadline=None)
-@given(st.lists(st.floats(-1e100, 1e100, allow_subnormal=False), min_size=1, max_size=200))
+@given(st.lists(st.floats(-1e19, 1e19, allow_subnormal=False), min_size=1, max_size=200))
 def test_quantiles_are_within_a_sixteenth(values: list[float]) -> None:
     block = predictions([0] * len(values))
     block.features.numeric[:, 0] = values
@@ -177,6 +177,6 @@ def test_quantiles_are_within_a_sixteenth(values: list[float]) -> None:
     column = sketch.statistics().numeric[0]
     for q in (0.0, 0.1, 0.5, 0.9, 1.0):
         true = np.quantile(values, q, method="lower")
-        assert quantile(column, q) == pytest.approx(true, rel=1 / 16, abs=1e-300)
-    assert mean(column) == pytest.approx(np.mean(values), rel=1e-6, abs=1e85)
+        assert quantile(column, q) == pytest.approx(true, rel=1 / 16, abs=2.0**-64)
+    assert mean(column) == pytest.approx(np.mean(values), rel=1e-6, abs=1e4)
     assert std(column) >= 0

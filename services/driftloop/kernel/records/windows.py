@@ -40,7 +40,8 @@ class NumericStatistics:
     """Counts on the version's reference bins, one more than its edges; empty without a profile.
     Bin i holds edges[i-1] < x <= edges[i]."""
     buckets: tuple[int, ...]
-    """Log-bucket indices, ascending, of the non-empty buckets."""
+    """Log-bucket indices, ascending, of the non-empty buckets; magnitudes below 2**-64 lie in
+    that of 0, those from 2**64 on in the last."""
     bucket_counts: tuple[int, ...]
     outside: int = 0
     """Finite values outside the reference's extremes; 0 without a profile."""

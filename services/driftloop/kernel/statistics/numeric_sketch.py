@@ -16,6 +16,10 @@ from driftloop.kernel.statistics.sketch_kernels import NO_KEY, insert_buckets, n
 
 _SLOTS = 128
 """Of a new bucket table: 64 buckets, eight octaves, before it grows."""
+SMALLEST_BUCKET, LARGEST_BUCKET = 8 * (1023 - 64), 8 * (1023 + 64) - 1
+"""Of magnitudes that records tell apart, 2**-64 to 2**64: smaller ones count as 0, larger ones in
+the last. A column then has 2,050 buckets at the most, some 10 kB, whatever its values are; in a
+double's exponents there is room for 33,000, and the records of few such columns are too large."""
 
 
 class NumericReference:
@@ -140,6 +144,7 @@ class NumericSketch:
         least, greatest = self._extremes[column].tolist() if count else (math.nan, math.nan)
         taken = np.flatnonzero(self._keys[column] != NO_KEY)
         order = taken[np.argsort(self._keys[column, taken])]
+        buckets, tallies = bounded(self._keys[column, order], self._tallies[column, order])
         return NumericStatistics(
             name=self._names[column],
             count=count,
@@ -149,8 +154,8 @@ class NumericSketch:
             minimum=least,
             maximum=greatest,
             bins=tuple(self._bins[column, : self._reference.edge_counts[column] + 1].tolist()),
-            buckets=tuple(self._keys[column, order].tolist()),
-            bucket_counts=tuple(self._tallies[column, order].tolist()),
+            buckets=tuple(buckets.tolist()),
+            bucket_counts=tuple(tallies.tolist()),
             outside=outside,
         )
 
@@ -179,3 +184,19 @@ class NumericSketch:
             indices,
             amounts,
         )
+
+
+def bounded(indices: I32, counts: I64) -> tuple[I32, I64]:
+    """Ascending buckets and their counts with those beyond the bounds taken together. It does not
+    matter when that is done: of parts, or of the whole."""
+    # The bucket of -x is -1 - k where that of x is k.
+    negative = indices < 0
+    sizes = np.where(negative, -1 - indices, indices)
+    small, large = (sizes < SMALLEST_BUCKET) & (sizes > 0), sizes > LARGEST_BUCKET
+    if not (small.any() or large.any()):
+        return indices, counts
+    sizes = np.where(small, 0, np.minimum(sizes, LARGEST_BUCKET))
+    moved, groups = np.unique(np.where(negative, -1 - sizes, sizes), return_inverse=True)
+    sums: I64 = np.zeros(len(moved), dtype=np.int64)
+    np.add.at(sums, groups, counts)
+    return moved.astype(np.int32), sums

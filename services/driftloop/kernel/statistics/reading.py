@@ -27,8 +27,8 @@ def std(statistics: NumericStatistics) -> float:
 
 
 def quantile(statistics: NumericStatistics, q: float) -> float:
-    """The value at rank q (in [0, 1]) of the finite values, within 1/16 of itself; NaN without
-    any."""
+    """The value at rank q (in [0, 1]) of the finite values, within 1/16 of itself where its
+    magnitude is between 2**-64 and 2**64; NaN without any."""
     if not statistics.count:
         return math.nan
     rank = q * (statistics.count - 1)
