@@ -16,8 +16,12 @@ from driftloop.adapters.kafka.configuration import Configuration
 from driftloop.adapters.kafka.native.producing import TransactionalProducer
 from driftloop.cli.supervision import Fleet
 from driftloop.kernel import sharing
+from driftloop.kernel.codec.blocks import Categories, Features
+from driftloop.kernel.codec.rows import decode_predictions
 from driftloop.kernel.ports import Log, Send
 from driftloop.kernel.settings import Settings
+from driftloop.models.ports import FrozenModel
+from driftloop.models.registry import freeze
 from loadtest.loop import JAVA_OPTIONS, cpu_of, say
 from loadtest.measure import setting
 from loadtest.served import Shelf, trained
@@ -29,6 +33,9 @@ _EVENTS = 200_000
 _ROUNDS = 5
 _CHUNK = 20_000
 _PATIENCE_S = 300.0
+_SAMPLE = 97
+"""Of so many predictions one is compared."""
+_TOLERANCE = 1e-9
 _ZIPF = 1.1
 """Exponent: the busiest model gets about a tenth of the events."""
 
@@ -54,8 +61,11 @@ class Side:
         )
         # A few recipes are enough; every model has its own artifact all the same.
         made = [trained(_FEATURES, seed=seed) for seed in range(min(models, 8))]
+        self._frozen: dict[bytes | None, FrozenModel] = {}
         for index, name in enumerate(self._names):
-            shelf.put(name, 1, made[index % len(made)])
+            mine = made[index % len(made)]
+            self._frozen[name.encode()] = freeze(mine.model)
+            shelf.put(name, 1, mine)
             shelf.deploy(name, 1, 1)
         shelf.close()
 
@@ -70,6 +80,32 @@ class Side:
                 raise RuntimeError(f"{_EVENTS - (self._answered() - done)} events not answered")
             time.sleep(0.05)
         return cpu_of(pid) - before
+
+    def compare(self) -> None:
+        """Every prediction so far is that of the model its header names, of which a sample is
+        scored again. Raises :class:`AssertionError`."""
+        compared, worst = 0, 0.0
+        for source, end in self.log.end_offsets([self.predictions]).items():
+            for batch in self.log.read(source, 0, end):
+                block, _, rejected = decode_predictions(
+                    batch.values, scores=1, numeric=_FEATURES, categorical=0
+                )
+                if rejected or (block.version != 1).any():
+                    raise AssertionError(f"{source}: predictions that are none, or of version 0")
+                for row in range(0, len(block.ids), _SAMPLE):
+                    whose: bytes | None = self._names[0].encode()
+                    if len(self._names) > 1 and batch.headers is not None:
+                        whose = dict(batch.headers[row])[sharing.MODEL_HEADER]
+                    features = Features(
+                        np.ascontiguousarray(block.features.numeric[row : row + 1]),
+                        Categories(np.empty((1, 0), np.int32), ()),
+                    )
+                    expected = self._frozen[whose].score(features)[0, 0]
+                    worst = max(worst, abs(float(block.scores[row, 0]) - float(expected)))
+                    compared += 1
+        if worst > _TOLERANCE or not compared:
+            raise AssertionError(f"{self.predictions}: scores differ by up to {worst}")
+        say(f"{self.predictions}: {compared} scores compared, they differ by at most {worst:.1e}")
 
     def _answered(self) -> int:
         return sum(self.log.end_offsets([self.predictions]).values())
@@ -105,7 +141,6 @@ def run() -> dict[str, Any]:
                 bootstrap=broker.bootstrap,
                 directory=Path(directory) / name,
                 prefix=f"{name}.driftloop.",
-                batch_rows=16_384,
             )
             log.ensure_topics(settings.topics.specs())
             say(f"declaring {models} models")
@@ -117,8 +152,10 @@ def run() -> dict[str, Any]:
             for turn in range(_ROUNDS + 1):
                 for name, side in sides.items():
                     used = side.round(turn * _EVENTS)
-                    if turn:  # the first round loads the models
+                    if turn:
                         seconds[name].append(used)
+                    else:  # the first round loads the models
+                        side.compare()
                     say(f"round {turn}, {name}: {used / _EVENTS * 1e6:.2f} us per event")
             memory = {name: _resident(side) for name, side in sides.items()}
         log.close()
