@@ -309,30 +309,6 @@ def test_a_version_rolled_back_to_is_watched_again() -> None:
     assert opening(said).version == 1
 
 
-def test_late_labels_of_the_version_before_bring_nothing_back() -> None:
-    watching = Watching()
-    watching.give(*(predictions(h) for h in range(4)), predictions(4, version=2))
-    watching.give(*(outcomes(h, LOW_LOSS) for h in range(4)), outcomes(4, LOW_LOSS, version=2))
-    said = watching.give(*(outcomes(h, HIGH_LOSS, version=2) for h in range(5, 10)))
-    first = opening(said)
-    assert (first.kind, first.version) == (AlertKind.CONCEPT_DRIFT, 2)
-    # Its own labels do not come for some hours, those of the old version still do.
-    late = watching.give(*(outcomes(h, LOW_LOSS, version=1) for h in range(10, 14)))
-    assert not late
-    again = watching.give(*(outcomes(h, HIGH_LOSS, version=2) for h in range(14, 17)))
-    assert {(a.id, a.status) for a in again} <= {(first.id, AlertStatus.UPDATED)}
-
-
-def test_outcomes_of_a_version_rolled_back_to_count_though_the_others_labels_still_come() -> None:
-    watching = Watching()
-    watching.give(*(predictions(h, version=2) for h in range(4)), outcomes(3, LOW_LOSS, version=2))
-    watching.give(*(predictions(h, version=1) for h in range(5, 8)))
-    said = []
-    for h in range(8, 14):
-        said += watching.give(outcomes(h, HIGH_LOSS, version=1), outcomes(h, LOW_LOSS, version=2))
-    assert opening(said).version == 1
-
-
 def test_version_0_has_no_reference_to_drift_from() -> None:
     windows = [predictions(h, FAR, missing=500, version=0) for h in range(10)]
     assert not Watching().give(*windows, *(outcomes(h, HIGH_LOSS, version=0) for h in range(10)))

@@ -41,10 +41,7 @@ class Step:
 
 
 class Retracing:
-    """Of one model: its windows of one stream, or without a stream what was said of its loading.
-
-    Windows of predictions go through the core in any case, since they tell which version serves.
-    """
+    """Of one model: its windows of one stream, or without a stream what was said of its loading."""
 
     def __init__(
         self,
@@ -70,7 +67,7 @@ class Retracing:
         self._catalog.versions.update(catalog.versions)
         self.core = DriftCore(self._catalog)
         self.windows: dict[str, Window] = {}
-        """Of its stream, what was given to the core so far, by id; the revision that counted."""
+        """What was given to the core so far, by id; the revision that counted."""
 
     @property
     def declarations(self) -> int:
@@ -103,20 +100,17 @@ class Retracing:
                     continue  # a dead letter, which changed nothing
                 if record.model != self._model:
                     continue
+                if isinstance(record, Window) and record.stream is not self._stream:
+                    continue
                 while pending and (
                     pending[0][0] <= batch.timestamps[row]
                     or self._model not in self._catalog.models
                 ):
                     self._catalog.declare(pending.pop(0)[1])
-                stream = record.stream if isinstance(record, Window) else self._stream
-                if stream not in (self._stream, Stream.PREDICTIONS):
-                    continue
-                step = self._step(record, batch, row)
-                if stream is self._stream:
-                    yield step
+                yield self._step(record, batch, row)
 
     def _step(self, record: Window | Load, batch: RecordBatch, row: int) -> Step:
-        if isinstance(record, Window) and record.stream is self._stream:
+        if isinstance(record, Window):
             self.windows.setdefault(record.id, record)
         only = slice(row, row + 1)
         one = replace(

@@ -63,8 +63,7 @@ class _Watched:
 @dataclass(slots=True)
 class _Model:
     """All that is kept of one model. Predictions and outcomes are watched apart, each in its own
-    order, so that how the two interleave decides nothing; but that outcomes of an older version
-    count again when its predictions do."""
+    order, so that how the two interleave decides nothing."""
 
     tracks: dict[Stream, Track]
     used: dict[Stream, UsedWindows]
@@ -275,10 +274,7 @@ class DriftCore:
             if alert is not None:
                 out.append(alert)
         if model.used[window.stream].claim(window, horizon_of(declaration)):
-            predictions = model.tracks[Stream.PREDICTIONS]
-            late = window.stream is Stream.OUTCOMES
-            predicting = predictions.version if late else -1
-            out += model.tracks[window.stream].take(window, watched, counts, predicting)
+            out += model.tracks[window.stream].take(window, watched, counts)
             return out, estimates
         return out, []
 

@@ -29,21 +29,16 @@ class Serving:
     began: int = -1
     """Start of the window that the present version took over in; -1 for the first of all."""
 
-    def takes_over(self, window: Window, predicting: int) -> bool:
+    def takes_over(self, window: Window) -> bool:
         """Whether the window shows that another version serves now: a version never seen before
-        does, an older one (rolled back to) when it is the one ``predicting``; where that is not
-        known (-1), once the present one has been silent for a window.
+        does, an older one (rolled back to) once the present one has been silent for a window.
 
         A worker that swaps a moment later than the others thus does not bring the old version
-        back, nor do labels that come long after.
+        back.
         """
         if window.version == self.version:
             return False
-        if window.version > self.highest:
-            return True
-        if predicting >= 0:
-            return window.version == predicting
-        return window.start > self.last_end
+        return window.version > self.highest or window.start > self.last_end
 
     def note(self, window: Window) -> None:
         self.version = window.version
@@ -73,21 +68,12 @@ class Track:
         self._moved = False
         """Whether a window was tested since the readings were last asked for."""
 
-    @property
-    def version(self) -> int:
-        """The one that serves, as far as windows have shown; -1 before the first."""
-        return self._serving.version
-
-    def take(
-        self, window: Window, watch: Watch | None, counts: I64 | None, predicting: int = -1
-    ) -> list[Alert]:
+    def take(self, window: Window, watch: Watch | None, counts: I64 | None) -> list[Alert]:
         """Alerts that a window not used before leads to. ``watch`` and ``counts``, the window's
-        within it, are None for a version without a profile. ``predicting`` is the version whose
-        predictions come, where the stream itself does not tell: outcomes of an older one may be
-        those of late labels; else -1."""
+        within it, are None for a version without a profile."""
         out: list[Alert] = []
         kept = None
-        if self._serving.takes_over(window, predicting):
+        if self._serving.takes_over(window):
             out += self._replace(window)
         if self._serving.version in (-1, window.version):
             self._serving.note(window)
