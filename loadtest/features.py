@@ -12,6 +12,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -23,6 +24,7 @@ from driftloop.kernel.codec.blocks import F64
 from driftloop.kernel.records import AlertKind, CategoricalProfile, Stream
 from driftloop.models.dispersion import dispersion
 from loadtest.drifting import (
+    SECOND,
     Watching,
     interval,
     level_windows,
@@ -48,6 +50,8 @@ _FLOORS = {"shift_floor": 0.1}
 _ALL_FLOORS = ("psi_floor", "shift_floor", "unseen_floor", "outside_floor")
 _CORRELATION = 0.7
 _CLUMPED, _LASTING = 0.1, 0.8
+_FIRST_WEEKS = (120, 400)
+"""Windows of a reference of first weeks."""
 _QUIET = {"20": (20, 0.0), "100": (100, 0.0), "100_correlated": (100, _CORRELATION)}
 _STREAMS = 30
 """Without a change, of each kind."""
@@ -94,6 +98,11 @@ def run(seed: int = SEED, scale: float = 1.0) -> dict[str, Any]:
         alarms = sum(pool.map(partial(_clumped, seed), range(quiet)))
         found["fa_per_100k_clumped"], *spread["fa_per_100k_clumped"] = rate_interval(alarms, quiet)
         sys.stderr.write(f"clumped: {found['fa_per_100k_clumped']:.2f} in 100,000 rows\n")
+        for weeks in _FIRST_WEEKS:
+            name = f"fa_per_100k_first_{weeks}"
+            alarms = sum(pool.map(partial(_first_weeks, weeks, seed), range(quiet)))
+            found[name], *spread[name] = rate_interval(alarms, quiet)
+            sys.stderr.write(f"clumped, {weeks} windows: {found[name]:.2f} in 100,000 rows\n")
         few = max(3, changed // 6)
         tiny = list(pool.map(partial(_tiny, seed), range(few)))
         new = list(pool.map(partial(_new_category, seed), range(few)))
@@ -154,6 +163,20 @@ def _clumped(seed: int, index: int) -> int:
     # No floor: the tests alone must keep the budget.
     watching = Watching(profile, Stream.PREDICTIONS, policy(1.0, **dict.fromkeys(_ALL_FLOORS, 0.0)))
     rows = _clumps(rng, _LONG)
+    return sum(len(watching.take(w)) for w in prediction_windows(profile, rows, _WINDOW))
+
+
+def _first_weeks(windows: int, seed: int, index: int) -> int:
+    """The same where so many windows are the reference, and training showed no clumps."""
+    rng = np.random.default_rng([seed, index, 7])
+    profile = profile_of(rng.standard_normal((_REFERENCE, _FEATURES)))
+    wanted = replace(
+        policy(1.0, **dict.fromkeys(_ALL_FLOORS, 0.0)),
+        reference="first_weeks",
+        reference_period=windows * _WINDOW * SECOND,
+    )
+    watching = Watching(profile, Stream.PREDICTIONS, wanted)
+    rows = _clumps(rng, windows * _WINDOW + _LONG)
     return sum(len(watching.take(w)) for w in prediction_windows(profile, rows, _WINDOW))
 
 

@@ -150,13 +150,18 @@ def alerts_of(outputs: Outputs) -> list[Alert]:
     return [record for record in sent(outputs) if isinstance(record, Alert)]
 
 
-def restarted(core: Core, store: dict[str, bytes], make: Callable[[], Core]) -> Core:
-    """A new core with the state that ``core`` would have committed; ``store`` is the changelog."""
+def commit(core: Core, store: dict[str, bytes]) -> None:
+    """Bring ``store``, the changelog, up to date as a commit does."""
     for name, value in core.snapshot().items():
         if value is None:
             store.pop(name, None)
         else:
             store[name] = value
+
+
+def restarted(core: Core, store: dict[str, bytes], make: Callable[[], Core]) -> Core:
+    """A new core with the state that ``core`` would have committed; ``store`` is the changelog."""
+    commit(core, store)
     fresh = make()
     fresh.restore(LEAD, dict(store))
     return fresh

@@ -18,6 +18,7 @@ from decision_builders import (
     batch,
     catalog,
     command,
+    commit,
     declaration,
     outcomes,
     predictions,
@@ -229,13 +230,15 @@ def batches(records: list[Any], cuts: set[int]) -> list[RecordBatch]:
 def outputs_of(
     make: Callable[[], Core], given_batches: list[RecordBatch], restarts: set[int]
 ) -> list[Any]:
-    """What a core says to the batches, restarted before those whose numbers are given."""
+    """What a core says to the batches, each committed; restarted before those whose numbers are
+    given."""
     core, store, out = make(), dict[str, bytes](), []
     for index, each in enumerate(given_batches):
         if index in restarts:
             core = restarted(core, store, make)
         said = core.process(each)
         out += [*sent(said), *(letter.value for letter in said.dead_letters)]
+        commit(core, store)
     return out
 
 
@@ -253,6 +256,24 @@ def test_drift_does_not_depend_on_batches_and_restarts(
     parts = outputs_of(lambda: DriftCore(known), batches(records, cuts), restarts)
     # As text: an estimate before the labels come has NaN for them.
     assert list(map(repr, parts)) == list(map(repr, whole))
+
+
+@QUICK
+@given(drift_inputs(), places)
+def test_the_state_of_drift_is_the_same_however_often_it_was_committed(
+    given_inputs: tuple[dict[str, Any], list[Any]], cuts: set[int]
+) -> None:
+    alerts, records = given_inputs
+    stores: list[dict[str, bytes]] = []
+    for often in (True, False):
+        core, store = DriftCore(known_to_drift(alerts)), dict[str, bytes]()
+        for each in batches(records, cuts):
+            core.process(each)
+            if often:
+                commit(core, store)
+        commit(core, store)
+        stores.append(store)
+    assert stores[0] == stores[1]
 
 
 @QUICK

@@ -15,6 +15,8 @@ from driftloop.models.dispersion import table_dispersion
 
 K = TypeVar("K")
 
+COLLECTION = "collection"
+"""First part of its entries' names."""
 _MOST_BLOCKS = 128
 """Of time whose counts are kept apart. Enough for eight of sixteen together, and for a bound."""
 
@@ -68,16 +70,18 @@ class Collection:
         return self._dispersions[family]
 
     def parts(self) -> Iterator[Part]:
-        """All state, named without a prefix."""
-        yield Part("head", True, lambda: [self._first, self._length, self.done])
+        """All state."""
+        yield Part(f"{COLLECTION}/head", True, lambda: [self._first, self._length, self.done])
         found = sorted(self._dispersions.items())
-        yield Part("dispersions", True, lambda: {family: packed(d) for family, d in found})
+        yield Part(
+            f"{COLLECTION}/dispersions", True, lambda: {family: packed(d) for family, d in found}
+        )
         for slot, counts in self.references.items():
             changed = slot in self._unsaved
-            yield Part(f"reference/{slot}", changed, partial(packed, counts))
+            yield Part(f"{COLLECTION}/reference/{slot}", changed, partial(packed, counts))
         for (number, slot), counts in self._blocks.items():
             changed = (number, slot) in self._unsaved_blocks
-            yield Part(f"block/{number}/{slot}", changed, partial(packed, counts))
+            yield Part(f"{COLLECTION}/block/{number}/{slot}", changed, partial(packed, counts))
 
     def saved(self) -> None:
         """What :meth:`parts` gave has been kept."""
@@ -85,15 +89,22 @@ class Collection:
         self._unsaved_blocks.clear()
 
     def load(self, entries: Mapping[str, Any]) -> None:
-        """Go on from the values of :meth:`parts`, by name."""
-        self._first, self._length, self.done = entries["head"]
-        self._dispersions = {f: floats(found) for f, found in entries["dispersions"].items()}
+        """Go on from the values of :meth:`parts`, by name; others are not looked at."""
         for name, value in entries.items():
             part, *rest = name.split("/")
-            if part == "reference":
-                self.references[int(rest[0])] = integers(value)
-            elif part == "block":
-                self._blocks[int(rest[0]), int(rest[1])] = integers(value)
+            if part != COLLECTION:
+                continue
+            match rest:
+                case ["head"]:
+                    self._first, self._length, self.done = value
+                case ["dispersions"]:
+                    self._dispersions = {f: floats(found) for f, found in value.items()}
+                case ["reference", slot]:
+                    self.references[int(slot)] = integers(value)
+                case ["block", number, slot]:
+                    self._blocks[int(number), int(slot)] = integers(value)
+                case _:
+                    raise ValueError(f"no entry of a collection: {name}")
         self._unsaved.update(self.references)
         self._unsaved_blocks.update(self._blocks)
 

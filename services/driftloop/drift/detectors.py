@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -49,10 +49,8 @@ _LEAST_HITS = 16
 """Rows of such a share. At half of its floor as many come together by chance within the rows that
 would make the floor of them in less than one of a hundred such stretches."""
 
-_FORMAT = "2"
+_FORMAT = "3"
 """Of the entries. What another one left is of no use; watching begins anew."""
-COLLECTION = "collection/"
-"""Prefix of its entries."""
 
 
 class Detectors:
@@ -305,8 +303,7 @@ class Detectors:
             returns = [[list(key), *found] for key, found in sorted(self._returns.items())]
             yield Part("returns", True, lambda: returns)
         if self._collection is not None:
-            for part in self._collection.parts():
-                yield replace(part, name=f"{COLLECTION}{part.name}")
+            yield from self._collection.parts()
         for panel in self._panels.values():
             yield from panel.parts()
 
@@ -326,8 +323,7 @@ class Detectors:
         if entries.get("watched") != self._watched:
             return False
         if self._collection is not None:
-            own = {n: v for n, v in entries.items() if n.startswith(COLLECTION)}
-            self._collection.load({n.removeprefix(COLLECTION): v for n, v in own.items()})
+            self._collection.load(entries)
             if self._collection.done:
                 self._use_collection(0)
         self._still.load(entries["still"])

@@ -50,7 +50,7 @@ class Still:
     def take(self, kept: Kept, window: Window) -> None:
         shares = self._shares(kept.slot)
         for index, stream in enumerate(self.streams):
-            column = window.statistics.numeric[stream.bins[0][0]]
+            column = window.statistics.numeric[stream.column]
             if column.count == 0 or shares[index] >= 1.0:
                 continue
             still = column.minimum == column.maximum
@@ -101,7 +101,8 @@ class Still:
 def _largest(stream: Watched, reference: I64 | None) -> float:
     if reference is None:
         return 1.0
-    counts = [int(reference[place]) for place in stream.bins[1]]
+    (places,) = stream.bins
+    counts = [int(reference[place]) for place in places]
     # One row more than seen: an empty reference knows nothing.
     return (max(counts, default=0) + 1) / (sum(counts) + 1)
 

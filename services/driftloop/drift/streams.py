@@ -68,8 +68,7 @@ class Streams:
     two_sided: tuple[Watched, ...]
     upper: tuple[Watched, ...]
     still: tuple[Watched, ...]
-    """Numeric features that may stop changing. Their one bin is the column's place among the
-    numeric ones."""
+    """Numeric features that may stop changing. Their one bin is all values."""
     segments: tuple[str, ...]
     """Levels that are watched on their own too."""
 
@@ -219,9 +218,7 @@ class _Maker:
         )
         if len(bins) > 1:
             out.append(
-                _Draft(
-                    AlertKind.CONSTANT, name, Measure.CONSTANT, ((index,), bins), index, dispersion
-                )
+                _Draft(AlertKind.CONSTANT, name, Measure.CONSTANT, (bins,), index, dispersion)
             )
         return out
 

@@ -221,8 +221,11 @@ def _references(
                 continue
             left -= size
             for part in made:
-                inside = None if by_slot else segment == levels.index(part.segment)
-                yield part if inside is None else _dispersed(part, known, blocks, inside)
+                if by_slot:
+                    yield part
+                else:
+                    inside = segment == levels.index(part.segment)
+                    yield _dispersed(part, known, blocks, inside)
 
 
 def _parts(
