@@ -309,6 +309,31 @@ def test_a_version_rolled_back_to_is_watched_again() -> None:
     assert opening(said).version == 1
 
 
+def test_late_labels_of_an_old_version_bring_it_back_neither_at_once_nor_for_long() -> None:
+    watching = Watching()
+    watching.give(outcomes(0, LOW_LOSS), outcomes(1, LOW_LOSS, version=2))
+    few = HIGH_LOSS[:100]
+    # The new version's labels pause; a few of the old one's events come in.
+    assert not watching.give(*(outcomes(h, few, version=1) for h in range(2, 6)))
+    assert not watching.give(outcomes(6, LOW_LOSS, version=2))
+    # Both come from now on, and the new version's count.
+    both = [outcomes(h, few, version=1) for h in range(7, 12)]
+    both += [outcomes(h, HIGH_LOSS, version=2) for h in range(7, 12)]
+    said = watching.give(*sorted(both, key=lambda window: (window.start, window.version)))
+    assert opening(said).version == 2
+
+
+def test_a_new_version_returns_as_soon_as_it_has_as_many_rows() -> None:
+    watching = Watching()
+    watching.give(outcomes(0, LOW_LOSS), outcomes(1, LOW_LOSS, version=2))
+    # A long pause: the old version's labels are as many as the new one's were.
+    watching.give(*(outcomes(h, HIGH_LOSS, version=1) for h in range(3, 5)))
+    both = [outcomes(h, HIGH_LOSS[:100], version=1) for h in range(5, 12)]
+    both += [outcomes(h, HIGH_LOSS, version=2) for h in range(5, 12)]
+    said = watching.give(*sorted(both, key=lambda window: (window.start, window.version)))
+    assert opening(said).version == 2
+
+
 def test_version_0_has_no_reference_to_drift_from() -> None:
     windows = [predictions(h, FAR, missing=500, version=0) for h in range(10)]
     assert not Watching().give(*windows, *(outcomes(h, HIGH_LOSS, version=0) for h in range(10)))

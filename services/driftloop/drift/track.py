@@ -3,7 +3,7 @@ the alerts that come of it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from driftloop.drift import wording
@@ -20,31 +20,54 @@ from driftloop.kernel.records import Alert, Window
 
 @dataclass(slots=True)
 class Serving:
-    """Which version's windows count."""
+    """Which version's windows count.
+
+    Those of several come side by side for a while: workers do not swap at one moment, and labels
+    of what an old version predicted come long after. Which one serves is read off the windows
+    alone, so that it is the same whatever else is known when they come.
+    """
 
     version: int = -1
     highest: int = -1
     last_start: int = -1
     last_end: int = -1
+    last_rows: int = 0
+    """Of the present version's newest window."""
     began: int = -1
     """Start of the window that the present version took over in; -1 for the first of all."""
+    older_rows: int = 0
+    """Of older versions' windows since the present one fell silent."""
 
     def takes_over(self, window: Window) -> bool:
-        """Whether the window shows that another version serves now: a version never seen before
-        does, an older one (rolled back to) once the present one has been silent for a window.
-
-        A worker that swaps a moment later than the others thus does not bring the old version
-        back.
+        """Whether the window shows that another version serves now. A version never seen before
+        does. An older one (rolled back to) does once the present one has been silent for a window
+        and as many rows as that one's last have come without it: labels of the past thin out, and
+        those of a version that serves do not. One newer than the present does with as many rows
+        as that one's last: then it was late labels that had taken over.
         """
         if window.version == self.version:
             return False
-        return window.version > self.highest or window.start > self.last_end
+        if window.version > self.highest:
+            return True
+        if window.version > self.version:
+            return window.start >= self.last_start and window.rows >= self.last_rows
+        if window.start <= self.last_end:
+            return False
+        self.older_rows += window.rows
+        return self.older_rows >= self.last_rows
+
+    def replace(self, window: Window) -> None:
+        """The window's version takes over."""
+        self.began = window.start if self.version >= 0 else -1
+        self.version = window.version
 
     def note(self, window: Window) -> None:
-        self.version = window.version
+        """Take in a window of the present version, one of several in any order."""
         self.highest = max(self.highest, window.version)
         self.last_start = max(self.last_start, window.start)
         self.last_end = max(self.last_end, window.end)
+        self.last_rows = window.rows
+        self.older_rows = 0
 
 
 class Track:
@@ -75,7 +98,7 @@ class Track:
         kept = None
         if self._serving.takes_over(window):
             out += self._replace(window)
-        if self._serving.version in (-1, window.version):
+        if self._serving.version == window.version:
             self._serving.note(window)
         # A version takes over in the middle of a window: its part of that one is of some hours
         # only, and differs from any reference by that.
@@ -178,21 +201,12 @@ class Track:
         self._detectors, self._stored = None, {}
         self._cases = []
         self._history = History()
-        if self._serving.version >= 0:
-            self._serving.began = window.start
-        self._serving.version = window.version
+        self._serving.replace(window)
         return out
 
     def _head(self) -> dict[str, Any]:
-        serving = self._serving
         return {
             "next": self._next,
-            "serving": {
-                "version": serving.version,
-                "highest": serving.highest,
-                "last_start": serving.last_start,
-                "last_end": serving.last_end,
-                "began": serving.began,
-            },
+            "serving": asdict(self._serving),
             "cases": [case.to_plain() for case in self._cases],
         }
