@@ -20,6 +20,7 @@ from decision_builders import (
     batch,
     catalog,
     command,
+    commit,
     declaration,
     outcomes,
     predictions,
@@ -58,6 +59,10 @@ class Watching:
     def __init__(self, **alerts: Any) -> None:
         self.catalog = catalog(declaration(alerts=alerts), version(1), version(2), version(3))
         self.core = DriftCore(self.catalog)
+
+    def declare(self, **alerts: Any) -> None:
+        """Change the declaration."""
+        self.catalog.models[MODEL] = declaration(alerts=alerts)  # type: ignore[index]
 
     def give(self, *windows: Window, timestamp: int = 0) -> list[Alert]:
         return alerts_of(self.core.process(batch(TOPICS.windows, *windows, timestamp=timestamp)))
@@ -594,11 +599,56 @@ def test_an_hour_that_the_first_weeks_did_not_have_is_compared_with_all_of_them(
     assert first.evidence.effect > first.evidence.effect_floor
 
 
+@pytest.mark.parametrize("season", [(), ("hour_of_day",)])
+@pytest.mark.parametrize(
+    ("period", "changed"),
+    [
+        (0, range(20, 30)),  # An alert opens and recovers: bags of all slots are given back.
+        (24 * HOUR, range(60, 70)),
+        (140 * HOUR, range(200, 210)),  # More blocks than are kept apart.
+        (400 * HOUR, range(0)),  # Still collecting.
+    ],
+)
+def test_what_is_kept_of_detectors_is_all_there_is(
+    season: tuple[str, ...], period: int, changed: range
+) -> None:
+    policy: dict[str, Any] = {"season": season}
+    if period:
+        policy |= {"reference": "first_weeks", "reference_period": period}
+    often, once = Watching(**policy), Watching(**policy)
+    last = changed.stop + 8 if changed else 300
+    windows = [predictions(h, FAR if h in changed else (100,) * BINS) for h in range(last)]
+    kept: dict[str, bytes] = {}
+    said: list[Alert] = []
+    for window in windows:
+        often.give(window)
+        commit(often.core, kept)
+        said += once.give(window)
+        if changed and window.start == (changed.start - 2) * HOUR:
+            # The same is watched, with another floor: other detectors go on.
+            for each in (often, once):
+                each.declare(**policy, loss_floor=0.06)
+    assert {a.status for a in said} >= (
+        {AlertStatus.OPENED, AlertStatus.RESOLVED} if changed else set()
+    )
+    whole: dict[str, bytes] = {}
+    commit(once.core, whole)
+    assert kept == whole
+    # Taken back, it is all of it again.
+    again = Watching(**policy)
+    again.core.restore(LEAD, kept)
+    again.catalog.models[MODEL] = once.catalog.models[MODEL]  # type: ignore[index]
+    more = [predictions(h, FAR) for h in range(last, last + 120)]
+    assert again.give(*more) == once.give(*more)
+    commit(again.core, kept)
+    commit(once.core, whole)
+    assert kept == whole
+
+
 def test_a_changed_declaration_begins_anew_and_says_so() -> None:
     watching = Watching()
     first = opening(watching.give(*(predictions(h, FAR) for h in range(3))))
-    shares = {"data_quality": 1.0}
-    watching.catalog.models[MODEL] = declaration(alerts={"shares": shares})  # type: ignore[index]
+    watching.declare(shares={"data_quality": 1.0})
     (over,) = watching.give(predictions(3, FAR))
     assert (over.id, over.status) == (first.id, AlertStatus.RESOLVED)
     assert "declaration was changed" in over.summary
