@@ -13,12 +13,14 @@ from driftloop.kernel.codec.records import codec
 from driftloop.kernel.declaration import Declaration
 from driftloop.kernel.metrics import Meter, NullMeter
 from driftloop.kernel.ports import RecordBatch, Send, TopicPartition
+from driftloop.kernel.processor import Outputs
 from driftloop.kernel.records import DeadLetter, Label, ModelRecord, Outcome, Prediction
 from driftloop.kernel.runner import Runner, Wiring
 from driftloop.kernel.stores import MemoryStore
 from driftloop.kernel.topics import ControlTopics
-from driftloop.outcomes.core import SERVICE, OutcomesCore
+from driftloop.outcomes.core import EXPIRED_AT_ONCE, SERVICE, OutcomesCore
 from driftloop.outcomes.recovery import JoinRecovery
+from driftloop.outcomes.service import advance
 from window_builders import declaration
 
 HORIZON = 1000
@@ -56,7 +58,14 @@ class Join:
     """The service on a log in memory: a runner that may die and be started again."""
 
     def __init__(
-        self, declared: Declaration, *, rows: int = 100, meter: Meter | None = None
+        self,
+        declared: Declaration,
+        *,
+        rows: int = 100,
+        meter: Meter | None = None,
+        expired_at_once: int = EXPIRED_AT_ONCE,
+        memory_bytes: int = 256 << 20,
+        checkpoint_ms: int = 0,
     ) -> None:
         self.model = declared
         self.store = MemoryStore()
@@ -64,6 +73,9 @@ class Join:
         self.log = MemoryLog(self.clock)
         self._rows = rows
         self._meter = meter or NullMeter()
+        self._expired_at_once = expired_at_once
+        self._memory_bytes = memory_bytes
+        self._checkpoint_ms = checkpoint_ms
         self._topics = ControlTopics("t.", partitions=1)
         self.log.ensure_topics([*self._topics.specs(), *declared.topics.specs(2)])
         self._producer = self.log.producer("test")
@@ -74,7 +86,14 @@ class Join:
     def start(self) -> None:
         """Another process of the same name, with the store that is there now."""
         catalog = Catalog(self._topics, lambda record: self.model)
-        self.core = OutcomesCore(catalog, self.store, self._meter, checkpoint_ms=0)
+        self.core = OutcomesCore(
+            catalog,
+            self.store,
+            self._meter,
+            memory_bytes=self._memory_bytes,
+            checkpoint_ms=self._checkpoint_ms,
+            expired_at_once=self._expired_at_once,
+        )
         self.runner = Runner(
             Wiring(
                 SERVICE,
@@ -100,11 +119,11 @@ class Join:
         self._producer.send(Send(self.model.topics.labels, keys, values, PARTITION))
 
     def settle(self) -> None:
-        while self.runner.step(0.0):
+        while self.step():
             pass
 
-    def step(self) -> None:
-        self.runner.step(0.0)
+    def step(self) -> bool:
+        return advance(self.runner, self.core, 0.0)
 
     def outcomes(self) -> list[Outcome]:
         return [codec(Outcome).decode(v) for v in self._read(self.model.topics.outcomes)]
@@ -113,15 +132,71 @@ class Join:
         return [codec(DeadLetter).decode(v) for v in self._read(self._topics.dead_letters)]
 
     def entries(self) -> dict[bytes, bytes]:
-        """All that is stored but the expiry index, which groups what came in one batch; with what
-        is settled and not written yet."""
+        """All that is stored but when it expires, which depends on what came in one batch; with
+        what is settled and not written yet."""
         self.core.checkpoint()
-        stored = dict(self.store.scan(b"", b"\xff" * 8))
         kind = len(b"\x00\x01m\x00\x00\x00\x00")
-        return {key: value for key, value in stored.items() if key[kind : kind + 1] != b"T"}
+        found = {}
+        for key, value in self.store.scan(b"", b"\xff" * 8):
+            if key[kind : kind + 1] == b"E":
+                found[key] = value[:1] + value[9:]
+            elif key[kind : kind + 1] != b"T":
+                found[key] = value
+        return found
 
     def _read(self, topic: str) -> list[bytes]:
         source = TopicPartition(topic, 0)
         end = self.log.end_offsets([topic])[source]
         values = [value for part in self.log.read(source, 0, end) for value in part.values]
         return [value for value in values if value is not None]
+
+
+class Bare:
+    """A core without a runner: the test commits."""
+
+    def __init__(
+        self,
+        store: MemoryStore,
+        *,
+        meter: Meter | None = None,
+        expired_at_once: int = EXPIRED_AT_ONCE,
+    ) -> None:
+        self.model = model()
+        self.store = store
+        self._meter = meter or NullMeter()
+        self._expired_at_once = expired_at_once
+        self._next = {self.model.topics.predictions: 0, self.model.topics.labels: 0}
+        self.start()
+
+    def start(self) -> None:
+        """Another process, with the store that is there now."""
+        catalog = Catalog(ControlTopics("t.", 1), lambda record: self.model)
+        catalog.declare(self.model)
+        self.core = OutcomesCore(
+            catalog,
+            self.store,
+            self._meter,
+            checkpoint_ms=0,
+            expired_at_once=self._expired_at_once,
+        )
+
+    def predict(self, *values: bytes) -> Outputs:
+        return self.core.process(self.batch(self.model.topics.predictions, values))
+
+    def tell(self, *values: bytes) -> Outputs:
+        return self.core.process(self.batch(self.model.topics.labels, values))
+
+    def batch(self, topic: str, values: Sequence[bytes]) -> RecordBatch:
+        """The next of a topic."""
+        first = self._next[topic]
+        self._next[topic] += len(values)
+        return batch(topic, values, first)
+
+    def open(self) -> tuple[int, int]:
+        return self.core.open_counts()["m"]
+
+
+def through(outputs: Outputs) -> None:
+    """The transaction that was waited for is."""
+    assert outputs.committed is not None
+    outputs.committed(0)

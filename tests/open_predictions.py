@@ -1,5 +1,6 @@
 """``python -m open_predictions DIRECTORY MILLIONS``: predictions whose labels do not come, through
-the join and RocksDB; then a few labels of early ones. One line of JSON says what it took."""
+the join and RocksDB; a few labels of early ones; then all that wait expire at once. One line of
+JSON says what it took."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ import resource
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import orjson
@@ -49,6 +51,10 @@ class Joining:
             RecordBatch(topic, partition, offsets, [0] * n, [None] * n, values)
         )
         self.joined += sum(len(send) for send in outputs.sends)
+        self.step()
+
+    def step(self) -> None:
+        """What comes of time alone, and a commit."""
         self._now += EVERY_MS
         self.core.on_time(self._now)
         self._commit(self.core.flush())
@@ -59,13 +65,15 @@ class Joining:
             outputs.committed(0)
 
 
-def predictions(stream: Stream, first: int, rows: np.ndarray, partition: int) -> Slices[bytes]:
+def predictions(
+    stream: Stream, first: int, rows: np.ndarray, partition: int, time: int = START_MS
+) -> Slices[bytes]:
     drawn = stream.rows(first, ROWS)
     n = len(rows)
     return encode_predictions(
         PredictionBlock(
             ids=drawn.ids.take(rows),
-            event_time=np.full(n, START_MS, np.int64),
+            event_time=np.full(n, time, np.int64),
             version=np.ones(n, np.int32),
             scores=np.full((n, 1), 0.5),
             features=Features(drawn.numbers[rows], Categories(np.zeros((n, 0), np.int32), ())),
@@ -109,7 +117,26 @@ def main(directory: Path, millions: int) -> None:
     for partition, rows in enumerate(partitioned(early.ids)):
         joining.take(labelled, partition, labels.take(rows))
     waiting, _ = joining.core.open_counts()[MODEL.name]
-    found = {"open": waiting, "told": EARLY, "joined": joining.joined, "peak_mb": peaks}
+    found: dict[str, Any] = {
+        "open": waiting,
+        "told": EARLY,
+        "joined": joining.joined,
+        "peak_mb": peaks,
+    }
+    # Both topics go on with rows of a time when all those before have expired.
+    time = START_MS + 10 * MODEL.labels.horizon
+    late = stream.rows(total, ROWS)
+    labels = Encoder(WIDTH).labels(late, np.full(ROWS, time, np.int64))
+    for partition, rows in enumerate(partitioned(late.ids)):
+        joining.take(predicted, partition, predictions(stream, total, rows, partition, time))
+        joining.take(labelled, partition, labels.take(rows))
+    found["steps"] = 0
+    while joining.core.behind():
+        joining.step()
+        found["steps"] += 1
+    waiting, _ = joining.core.open_counts()[MODEL.name]
+    found |= {"open_at_last": waiting, "joined_at_last": joining.joined, "late": ROWS}
+    found["peak_at_last_mb"] = resident_mb() - base
     sys.stdout.write(orjson.dumps(found).decode() + "\n")
 
 

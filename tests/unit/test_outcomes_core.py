@@ -5,15 +5,11 @@ from __future__ import annotations
 import pytest
 
 from driftloop.kernel import metrics
-from driftloop.kernel.catalog import Catalog
 from driftloop.kernel.ports import TopicPartition
-from driftloop.kernel.processor import Outputs
 from driftloop.kernel.reasons import Reason
 from driftloop.kernel.stores import MemoryStore
-from driftloop.kernel.topics import ControlTopics
 from driftloop.outcomes import state
-from driftloop.outcomes.core import OutcomesCore
-from join_builders import HORIZON, IDS, Join, batch, copy, label, model, prediction
+from join_builders import HORIZON, IDS, Bare, Join, copy, label, model, prediction, through
 from window_builders import CountingMeter
 
 A, B, C = IDS[:3]
@@ -253,37 +249,6 @@ def test_a_store_that_is_ahead_of_the_log_is_built_anew(join: Join) -> None:
     assert [o.event_id for o in join.outcomes()] == [IDS[0]]
 
 
-class Bare:
-    """A core without a runner: the test commits."""
-
-    def __init__(self, store: MemoryStore) -> None:
-        self.model = model()
-        self.catalog = Catalog(ControlTopics("t.", 1), lambda record: self.model)
-        self.catalog.declare(self.model)
-        self.core = OutcomesCore(self.catalog, store, CountingMeter(), checkpoint_ms=0)
-        self._next = {self.model.topics.predictions: 0, self.model.topics.labels: 0}
-
-    def predict(self, *values: bytes) -> Outputs:
-        return self._process(self.model.topics.predictions, values)
-
-    def tell(self, *values: bytes) -> Outputs:
-        return self._process(self.model.topics.labels, values)
-
-    def open(self) -> tuple[int, int]:
-        return self.core.open_counts()["m"]
-
-    def _process(self, topic: str, values: tuple[bytes, ...]) -> Outputs:
-        first = self._next[topic]
-        self._next[topic] += len(values)
-        return self.core.process(batch(topic, values, first))
-
-
-def through(outputs: Outputs) -> None:
-    """The transaction that was waited for is."""
-    assert outputs.committed is not None
-    outputs.committed(0)
-
-
 def test_a_checkpoint_counts_once_it_is_written() -> None:
     bare = Bare(MemoryStore())
     bare.tell(label(A, 100))
@@ -302,7 +267,10 @@ def test_what_expires_while_a_checkpoint_is_written_is_forgotten_when_it_is() ->
     # The last record there is: nothing comes that would give another occasion.
     bare.predict(prediction(B, FAR))
     assert bare.open() == (0, 1)
+    bare.core.on_time(0)
+    assert bare.open() == (0, 1)
     through(checkpoint)
+    bare.core.on_time(0)
     assert bare.open() == (0, 0)
     through(bare.core.flush())
 

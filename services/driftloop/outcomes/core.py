@@ -29,17 +29,26 @@ from driftloop.outcomes.filter import Flags
 from driftloop.outcomes.joining import Pairs, outcomes
 from driftloop.outcomes.state import (
     ABSENT,
-    DONE,
-    GONE,
     LABEL,
+    NEVER,
     PREDICTION,
     JoinState,
+    Removed,
+    Room,
     unpack_label,
     unpack_prediction,
 )
 
 SERVICE = "outcomes"
 _FROM_PREDICTIONS, _FROM_LABELS = b"p", b"l"
+_FORMAT = b"2"
+"""Of what is in the store, before each offset. What another version wrote is built anew."""
+_UNREADABLE = 1 << 62
+"""Ahead of every log."""
+EXPIRED_AT_ONCE = 20_000
+"""Ids removed in one step at most, beyond as many as came in. Each is looked up in the store, which
+takes some 10 us: a step is longer by a fifth of a second, and a checkpoint is due after some thirty
+of them, which keeps memory within its bound however many expire at once."""
 
 
 @dataclass(slots=True)
@@ -54,7 +63,8 @@ class OutcomesCore:
     A label joins when it was observed at most the declared horizon after its event: that depends
     on the two records alone, not on when they arrive, as long as neither stands behind records of
     its partition that are newer by more than the horizon. The first prediction and the first label
-    of an event count; later ones are counted as duplicates until the event is forgotten.
+    of an event count; later ones are counted as duplicates until the event is forgotten: when both
+    topics have passed its time. It is removed in one of the steps that follow, a part in each.
 
     What is new goes to the store with a checkpoint, every ``checkpoint_ms``, and leaves memory with
     the next one. They come sooner where it would take more than ``memory_bytes``.
@@ -68,6 +78,7 @@ class OutcomesCore:
         *,
         memory_bytes: int = 256 << 20,
         checkpoint_ms: int = 30_000,
+        expired_at_once: int = EXPIRED_AT_ONCE,
     ) -> None:
         self._catalog = catalog
         self._store = store
@@ -83,6 +94,11 @@ class OutcomesCore:
         """Written to the store so far."""
         self._memory_bytes = memory_bytes
         self._checkpoint_ms = checkpoint_ms
+        self._expired_at_once = expired_at_once
+        self._came = 0
+        """Rows taken in since the last step's end."""
+        self._behind: dict[tuple[str, int], None] = {}
+        """Where something that has expired may still be there; first come, first served."""
         self._now = 0
         self._checkpoint_at = 0
         self._labels: dict[str, tuple[Declaration, LabelDecoder]] = {}
@@ -96,7 +112,9 @@ class OutcomesCore:
             joined = self._take_labels(model, state, batch)
         else:
             joined = self._take_predictions(model, state, batch)
-        self._expire(model, state)
+        self._came += len(batch)
+        if state.behind:
+            self._behind[model.name, batch.partition] = None
         sends: Sequence[Send] = ()
         if joined.pairs is not None and len(joined.pairs):
             sends = [outcomes(joined.pairs, model, batch.partition)]
@@ -106,11 +124,33 @@ class OutcomesCore:
 
     def replay(self, batch: RecordBatch) -> None:
         """Take in a batch whose outputs are in the log already, and were counted."""
+        key = self._catalog.model_of(batch).name, batch.partition
+        self.state(*key).catch_up()
         meter, self._meter = self._meter, NullMeter()
         try:
             self.process(batch)
+            if key in self._behind:
+                self._expire(key, self._room())
         finally:
             self._meter = meter
+
+    def resume(self, source: TopicPartition) -> None:
+        """Go on removing what had expired of a partition of predictions, though nothing comes."""
+        for model in self._catalog.models_of(source.topic):
+            key = model.name, source.partition
+            state = self._states.get(key) or JoinState(self._store, *key)
+            state.caught_up()
+            if state.behind:
+                self._states[key] = state
+                self._behind[key] = None
+
+    def behind(self) -> bool:
+        """Whether something that has expired may still be there."""
+        return bool(self._behind)
+
+    def expiring(self) -> bool:
+        """Whether the next step can remove some of it, without input too."""
+        return self.behind() and self._sealed is None
 
     def state(self, model: str, partition: int) -> JoinState:
         """The state of one partition, read from the store when first asked for."""
@@ -126,8 +166,8 @@ class OutcomesCore:
         self._write()
 
     def checkpoint_if_large(self) -> None:
-        """The same where memory asks for it: while much is read again."""
-        if self._large():
+        """The same where memory asks for it: while much is read again, or removed."""
+        if self._sealed is None and self._large():
             self.checkpoint()
 
     def _large(self) -> bool:
@@ -135,6 +175,11 @@ class OutcomesCore:
 
     def on_time(self, now: int) -> Outputs:
         self._now = now
+        room = self._room()
+        for key in list(self._behind):
+            if room.full:
+                break
+            self._expire(key, room)
         return Outputs()
 
     def commit_due(self, now: int) -> bool:
@@ -168,26 +213,22 @@ class OutcomesCore:
         for state in self._states.values():
             state.add_sealed(changes)
         for source, offset in self._sealed.items():
-            changes[_source_key(source)] = offset.to_bytes(8, "big")
+            changes[_source_key(source)] = _FORMAT + offset.to_bytes(8, "big")
         self._store.write(changes)
         self.checkpoints += 1
-        for state in self._states.values():
-            state.written()
+        for (model, _), state in self._states.items():
+            removed = state.written()
+            if removed != Removed():
+                self._meter.add(metrics.UNLABELLED, removed.unlabelled, model)
+                self._meter.add(metrics.ORPHANED, removed.orphaned, model)
         self._sealed = None
-        for key, state in self._states.items():
-            # Where nothing more comes, nothing else would forget what the writing held up.
-            model = self._catalog.models.get(key[0])
-            if state.held_up and model is not None:
-                self._dirty.add(key)
-                self._expire(model, state)
-                self._tell_open(model.name)
 
     def reflected(self, source: TopicPartition) -> int:
         """The offset up to which a source is part of the state, in memory or in the store."""
         found = self._reflected.get(source)
         if found is None:
             stored = self._store.get_many([_source_key(source)])[0]
-            found = self._reflected[source] = int.from_bytes(stored or b"", "big")
+            found = self._reflected[source] = _offset(stored)
         return found
 
     def wipe(self, source: TopicPartition) -> None:
@@ -210,6 +251,7 @@ class OutcomesCore:
         for model in self._catalog.models_of(source.topic):
             self._states.pop((model.name, source.partition), None)
             self._dirty.discard((model.name, source.partition))
+            self._behind.pop((model.name, source.partition), None)
         self._reflected.pop(source, None)
         # Whatever is on its way to the store holds this source too; the log has it all.
         self._sealed = None
@@ -232,8 +274,7 @@ class OutcomesCore:
         place = state.place
         if len(rows) == 0:
             return found
-        names, entry = state.find(Slices.of(block.ids))
-        kind = _kinds(entry)
+        names, entry, kind = self._find(state, Slices.of(block.ids))
         fresh = _firsts(names, (kind == ABSENT) | (kind == LABEL))
         self._meter.add(
             metrics.DUPLICATE_PREDICTIONS, len(rows) - int(np.count_nonzero(fresh)), model.name
@@ -244,7 +285,9 @@ class OutcomesCore:
         offset = np.asarray(batch.offsets, np.int64)[rows]
         waiting = np.flatnonzero(fresh & (kind == ABSENT))
         records = cast("Slices[bytes]", Slices.of(batch.values).take(rows))
-        first = state.keep_predictions(block, records, offset)
+        # One horizon for the label, one for its place among the labels: see the class.
+        expiry = _expiry(block.event_time[fresh], 2 * model.labels.horizon)
+        first = state.keep_predictions(block, records, offset, expiry)
         state.put(
             [names[row] for row in waiting.tolist()], (4 * (first + waiting) + PREDICTION).tolist()
         )
@@ -254,7 +297,7 @@ class OutcomesCore:
             labels = self._open_labels(state, names, entry, matched)
             pairs = Pairs(take(block, matched), offset[matched], *labels)
             settled = [names[row] for row in matched.tolist()]
-            state.put(settled, [DONE] * len(settled))
+            state.settle(settled, np.full(len(settled), expiry))
             place.open_labels -= len(matched)
             in_time = pairs.delay() <= model.labels.horizon
             # The labels' records are not kept, so they can be no dead letters: they are counted.
@@ -263,9 +306,8 @@ class OutcomesCore:
                 self._meter.add(metrics.ORPHANED, late, model.name)
                 self._meter.add(metrics.UNLABELLED, late, model.name)
             found.pairs = pairs.take(np.flatnonzero(in_time)) if late else pairs
-        # One horizon for the label, one for its place among the labels: see the class.
         state.expire_later(
-            int(block.event_time[fresh].max()) + 2 * model.labels.horizon,
+            expiry,
             batch.offsets[0],
             _FROM_PREDICTIONS,
             Slices.of(block.ids).take(np.flatnonzero(fresh)),
@@ -295,8 +337,7 @@ class OutcomesCore:
         place = state.place
         if len(block.rows) == 0:
             return found
-        names, entry = state.find(Slices.of(block.ids))
-        kind = _kinds(entry)
+        names, entry, kind = self._find(state, Slices.of(block.ids))
         belongs = partitions_of(block.ids, model.partitions)
         ours = belongs == batch.partition
         for at in np.flatnonzero(~ours).tolist():
@@ -308,19 +349,16 @@ class OutcomesCore:
         offset = np.asarray(batch.offsets, np.int64)[block.rows]
         waiting = np.flatnonzero(fresh & (kind == ABSENT))
         if len(waiting):
-            first = state.keep_labels(block.label, block.observed_at, offset)
+            expiry = _expiry(block.observed_at[waiting], model.labels.horizon)
+            first = state.keep_labels(block.label, block.observed_at, offset, expiry)
             numbers = (4 * (first + waiting) + LABEL).tolist()
             state.put([names[row] for row in waiting.tolist()], numbers)
             place.open_labels += len(waiting)
-            state.expire_later(
-                int(block.observed_at[waiting].max()) + model.labels.horizon,
-                batch.offsets[0],
-                _FROM_LABELS,
-                Slices.of(block.ids).take(waiting),
-            )
+            own = Slices.of(block.ids).take(waiting)
+            state.expire_later(expiry, batch.offsets[0], _FROM_LABELS, own)
         matched = np.flatnonzero(fresh & (kind == PREDICTION))
         if len(matched):
-            predictions, prediction_offset = self._open_predictions(
+            predictions, prediction_offset, ends = self._open_predictions(
                 model, state, names, entry, matched
             )
             pairs = Pairs(
@@ -330,8 +368,7 @@ class OutcomesCore:
                 block.observed_at[matched],
                 offset[matched],
             )
-            settled = [names[row] for row in matched.tolist()]
-            state.put(settled, [DONE] * len(settled))
+            state.settle([names[row] for row in matched.tolist()], ends)
             place.open_predictions -= len(matched)
             found.pairs = self._in_time(model, pairs, batch, block.rows[matched], found)
         place.observed_until = max(place.observed_until, int(block.observed_at.max()))
@@ -355,20 +392,21 @@ class OutcomesCore:
     @staticmethod
     def _open_predictions(
         model: Declaration, state: JoinState, names: Sequence[bytes], entry: I64, rows: I64
-    ) -> tuple[PredictionBlock, I64]:
-        """The open predictions of these rows, and their offsets."""
+    ) -> tuple[PredictionBlock, I64, I64]:
+        """The open predictions of these rows, their offsets, and when they expire."""
         chosen = entry[rows]
         blocks, offsets, order = [], [], []
+        expiry = np.empty(len(rows), np.int64)
         kept = np.flatnonzero(chosen >= 0)
         if len(kept):
-            block, offset = state.predictions(chosen[kept] >> 2)
+            block, offset, expiry[kept] = state.predictions(chosen[kept] >> 2)
             blocks.append(block)
             offsets.append(offset)
             order.append(kept)
         stored = np.flatnonzero(chosen < 0)
         if len(stored):
             values = state.fetch([names[row] for row in rows[stored].tolist()])
-            heads, records = zip(*map(unpack_prediction, values), strict=True)
+            expiry[stored], heads, records = zip(*map(unpack_prediction, values), strict=True)
             block, _, rejected = decode_predictions(
                 records,
                 scores=model.scores,
@@ -381,37 +419,45 @@ class OutcomesCore:
             offsets.append(np.array(heads, np.int64))
             order.append(stored)
         if len(blocks) == 1:
-            return blocks[0], offsets[0]
+            return blocks[0], offsets[0], expiry
         back = np.argsort(np.concatenate(order))
-        return take(concat(blocks), back), np.concatenate(offsets)[back]
+        return take(concat(blocks), back), np.concatenate(offsets)[back], expiry
 
-    def _expire(self, model: Declaration, state: JoinState) -> None:
-        """Forget what can no longer be joined.
+    def _find(self, state: JoinState, ids: Slices[bytes]) -> tuple[list[bytes], I64, I64]:
+        """The ids, their entries and of what kind these are. Those that have expired are forgotten
+        here, so that nothing depends on how far the removing has come."""
+        names, entry, expired = state.find(ids)
+        kind = _kinds(entry)
+        if len(expired):
+            self._forget(state, [names[row] for row in expired.tolist()], kind[expired])
+            kind[expired] = ABSENT
+        return names, entry, kind
 
-        Both topics must have passed its time, by the records' own times. However far ahead the
-        predictions are read or produced, they wait for labels that are yet to come; where labels
-        stop altogether they wait on disk, and are counted as open.
+    @staticmethod
+    def _forget(state: JoinState, names: Sequence[bytes], kind: I64) -> None:
+        once = kind[_firsts(names, np.ones(len(names), bool))]
+        unlabelled = int(np.count_nonzero(once == PREDICTION))
+        orphaned = int(np.count_nonzero(once == LABEL))
+        state.remove(names, unlabelled, orphaned)
+
+    def _room(self) -> Room:
+        # Where more came in than one step removes at most, ever more would be there.
+        came, self._came = self._came, 0
+        return Room(self._expired_at_once + came)
+
+    def _expire(self, key: tuple[str, int], room: Room) -> None:
+        """Remove what has expired, as far as there is room.
+
+        Where labels stop altogether nothing expires: predictions wait on disk, and are counted as
+        open.
         """
-        place = state.place
-        passed = min(place.predicted_until, place.observed_until)
-        unlabelled = orphaned = 0
-        for tag, ids in state.expired(passed):
-            names, known = state.find(ids)
-            kind = _kinds(known)
-            if tag == _FROM_PREDICTIONS:
-                gone = (kind == PREDICTION) | (kind == DONE)
-                unlabelled += int(np.count_nonzero(kind == PREDICTION))
-            else:
-                gone = kind == LABEL
-                orphaned += int(np.count_nonzero(gone))
-            leaving = [names[row] for row in np.flatnonzero(gone).tolist()]
-            state.put(leaving, [GONE] * len(leaving))
-        place.open_predictions -= unlabelled
-        place.open_labels -= orphaned
-        if unlabelled:
-            self._meter.add(metrics.UNLABELLED, unlabelled, model.name)
-        if orphaned:
-            self._meter.add(metrics.ORPHANED, orphaned, model.name)
+        model, state = key[0], self._states[key]
+        for ids in state.expired(room):
+            self._dirty.add(key)
+            self._find(state, ids)
+        if not state.behind:
+            del self._behind[key]
+        self._tell_open(model)
 
     def _label_decoder(self, model: Declaration) -> LabelDecoder:
         known = self._labels.get(model.name)
@@ -436,6 +482,17 @@ class OutcomesCore:
 def _source_key(source: TopicPartition) -> bytes:
     # Behind the states' keys, which begin with the length of a model's name.
     return b"\xff" + source.topic.encode() + b"/%d" % source.partition
+
+
+def _offset(stored: bytes | None) -> int:
+    if stored is None:
+        return 0
+    return int.from_bytes(stored[1:], "big") if stored[:1] == _FORMAT else _UNREADABLE
+
+
+def _expiry(times: I64, after: int) -> int:
+    """Of a batch: what came together expires together."""
+    return min(int(times.max()) + after, NEVER)
 
 
 def _kinds(entry: I64) -> I64:

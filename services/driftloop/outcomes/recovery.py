@@ -63,7 +63,7 @@ class JoinRecovery:
     ) -> None:
         """Predictions and labels of one partition."""
         if any(self._core.reflected(source) > positions[source] for source in sources):
-            _log.warning("%s: the state is ahead of the log; it is rebuilt", sources[0])
+            _log.warning("%s: the state is another's, or ahead of the log; rebuilt", sources[0])
             self._core.wipe(sources[0])
         for source in sources:
             start = max(self._core.reflected(source), starts.get(source, 0))
@@ -76,6 +76,7 @@ class JoinRecovery:
                     self._core.replay(part)
                 self._core.checkpoint_if_large()
                 self._beat()
+        self._core.resume(sources[0])
 
     def _parts(self, batch: RecordBatch) -> Sequence[RecordBatch]:
         if not self._catalog.shared(batch.topic):

@@ -15,6 +15,8 @@ from driftloop.outcomes.recovery import JoinRecovery
 _GAP_S = 0.2
 """Labels come seconds to weeks later: nobody waits for an outcome as for a prediction, and fewer
 transactions leave the broker to those."""
+_GLANCE_S = 0.001
+"""For input, where there is other work."""
 
 
 class OutcomesService:
@@ -53,7 +55,7 @@ class OutcomesService:
         )
 
     def step(self, timeout_s: float) -> bool:
-        worked = self._runner.step(timeout_s)
+        worked = advance(self._runner, self._core, timeout_s)
         if self._core.checkpoints != self._given_back:
             # The batch for the store, and what left memory for it, lie between what stays.
             self._given_back = self._core.checkpoints
@@ -69,7 +71,7 @@ class OutcomesService:
             SERVICE,
             self._context.settings.instance,
             ready=self._runner.assigned(),
-            busy=not self._runner.idle(),
+            busy=not self._runner.idle() or self._core.behind(),
             lag=self._runner.lag,
             positions=self._runner.positions(),
             details={"open": waiting},
@@ -78,3 +80,14 @@ class OutcomesService:
     def close(self) -> None:
         self._runner.close()
         self._store.close()
+
+
+def advance(runner: Runner, core: OutcomesCore, timeout_s: float) -> bool:
+    """A step of the join: it does not wait for input while something that expired is to be removed.
+    Whether there was anything to do."""
+    expiring = core.expiring()
+    worked = runner.step(min(timeout_s, _GLANCE_S) if expiring else timeout_s)
+    if runner.idle():
+        # No transaction comes that would take what was removed to the store.
+        core.checkpoint_if_large()
+    return worked or expiring or core.expiring()

@@ -5,9 +5,13 @@ between those and the committed ones are read again after a restart. So an event
 soon costs the store one small entry, for its id must be known while duplicates may come. What went
 to the store stays in memory until the next checkpoint: what is asked for is mostly new.
 
+What expires does so when the watermarks pass it: its entry says when that is, and from then on it
+is as good as not there. It is removed later, little by little, for millions may expire at once.
+
 Keys, per model and partition (the prefix is their length-framed name)::
 
-    PREFIX E id            P: an open prediction: offset, event time (i64), its record
+    PREFIX E id            when it expires (i64), behind a letter, and
+                           P: an open prediction: offset (i64), its record
                            L: an open label: offset, observed at (i64), label (f64)
                            D: both came
     PREFIX T time offset   ids that expire together: expiry (i64, big-endian) and the first offset
@@ -21,8 +25,9 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from heapq import heappop, heappush
 from itertools import islice, repeat
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -33,14 +38,16 @@ from driftloop.kernel.stores import KeyValueStore
 from driftloop.outcomes.filter import IdFilter
 
 _ENTRY, _EXPIRY, _PLACE_KEY = b"E", b"T", b"O"
+_ENDS = struct.Struct("<q")
 _HEAD = struct.Struct("<qq")
-_LABEL = struct.Struct("<qqd")
+_LABEL = struct.Struct("<qqqd")
 _INDEX = struct.Struct(">Qq")
 _PLACE = struct.Struct("<qqqq")
 _COUNT = struct.Struct("<q")
 _ORIGIN = 1 << 63
 """Added to times in index keys, so that negative ones sort first."""
-_NEVER = 1 << 62
+NEVER = 1 << 62
+"""When at the latest something expires, event time. Its negative is before everything."""
 _SCANNED_AT_ONCE = 20_000
 _HOT_BYTES = 200
 """Of an entry in memory besides its record."""
@@ -49,18 +56,23 @@ ABSENT, PREDICTION, LABEL, DONE, GONE = -1, 0, 1, 2, 3
 """What is known of an id. In memory an entry is ``4 * number + kind``, the number being that of a
 kept row; in the store its first byte tells."""
 _TAGS = {b"P"[0]: PREDICTION, b"L"[0]: LABEL, b"D"[0]: DONE}
-_SETTLED = (None, None, b"D", None)
-"""What the store is given of an entry of each kind, where that does not depend on its row."""
 
 
 @dataclass(slots=True)
 class Place:
     """What is open, and the watermarks of the two topics: event times."""
 
-    predicted_until: int = -_NEVER
-    observed_until: int = -_NEVER
+    predicted_until: int = -NEVER
+    observed_until: int = -NEVER
     open_predictions: int = 0
     open_labels: int = 0
+
+    @property
+    def passed(self) -> int:
+        """What expires before this has expired. Both topics must have passed it, by the records'
+        own times: however far ahead the predictions are read or produced, they wait for labels
+        that are yet to come."""
+        return min(self.predicted_until, self.observed_until)
 
     def pack(self) -> bytes:
         return _PLACE.pack(
@@ -76,43 +88,78 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class KeptPredictions:
-    """Rows of one batch of predictions, numbered from ``first`` on."""
+class Kept:
+    """Rows of one batch, numbered from ``first`` on."""
 
     first: int
+    expiry: I64
+
+
+@dataclass(frozen=True, slots=True)
+class KeptPredictions(Kept):
+    """Of a batch of predictions."""
+
     block: PredictionBlock
     records: Slices[bytes]
     offset: I64
 
 
 @dataclass(frozen=True, slots=True)
-class KeptLabels:
-    """Rows of one batch of labels, numbered from ``first`` on."""
+class KeptLabels(Kept):
+    """Of a batch of labels."""
 
-    first: int
     label: F64
     observed_at: I64
     offset: I64
 
 
-def unpack_prediction(value: bytes | None) -> tuple[int, bytes]:
-    """Offset and record of an open prediction in the store."""
+def unpack_prediction(value: bytes | None) -> tuple[int, int, bytes]:
+    """Expiry, offset and record of an open prediction in the store."""
     assert value is not None  # it was found there a moment ago
-    return _HEAD.unpack_from(value, 1)[0], value[1 + _HEAD.size :]
+    expiry, offset = _HEAD.unpack_from(value, 1)
+    return expiry, offset, value[1 + _HEAD.size :]
 
 
 def unpack_label(value: bytes | None) -> tuple[int, int, float]:
     """Offset, time of observation and label of an open label in the store."""
     assert value is not None
-    offset, observed, label = _LABEL.unpack_from(value, 1)
+    _, offset, observed, label = _LABEL.unpack_from(value, 1)
     return offset, observed, label
 
 
-Kept = TypeVar("Kept", KeptPredictions, KeptLabels)
+_K = TypeVar("_K", bound=Kept)
+
+
+class Room:
+    """How many ids may be removed in one go."""
+
+    def __init__(self, ids: int) -> None:
+        self._left = ids
+        self._begun = False
+        self.full = False
+        """Something did not fit."""
+
+    def takes(self, ids: int) -> bool:
+        """Whether so many more fit in. The first always do: there must be progress."""
+        self.full = self._begun and ids > self._left
+        if not self.full:
+            self._begun = True
+            self._left -= ids
+        return not self.full
 
 
 @dataclass(slots=True)
-class _Expiring:
+class Removed:
+    """How many expired before their other half came. They are told once the store has it: what a
+    process that dies had removed the next one removes again."""
+
+    unlabelled: int = 0
+    orphaned: int = 0
+
+
+class _Expiring(NamedTuple):
+    """Ids of one batch; no two of a topic have the offset in common."""
+
     expiry: int
     offset: int
     tag: bytes
@@ -126,9 +173,13 @@ class _Memory:
         self.entries: dict[bytes, int] = {}
         self.predictions: list[KeptPredictions] = []
         self.labels: list[KeptLabels] = []
+        self.settled: list[Kept] = []
+        """Where both halves came."""
         self.expiring: list[_Expiring] = []
+        """A heap."""
         self.forgotten: list[bytes] = []
         """Keys of the expiry index in the store."""
+        self.removed = Removed()
         self.bytes = 0
 
 
@@ -153,10 +204,11 @@ class JoinState:
     def _load(self) -> None:
         stored = self._store.get_many([self._prefix + _PLACE_KEY])[0]
         self.place = Place.unpack(stored)
-        self._next_expiry = -_NEVER
-        """Nothing in the store expires before."""
-        self.held_up = False
-        """What has expired could not be told, for it was just being written to the store."""
+        self._anew = False
+        self._earliest = -NEVER
+        """Nothing that is there expires before."""
+        self._index_from = self._prefix + _EXPIRY
+        """No key of the expiry index in the store lies before, but for those to be forgotten."""
         self._filter = IdFilter()
         self._scan = None
         if stored is not None:
@@ -169,12 +221,19 @@ class JoinState:
         """About how much memory what was not sealed yet takes."""
         return self._memory.bytes
 
-    def find(self, ids: Slices[bytes]) -> tuple[list[bytes], I64]:
+    @property
+    def behind(self) -> bool:
+        """Whether something that has expired may still be there."""
+        return self._earliest < self.place.passed
+
+    def find(self, ids: Slices[bytes]) -> tuple[list[bytes], I64, I64]:
         """The ids, and for each its entry: in memory ``4 * number + kind``, from the store minus
-        two minus the kind (its value is to be fetched), ABSENT where there is none."""
+        two minus the kind (its value is to be fetched), ABSENT where there is none. Last the rows
+        of those that have expired, which is for the caller to act on."""
         self._learn()
         names = list(ids)
         found = np.array(list(map(self._memory.entries.get, names, repeat(ABSENT))), np.int64)
+        expiry = np.full(len(names), NEVER)
         missing = np.flatnonzero(found == ABSENT)
         if len(missing) and self._sealed is not None:
             asked_for = map(names.__getitem__, missing.tolist())
@@ -185,45 +244,92 @@ class JoinState:
             for row, value in zip(asked, self.fetch([names[r] for r in asked]), strict=True):
                 if value is not None:
                     found[row] = -2 - _TAGS[value[0]]
+                    (expiry[row],) = _ENDS.unpack_from(value, 1)
         found[(found >= 0) & (found & 3 == GONE)] = ABSENT
-        return names, found
+        if self.behind:
+            self._add_expiries(found, expiry)
+        return names, found, np.flatnonzero(expiry < self.place.passed)
+
+    def _add_expiries(self, entries: I64, expiry: I64) -> None:
+        """When those entries expire that are in memory."""
+        of_kind: dict[int, Sequence[Kept]] = {
+            PREDICTION: self._kept_predictions(),
+            LABEL: self._kept_labels(),
+            DONE: self._kept_settled(),
+        }
+        for kind, kept in of_kind.items():
+            chosen = np.flatnonzero((entries >= 0) & (entries & 3 == kind))
+            for batch, rows, which in _by_batch(kept, entries[chosen] >> 2):
+                expiry[chosen[which]] = batch.expiry[rows]
 
     def fetch(self, ids: Sequence[bytes]) -> Sequence[bytes | None]:
         """What the store holds of ids."""
         return self._store.get_many([self._prefix + _ENTRY + id for id in ids])
 
-    def keep_predictions(self, block: PredictionBlock, records: Slices[bytes], offset: I64) -> int:
+    def keep_predictions(
+        self, block: PredictionBlock, records: Slices[bytes], offset: I64, expiry: int
+    ) -> int:
         """Hold on to rows that entries will refer to; the number of the first."""
         first = self._numbers
         self._numbers += len(records)
-        self._memory.predictions.append(KeptPredictions(first, block, records, offset))
+        ends = np.broadcast_to(np.int64(expiry), len(records))
+        self._memory.predictions.append(KeptPredictions(first, ends, block, records, offset))
         self._memory.bytes += records.total() + block.features.numeric.nbytes
         return first
 
-    def keep_labels(self, label: F64, observed_at: I64, offset: I64) -> int:
+    def keep_labels(self, label: F64, observed_at: I64, offset: I64, expiry: int) -> int:
         """Hold on to rows that entries will refer to; the number of the first."""
         first = self._numbers
         self._numbers += len(label)
-        self._memory.labels.append(KeptLabels(first, label, observed_at, offset))
+        ends = np.broadcast_to(np.int64(expiry), len(label))
+        self._memory.labels.append(KeptLabels(first, ends, label, observed_at, offset))
         return first
 
+    def settle(self, ids: Sequence[bytes], expiry: I64) -> None:
+        """Both halves came; each id is known until its expiry, that of its prediction."""
+        first = self._numbers
+        self._numbers += len(ids)
+        self._memory.settled.append(Kept(first, expiry))
+        self._memory.bytes += expiry.nbytes
+        self.put(ids, range(4 * first + DONE, 4 * self._numbers + DONE, 4))
+
     def put(self, ids: Sequence[bytes], entries: Sequence[int]) -> None:
-        """Set entries: ``4 * number + kind``, DONE or GONE."""
+        """Set entries: ``4 * number + kind``, or GONE."""
         before = len(self._memory.entries)
         self._memory.entries.update(zip(ids, entries, strict=True))
         self._memory.bytes += (len(self._memory.entries) - before) * _HOT_BYTES
 
-    def predictions(self, numbers: I64) -> tuple[PredictionBlock, I64]:
-        """Kept rows by their numbers, in this order, and their offsets; at least one."""
+    def remove(self, ids: Sequence[bytes], unlabelled: int, orphaned: int) -> None:
+        """What has expired: so many open predictions and labels among it."""
+        self.put(ids, [GONE] * len(ids))
+        self.place.open_predictions -= unlabelled
+        self.place.open_labels -= orphaned
+        if not self._anew:
+            self._memory.removed.unlabelled += unlabelled
+            self._memory.removed.orphaned += orphaned
+
+    def catch_up(self) -> None:
+        """What comes now is read again. Where nothing is known of it the state was lost: what
+        expires until :meth:`caught_up` was counted when it did for the first time."""
+        self._anew = self._anew or self.place == Place()
+
+    def caught_up(self) -> None:
+        """All that had been read before is there again."""
+        self._anew = False
+
+    def predictions(self, numbers: I64) -> tuple[PredictionBlock, I64, I64]:
+        """Kept rows by their numbers, in this order, their offsets and expiries; at least one."""
         blocks, offsets, order = [], [], []
+        expiry = np.empty(len(numbers), np.int64)
         for batch, rows, which in _by_batch(self._kept_predictions(), numbers):
             blocks.append(take(batch.block, rows))
             offsets.append(batch.offset[rows])
+            expiry[which] = batch.expiry[rows]
             order.append(which)
         if len(blocks) == 1:
-            return blocks[0], offsets[0]
+            return blocks[0], offsets[0], expiry
         back = np.argsort(np.concatenate(order))
-        return take(concat(blocks), back), np.concatenate(offsets)[back]
+        return take(concat(blocks), back), np.concatenate(offsets)[back], expiry
 
     def labels(self, numbers: I64) -> tuple[F64, I64, I64]:
         """Kept labels by their numbers: label, time of observation, offset."""
@@ -235,39 +341,39 @@ class JoinState:
         return label, observed, offset
 
     def expire_later(self, expiry: int, offset: int, tag: bytes, ids: Slices[bytes]) -> None:
-        """Remember that these ids' entries expire at ``expiry``; ``tag`` tells the two topics
-        apart."""
+        """Remember which entries expire at ``expiry``; ``tag`` tells the two topics apart."""
         data, at = ids.packed()
         own: Slices[bytes] = Slices(data, at, ids.length)
-        self._memory.expiring.append(_Expiring(expiry, offset, tag, own))
+        heappush(self._memory.expiring, _Expiring(expiry, offset, tag, own))
         self._memory.bytes += len(data)
+        self._earliest = min(self._earliest, expiry)
 
-    def expired(self, until: int) -> Iterator[tuple[bytes, Slices[bytes]]]:
-        """Tags and ids of what expired before ``until``; each is told once."""
-        due = [group for group in self._memory.expiring if group.expiry < until]
-        if due:
-            self._memory.expiring = [g for g in self._memory.expiring if g.expiry >= until]
-            for group in sorted(due, key=lambda g: (g.expiry, g.offset, g.tag)):
-                yield group.tag, group.ids
+    def expired(self, room: Room) -> Iterator[Slices[bytes]]:
+        """Ids of batches that have expired, as far as there is room; each batch is told once. Those
+        in the store wait until the checkpoint that is being written is there too."""
+        until, memory = self.place.passed, self._memory
+        while memory.expiring and memory.expiring[0].expiry < until:
+            if not room.takes(len(memory.expiring[0].ids)):
+                return
+            yield heappop(memory.expiring).ids
         if self._writing:
-            # What is being written is told of once it is in the store.
-            self.held_up = True
             return
-        self.held_up = False
-        if until <= self._next_expiry:
-            return
-        start = self._prefix + _EXPIRY
-        known = set(self._memory.forgotten)
-        for key, packed in list(self._store.scan(start, start + _INDEX.pack(until + _ORIGIN, 0))):
-            if key not in known:
-                self._memory.forgotten.append(key)
-                yield key[-1:], _unpacked(packed)
-        self._next_expiry = until
+        end = self._prefix + _EXPIRY + _INDEX.pack(until + _ORIGIN, 0)
+        for key, packed in self._store.scan(self._index_from, end):
+            ids = _unpacked(packed)
+            if not room.takes(len(ids)):
+                return
+            # One after the other, so that none is read again while they wait to be forgotten.
+            self._index_from = key + b"\0"
+            memory.forgotten.append(key)
+            memory.bytes += _HOT_BYTES
+            yield ids
+        self._index_from = max(self._index_from, end)
+        self._earliest = until
         self._filter.forget(until)
 
     def seal(self) -> None:
-        """What is in memory belongs to the transaction that commits next; see
-        :meth:`sealed_changes`."""
+        """What is in memory belongs to the transaction that commits next."""
         assert not self._writing
         self._sealed, self._memory = self._memory, _Memory()
         self._writing = True
@@ -282,36 +388,49 @@ class JoinState:
         prefix = self._prefix + _ENTRY
         entries = np.fromiter(memory.entries.values(), np.int64, len(memory.entries))
         kind = entries & 3
-        values: list[bytes | None] = list(map(_SETTLED.__getitem__, kind.tolist()))
+        values: list[bytes | None] = [None] * len(entries)
         opened = np.flatnonzero(kind == PREDICTION)
         for predictions, rows, which in _by_batch(memory.predictions, entries[opened] >> 2):
             heads = zip(
                 opened[which].tolist(),
+                predictions.expiry[rows].tolist(),
                 predictions.offset[rows].tolist(),
-                predictions.block.event_time[rows].tolist(),
                 predictions.records.take(rows),
                 strict=True,
             )
-            for at, offset, time, record in heads:
-                values[at] = b"P" + _HEAD.pack(offset, time) + record
+            for at, expiry, offset, record in heads:
+                values[at] = b"P" + _HEAD.pack(expiry, offset) + record
         opened = np.flatnonzero(kind == LABEL)
-        label, observed, offsets = self.labels(entries[opened] >> 2)
-        told = zip(
-            opened.tolist(), offsets.tolist(), observed.tolist(), label.tolist(), strict=True
-        )
-        for at, offset, time, value in told:
-            values[at] = b"L" + _LABEL.pack(offset, time, value)
+        for labels, rows, which in _by_batch(memory.labels, entries[opened] >> 2):
+            told = zip(
+                opened[which].tolist(),
+                labels.expiry[rows].tolist(),
+                labels.offset[rows].tolist(),
+                labels.observed_at[rows].tolist(),
+                labels.label[rows].tolist(),
+                strict=True,
+            )
+            for at, expiry, offset, time, value in told:
+                values[at] = b"L" + _LABEL.pack(expiry, offset, time, value)
+        done = np.flatnonzero(kind == DONE)
+        for settled, rows, which in _by_batch(memory.settled, entries[done] >> 2):
+            for at, expiry in zip(done[which].tolist(), settled.expiry[rows].tolist(), strict=True):
+                values[at] = b"D" + _ENDS.pack(expiry)
         changes.update(zip(map(prefix.__add__, memory.entries), values, strict=True))
         for group in memory.expiring:
             index = _INDEX.pack(group.expiry + _ORIGIN, group.offset)
-            changes[self._prefix + _EXPIRY + index + group.tag] = _packed(group.ids)
+            key = self._prefix + _EXPIRY + index + group.tag
+            changes[key] = _packed(group.ids)
             self._filter.add(group.ids, group.expiry)
-            self._next_expiry = min(self._next_expiry, group.expiry)
+            self._index_from = min(self._index_from, key)
         changes[self._prefix + _PLACE_KEY] = self._sealed_place.pack()
 
-    def written(self) -> None:
-        """The store holds what was sealed."""
+    def written(self) -> Removed:
+        """The store holds what was sealed; what of it is to be counted."""
+        if self._sealed is None or not self._writing:
+            return Removed()
         self._writing = False
+        return self._sealed.removed
 
     def release(self) -> None:
         """Forget what the store holds: nothing new has come since the last checkpoint."""
@@ -337,13 +456,17 @@ class JoinState:
         before = self._sealed.labels if self._sealed is not None else []
         return before + self._memory.labels
 
+    def _kept_settled(self) -> list[Kept]:
+        before = self._sealed.settled if self._sealed is not None else []
+        return before + self._memory.settled
+
     def _learn(self) -> None:
         """Read a part of the store's ids into the filter, after a restart."""
         if self._scan is None:
             return
         start = len(self._prefix) + 1
         found = [key[start:] for key, _ in islice(self._scan, _SCANNED_AT_ONCE)]
-        self._filter.add(Slices.of(found), _NEVER)
+        self._filter.add(Slices.of(found), NEVER)
         if len(found) < _SCANNED_AT_ONCE:
             self._scan = None
             self._filter.complete = not self._filter.overflowed
@@ -354,7 +477,7 @@ def _after(kind: bytes) -> bytes:
     return bytes([kind[0] + 1])
 
 
-def _by_batch(kept: Sequence[Kept], numbers: I64) -> Iterator[tuple[Kept, I64, I64]]:
+def _by_batch(kept: Sequence[_K], numbers: I64) -> Iterator[tuple[_K, I64, I64]]:
     """Per batch that holds some of the numbered rows: the batch, the rows, and which they are."""
     if not len(numbers):
         return
