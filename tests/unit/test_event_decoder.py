@@ -141,6 +141,7 @@ def test_equal_categories_share_a_code() -> None:
         (avro(EVENT).replace("Ö".encode(), b"\xff\xfe"), Reason.NOT_UTF8),
         (avro(EVENT | {"id": ""}), Reason.MISSING_FIELD),
         (avro(EVENT | {"id": "x" * 1025}), Reason.OUT_OF_LIMITS),
+        (avro(EVENT | {"carrier": "x" * 1025}), Reason.OUT_OF_LIMITS),
         (avro(EVENT | {"when": 999}), Reason.OUT_OF_LIMITS),
         (avro(EVENT | {"when": 2000}), Reason.OUT_OF_LIMITS),
         (avro(EVENT | {"when": -(2**63)}), Reason.OUT_OF_LIMITS),

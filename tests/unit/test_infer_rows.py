@@ -135,6 +135,15 @@ def test_numbers_and_booleans_are_categories_by_their_text() -> None:
     assert "FP64" in refused(Y, tensor("kind", "FP64", [7.0]))
 
 
+def test_a_category_has_a_bound() -> None:
+    longest = "ö" * 512
+    assert read(Y, tensor("kind", "BYTES", [longest])).categories[0][0] == longest
+    assert "1024 bytes" in refused(Y, tensor("kind", "BYTES", [longest + "x"]))
+    assert "row 1" in refused(
+        tensor("y", "FP64", [2.0, 3.0]), tensor("kind", "BYTES", ["b", longest + "x"])
+    )
+
+
 def test_ids_and_times_may_be_tensors() -> None:
     rows = read(Y, tensor("id", "BYTES", ["a7"]), tensor("time", "INT64", [77]))
     assert (rows.ids, rows.times) == (["a7"], [77])

@@ -13,6 +13,7 @@ import orjson
 import pytest
 from test_event_decoder import FIELDS, declaration, schema_of
 
+from driftloop.kernel import declaration_fields
 from driftloop.kernel.codec import framing
 from driftloop.kernel.codec.events import EventDecoder
 from driftloop.kernel.declaration import Declaration, Format, NumericFeature, VectorFeature
@@ -145,6 +146,12 @@ def test_a_declared_vector_stands_among_the_numeric_features() -> None:
     assert declared.numeric[2] == NumericFeature("embedding[1]", -1.0, 1.0)
     assert declared.vectors == (VectorFeature("embedding", 3, 1),)
     assert declared.numeric_fields == ("seats", *["embedding"] * 3, "speed")
+
+
+def test_there_are_no_more_features_than_a_record_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(declaration_fields, "MOST_FEATURES", 4)
+    with pytest.raises(DeclarationError, match="there are 5 features"):
+        parsed(TOML)
 
 
 @pytest.mark.parametrize(

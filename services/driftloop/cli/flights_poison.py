@@ -20,12 +20,12 @@ _YEAR_9999 = 253_370_764_800_000
 
 ABSURDITIES: tuple[Mapping[str, Any], ...] = (
     {"distance": 1e12},
-    {"hour": -1.0},
+    {"carrier": "x" * 900_000},
     {"temperature": 9999.0},
     {"wind_speed": float("inf")},
     {"scheduled_departure": _YEAR_9999},
 )
-"""Values outside the limits of ``infra/models/flights.toml``."""
+"""Values outside the limits of ``infra/models/flights.toml``, and a category beyond any."""
 
 
 @dataclass(frozen=True, slots=True)

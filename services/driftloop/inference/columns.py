@@ -12,6 +12,7 @@ import numpy as np
 from driftloop.inference import tensors
 from driftloop.inference.tensors import BYTES, DATATYPES, NAMES, bad, shown
 from driftloop.kernel.codec.blocks import F64
+from driftloop.kernel.codec.faults import LONGEST_CATEGORY
 from driftloop.kernel.declaration import Declaration
 
 
@@ -50,6 +51,7 @@ class Columns:
             bad(name, "it is there twice")
         if kind == BYTES:
             self.categories[index] = texts(name, data, n)
+            check_lengths(name, self.categories[index])
             return
         datatype = DATATYPES.get(kind) if type(kind) is str else None
         if datatype is None or not datatype.whole:
@@ -93,6 +95,13 @@ def matrix(model: Declaration, columns: Sequence[Any], n: int) -> F64:
             ]
         )
     return flat.reshape(len(columns), n).T
+
+
+def check_lengths(name: str, categories: Sequence[str | None]) -> None:
+    """Raises :class:`ProtocolError` for a category that an event could not have either."""
+    for row, value in enumerate(categories):
+        if value is not None and len(value.encode()) > LONGEST_CATEGORY:
+            bad(name, f"the category of row {row} has more than {LONGEST_CATEGORY} bytes")
 
 
 def texts(name: str, data: Any, n: int) -> list[str | None]:

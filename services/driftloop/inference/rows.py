@@ -16,7 +16,14 @@ from typing import Any
 import numpy as np
 
 from driftloop.inference import tensors
-from driftloop.inference.columns import Columns, integers, matrix, next_bytes, texts
+from driftloop.inference.columns import (
+    Columns,
+    check_lengths,
+    integers,
+    matrix,
+    next_bytes,
+    texts,
+)
 from driftloop.inference.protocol import InferRequest
 from driftloop.inference.tensors import BYTES, DATATYPES, ProtocolError, bad, shown
 from driftloop.kernel.codec.avro_types import is_optional
@@ -85,7 +92,7 @@ class RowReader:
             numeric = matrix(self.declaration, columns[:width], n)
             categories = columns[width:]
             for feature, column in zip(self.declaration.categorical, categories, strict=True):
-                tensors.json_texts(feature.name, column)
+                check_lengths(feature.name, tensors.json_texts(feature.name, column))
             return Rows(n, numeric, categories, None, _time(request))
         dense = self._dense(request)
         if dense is not None:

@@ -5,20 +5,33 @@ from __future__ import annotations
 from driftloop.kernel.errors import DecodeError
 from driftloop.kernel.ports import RecordBatch
 from driftloop.kernel.records import DeadLetter, Header
+from driftloop.kernel.topics import LARGEST_RECORD
+
+_PER_HEADER = 16
+"""Bytes for its lengths."""
+_ROOM = 64 << 10
+"""For all else that a dead letter holds, and what goes around it."""
 
 
 def dead_letter(service: str, batch: RecordBatch, row: int, error: DecodeError) -> DeadLetter:
-    """The dead letter of one row of a batch."""
+    """The dead letter of one row of a batch. Of a record that does not fit into one, as a topic may
+    allow, it says where the record is."""
     headers = batch.headers[row] if batch.headers is not None else ()
+    key, value, detail = batch.keys[row], batch.values[row], error.detail[:500]
+    size = sum(len(part) for part in (key, value) if part is not None)
+    size += sum(len(name.encode()) + len(own or b"") + _PER_HEADER for name, own in headers)
+    if size > LARGEST_RECORD - _ROOM:
+        detail += f" ({size} bytes do not fit into a dead letter: read the record at its offset)"
+        key, value, headers = None, None, ()
     return DeadLetter(
         service=service,
         reason=str(error.reason),
-        detail=error.detail[:500],
+        detail=detail,
         topic=batch.topic,
         partition=batch.partition,
         offset=batch.offsets[row],
         timestamp=batch.timestamps[row],
-        key=batch.keys[row],
-        value=batch.values[row],
+        key=key,
+        value=value,
         headers=tuple(Header(key, value) for key, value in headers),
     )

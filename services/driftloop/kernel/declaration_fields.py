@@ -31,6 +31,8 @@ from driftloop.kernel.statistics.layout import PREDICTED, SCORE
 
 LONGEST_VECTOR = 1024
 """Numbers of one vector: each is a feature that is watched, and has its statistics in windows."""
+MOST_FEATURES = 4096
+"""With vectors' numbers. A prediction carries them all, and must fit into a record."""
 
 _FORMATS = [form.value for form in Format]
 _FEATURE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}")
@@ -122,6 +124,12 @@ class EventParser:
                 vectors.append(VectorFeature(name, length, len(numeric)))
                 names = [VectorFeature.element(name, place) for place in range(length)]
                 numeric += [NumericFeature(element, *limits) for element in names]
+        if len(numeric) + len(categorical) > MOST_FEATURES:
+            self._problems.add(
+                ("features",),
+                f"there are {len(numeric) + len(categorical)} features, a vector's numbers counted "
+                f"one by one; at most {MOST_FEATURES} go into one record",
+            )
         return tuple(numeric), tuple(categorical), tuple(vectors)
 
     def _feature(

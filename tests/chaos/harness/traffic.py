@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import enum
 import heapq
+import io
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import fastavro
 import numpy as np
 import numpy.typing as npt
 
@@ -72,7 +74,7 @@ _LABELLINGS = {
     Labelling.BROKEN: 0.001,
     Labelling.ORPHAN: 0.005,
 }
-POISONS = 9
+POISONS = 10
 BROKEN_LABELS = 7
 
 Headers = list[tuple[str, bytes | None]]
@@ -326,10 +328,20 @@ def _poisoned(key: bytes, value: bytes, kind: int, salt: int) -> Message:
         6: value[:10] + b"\x14" + b"\xff\xfe" + value[13:],  # an id that is no UTF-8
         7: value[:10] + b"\xfe\xff\xff\xff\x0f" + value[11:],  # a length beyond the record
         8: bytes((salt * 7 + i * 31) % 256 for i in range(2000)),
+        9: _with_long_category(key, value[:10], 900_000 if salt % 8 == 0 else 1_025),
     }
     return Message(key, broken[kind], headers=[("poison", b"%d" % kind), ("none", None)])
 
 
+def _with_long_category(key: bytes, header: bytes, length: int) -> bytes:
+    """An event in all else."""
+    event = {"id": key.decode(), "at": model.BEGIN_MS, "x0": 0.0, "x1": 0.0, "x2": None, "n": 0}
+    out = io.BytesIO()
+    fastavro.schemaless_writer(out, _EVENT.parsed, event | {"colour": "x" * length, "shape": None})
+    return header + out.getvalue()
+
+
+_EVENT = parse_schema(model.SCHEMA)
 _COLOURS = [colour.encode() for colour in model.COLOURS]
 _SHAPES = [shape.encode() for shape in model.SHAPES]
 

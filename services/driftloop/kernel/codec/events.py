@@ -12,7 +12,7 @@ from driftloop.kernel.codec.avro_types import check_schema, is_optional
 from driftloop.kernel.codec.blocks import F64, I32, I64, Categories, EventBlock, Features, Rejected
 from driftloop.kernel.codec.categories import categories_of_slices, codes_of_integers
 from driftloop.kernel.codec.columns import ColumnReader, Columns, bits
-from driftloop.kernel.codec.faults import Faults, check_ids, check_times, ids_of
+from driftloop.kernel.codec.faults import Faults, check_categories, check_ids, check_times, ids_of
 from driftloop.kernel.codec.json_rows import JsonField, JsonReader
 from driftloop.kernel.codec.plan import Column, Kind, Want
 from driftloop.kernel.codec.slice_kernels import first_outside, gather
@@ -63,7 +63,8 @@ class EventDecoder:
         columns = self._reader.columns
         self._id, self._time = columns[events.id], columns[events.time]
         self._numeric = [columns[name] for name in declaration.numeric_fields]
-        self._categorical = [columns[part.name] for part in declaration.categorical]
+        self._categorical_names = [part.name for part in declaration.categorical]
+        self._categorical = [columns[name] for name in self._categorical_names]
         if any(column.kind is Kind.SLICE for column in self._numeric):
             raise SchemaError("the id or a categorical feature cannot be a numeric feature too")
         # So infinities are outside, whatever was declared.
@@ -84,6 +85,7 @@ class EventDecoder:
         check_ids(faults, events.id, columns, self._id)
         check_times(faults, events.time, columns, self._time, events.earliest, events.latest)
         self._check_numbers(faults, numeric)
+        check_categories(faults, self._categorical_names, columns, self._categorical)
         if faults:
             keep = faults.keep()
             columns = columns.take(keep)

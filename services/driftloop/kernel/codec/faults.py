@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast
 
 import numpy as np
@@ -16,6 +17,9 @@ from driftloop.kernel.slices import Slices
 LONGEST_ID = 1024
 """Bytes. A prediction carries its event's id twice, and an id that does not fit into a record would
 stop all that are read with it."""
+LONGEST_CATEGORY = 1024
+"""Bytes. With this bound every event that is accepted gives a prediction that fits into a record,
+whatever its topic allows."""
 
 
 class Faults:
@@ -66,6 +70,23 @@ def check_ids(faults: Faults, name: str, columns: Columns, column: Column) -> No
             f"field {name!r}, the id, has {int(columns.length[index, slot])} bytes, more than"
             f" {LONGEST_ID}",
         )
+
+
+def check_categories(
+    faults: Faults, names: Sequence[str], columns: Columns, categorical: Sequence[Column]
+) -> None:
+    """A category has at most :data:`LONGEST_CATEGORY` bytes."""
+    for name, column in zip(names, categorical, strict=True):
+        if column.kind is not Kind.SLICE:
+            continue
+        length = columns.length[:, column.slot]
+        for index in np.flatnonzero(length > LONGEST_CATEGORY).tolist():
+            faults.add(
+                index,
+                Reason.OUT_OF_LIMITS,
+                f"field {name!r}, a category, has {int(length[index])} bytes, more than"
+                f" {LONGEST_CATEGORY}",
+            )
 
 
 def check_times(
