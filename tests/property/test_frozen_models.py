@@ -99,6 +99,15 @@ def test_scores_equal_the_library_on_adversarial_rows(
     assert_equal(case(name), Features(np.array(numeric), Categories(codes, (names, names))))
 
 
+def test_a_member_that_overflows_is_on_its_side_of_the_median() -> None:
+    numeric = np.zeros((10, NUMERIC))
+    numeric[:, 1], numeric[:, 2], numeric[:, 4] = np.finfo(np.float64).max, 7.0, 1e300
+    names = tuple(f"level {i}" for i in range(6, 30))
+    codes = np.random.default_rng(257).integers(-1, len(names), size=(10, 2)).astype(np.int32)
+    rows = Features(numeric, Categories(codes, (names, names)))
+    assert_equal(case("forest regressor median"), rows)
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_scores_do_not_depend_on_the_batch_or_its_dictionary(name: str) -> None:
     rows, _ = make_rows(150, seed=6, levels=40)

@@ -50,7 +50,8 @@ def _leaf_value(
         if scale[at, column] != 0.0 and not math.isnan(x):
             total += (x - mean[at, column]) / scale[at, column] * weights[at, column]
     total += bias[at]
-    if not abs(total) <= _LIMIT:
+    if math.isnan(total):
+        # Infinities of both signs: what is left of them when each is a number.
         total = 0.0
         for column in range(columns):
             x = numeric[row, column]
