@@ -265,6 +265,18 @@ def test_what_is_no_partial_becomes_a_dead_letter(loop: Loop) -> None:
     assert (letter.value, letter.reason) == (b"no partial at all", "not_avro")
 
 
+def test_what_is_large_becomes_a_dead_letter_too(loop: Loop) -> None:
+    large = bytes(range(1, 256)) * (12 << 12)
+    with running(loop.stage()) as stage:
+        loop.send(("m", large))
+        wait_for(lambda: loop.caught_up(stage))
+        loop.write(partial(0, watermark=CLOSE), partial(0, watermark=CLOSE, partition=1))
+        wait_for(lambda: loop.caught_up(stage))
+    (letter,) = [codec(DeadLetter).decode(v) for v in loop.values(loop.topics.dead_letters)]
+    assert letter.value == large
+    assert loop.windows() == [("m/predictions/0/1/-", 0)]
+
+
 class FailingWork:
     """Raises at the first record."""
 

@@ -309,6 +309,35 @@ def test_a_restarted_service_loads_before_it_answers(bench: Bench) -> None:
     assert bench.serves() == (1, -1)
 
 
+@pytest.mark.parametrize("champion", [1, 0])
+def test_after_a_restart_the_champion_answers_without_a_shadow_that_is_bad(
+    bench: Bench, champion: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    good = bench.arrays_of(2).read_bytes()
+    bench.arrays_of(2).write_bytes(b"")
+    bench.deploy(1, champion, 2)
+    bench.turn()
+    assert bench.serves() == (champion, -1)
+    assert not bench.loader.blocked("m")
+    assert bench.loader.failed() == ["m"]
+    assert "answers without a shadow" in caplog.text
+    bench.arrays_of(2).write_bytes(good)
+    bench.clock.advance(RETRY_MS)
+    bench.turn()
+    assert bench.serves() == (champion, 2)
+    assert bench.loader.failed() == []
+
+
+def test_after_a_restart_no_older_version_answers_in_the_place_of_a_bad_champion(
+    bench: Bench,
+) -> None:
+    bench.arrays_of(2).unlink()
+    bench.deploy(3, 2, 1)
+    bench.turn()
+    assert bench.serves() == (0, -1)
+    assert bench.loader.blocked("m")
+
+
 def test_a_model_that_is_not_declared_is_not_loaded(bench: Bench) -> None:
     bench.deploy(1, 1)
     bench.catalog.models.clear()

@@ -19,7 +19,7 @@ from driftloop.kernel.metrics import Meter, NullMeter
 from driftloop.kernel.ports import Clock, Log, RecordBatch, Send, TopicPartition, TopicSpec
 from driftloop.kernel.processor import ControlBehindError
 from driftloop.kernel.records import DeadLetter, Window
-from driftloop.kernel.topics import ControlTopics
+from driftloop.kernel.topics import COMPACT, ControlTopics
 
 _log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ def merge_group(topics: ControlTopics) -> str:
 def merge_changelog(topics: ControlTopics) -> TopicSpec:
     """The changelog topic of the stage's table."""
     name = FaustTable.changelog(merge_group(topics), _TABLE)
-    return TopicSpec(name, topics.partitions, {"cleanup.policy": "compact"})
+    return TopicSpec(name, topics.partitions, COMPACT)
 
 
 class MergeWork:

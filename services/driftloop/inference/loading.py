@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from concurrent.futures import Executor, Future
 from contextlib import suppress
 from typing import NamedTuple
@@ -173,15 +174,18 @@ class Loader:
         )
 
     def blocked(self, name: str) -> bool:
-        """Whether a model has a deployment, and none of its versions could be loaded since this
-        process started: answering with version 0 would answer with less than before.
+        """Whether a model has a deployment whose champion could not be loaded, nor any other one
+        since this process started: answering with version 0 would answer with less than before.
 
         Never one that shares its topics, whose events cannot wait while those of others are
         answered: what answers for it is another version, or else version 0."""
         model = self._catalog.models.get(name)
         if model is None or model.topics.shared:
             return False
-        return name in self._retry_at and self._sequence(name) < 0
+        installed = self._core.installed(name)
+        if name not in self._retry_at or (installed is not None and _is_answer(installed)):
+            return False
+        return installed is None or self._catalog.deployments[name].champion != 0
 
     def failed(self) -> list[str]:
         """Models whose newest deployment could not be loaded."""
@@ -253,21 +257,29 @@ class Loader:
         return _Outcome(self._instead(model, deployment, failure.version), failure)
 
     def _instead(self, model: Declaration, deployment: Deployment, failed: int) -> Serving | None:
-        """For a model that shares its topics, and has left memory or was not there yet: the best
-        version that can be loaded, or the declared prior. None: what serves, serves on."""
+        """Where nothing answers yet, the process having started, or the model having left memory:
+        the champion without its shadow. One that shares its topics cannot wait for either: then
+        the best version that can be loaded, or the declared prior. None: what serves, serves on,
+        or its events wait."""
         current = self._core.installed(model.name)
-        answers = current is not None and (current.sequence >= 0 or current.champion > 0)
-        if answers or not model.topics.shared:
+        if current is not None and _is_answer(current):
             return None
-        known = [version for name, version in list(self._catalog.versions) if name == model.name]
-        for version in self._champions.instead(deployment, known):
-            if version == failed:
+        others: Sequence[int] = (deployment.champion,)
+        if model.topics.shared:
+            known = [
+                version for name, version in list(self._catalog.versions) if name == model.name
+            ]
+            others = self._champions.instead(deployment, known)
+        for version in others:
+            if version in (0, failed):
                 continue
             with suppress(_NotLoadedError):
                 frozen = self._fetch(model, version)
                 self._bytes[model.name] = self._sizes.get((model.name, version), 0)
                 return Serving(-1, version, frozen, -1, None)
-        return Serving(-1, 0, ConstantModel(model.prior), -1, None)
+        if model.topics.shared or deployment.champion == 0:
+            return Serving(-1, 0, ConstantModel(model.prior), -1, None)
+        return None
 
     def _load(self, model: Declaration, deployment: Deployment) -> Serving:
         started = self._clock.monotonic()
@@ -345,3 +357,8 @@ class Loader:
 
 def _named(version: int) -> str:
     return f"version {version}" if version else "version 0, the declared prior,"
+
+
+def _is_answer(serving: Serving) -> bool:
+    """Whether it is more than what a process answers with before anything is loaded."""
+    return serving.sequence >= 0 or serving.champion > 0

@@ -12,7 +12,8 @@ LARGEST_RECORD = 16 << 20
 """Bytes: a bad record of any usual size fits into its dead letter, and what services make of many
 rows, features and levels into one record."""
 _LARGE = {"max.message.bytes": str(LARGEST_RECORD)}
-_COMPACT = {"cleanup.policy": "compact", **_LARGE}
+COMPACT = {"cleanup.policy": "compact", **_LARGE}
+"""A topic of which the newest record of each key is kept."""
 
 
 def control_partition(model: str, partitions: int) -> int:
@@ -94,13 +95,13 @@ class ControlTopics:
             TopicSpec(self.windows, n, keep),
             TopicSpec(self.alerts, n, keep),
             TopicSpec(self.estimates, n, keep),
-            TopicSpec(self.runs, n, _COMPACT),
-            TopicSpec(self.versions, n, _COMPACT),
-            TopicSpec(self.deployments, n, _COMPACT),
-            TopicSpec(self.models, n, _COMPACT),
+            TopicSpec(self.runs, n, COMPACT),
+            TopicSpec(self.versions, n, COMPACT),
+            TopicSpec(self.deployments, n, COMPACT),
+            TopicSpec(self.models, n, COMPACT),
             TopicSpec(self.loads, n, keep),
             TopicSpec(self.commands, n, keep),
-            TopicSpec(self.changelogs, n, _COMPACT),
+            TopicSpec(self.changelogs, n, COMPACT),
             TopicSpec(self.dead_letters, n, keep),
         )
 

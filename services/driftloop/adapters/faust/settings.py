@@ -11,6 +11,7 @@ import faust
 from mode import CrashingSupervisor
 
 from driftloop.kernel.errors import ConfigurationError
+from driftloop.kernel.topics import LARGEST_RECORD
 
 _KNOWN = {
     "security.protocol",
@@ -51,6 +52,8 @@ def app_settings(
         "broker_session_timeout": 6.0,
         "broker_heartbeat_interval": 1.0,
         "producer_acks": -1,
+        # Windows of many features, and dead letters, are larger than Faust's default of 1 MB.
+        "producer_max_request_size": LARGEST_RECORD,
     }
 
 
