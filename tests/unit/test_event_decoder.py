@@ -118,6 +118,23 @@ def test_an_event_becomes_columns_in_the_declarations_order(form: Format) -> Non
     assert read == [["AÖ", "-3", "true", "prop"], [None, "7", "false", "prop"]]
 
 
+@pytest.mark.parametrize("form", list(Format))
+def test_a_category_has_a_bound_in_bytes(form: Format) -> None:
+    longest = "\u00f6" * 512
+    write = avro if form is Format.AVRO else (lambda record: json.dumps(record).encode())
+    sent = [longest, longest + "x", "x" * 900_000, None, "UA"]
+    block, rejected = EventDecoder(declaration(form)).decode(
+        [write(EVENT | {"id": f"e{i}", "carrier": carrier}) for i, carrier in enumerate(sent)]
+    )
+    assert block.rows.tolist() == [0, 3, 4]
+    assert block.features.categories.codes[:, 0].tolist() == [0, -1, 1]
+    assert block.features.categories.levels[0] == (longest, "UA")
+    assert [(r.row, r.error.detail) for r in rejected] == [
+        (1, "field 'carrier', a category, has 1025 bytes, more than 1024"),
+        (2, "field 'carrier', a category, has 900000 bytes, more than 1024"),
+    ]
+
+
 def test_equal_categories_share_a_code() -> None:
     carriers = ["UA", "DL", None, "UA", "", "DL", "U"]
     values = [avro(EVENT | {"carrier": carrier}) for carrier in carriers]
@@ -180,6 +197,7 @@ def without(*names: str) -> bytes:
         (as_json(id=None), Reason.MISSING_FIELD),
         (as_json(id=""), Reason.MISSING_FIELD),
         (as_json(id="\u00f6" * 513), Reason.OUT_OF_LIMITS),
+        (as_json(carrier="\u00f6" * 513), Reason.OUT_OF_LIMITS),
         (as_json(id=True), Reason.WRONG_TYPE),
         (as_json(id=1.5), Reason.WRONG_TYPE),
         (as_json(when="1500"), Reason.WRONG_TYPE),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -26,6 +27,7 @@ from driftloop.kernel.records import (
     Alert,
     AlertKind,
     AlertStatus,
+    CategoricalProfile,
     Command,
     CommandAction,
     OffsetRange,
@@ -137,6 +139,22 @@ def test_failed_runs_leave_no_gap_in_version_numbers() -> None:
     (second,) = training.hours(3, 4)
     _, published, *_ = training.finish(second)
     assert (second.id, published.version) == ("flights-2", 1)
+
+
+def test_a_version_that_does_not_fit_into_a_record_is_a_failed_run() -> None:
+    training = Training(schedule=HOUR)
+    (first,) = training.hours(0, 3)
+    levels = tuple(f"{level:01000}" for level in range(500))
+    wide = replace(
+        PUBLISHED.profile,
+        categorical=tuple(CategoricalProfile(f"c{i}", levels, (1,) * 500, 0) for i in range(40)),
+    )
+    failed, *_ = training.finish(first, replace(PUBLISHED, profile=wide))
+    assert (failed.status, failed.version) == (RunStatus.FAILED, -1)
+    assert "does not fit into a record" in failed.reason
+    (second,) = training.hours(3, 4)
+    _, published, *_ = training.finish(second)
+    assert published.version == 1
 
 
 def test_a_failed_initial_run_is_tried_again_after_the_cooldown() -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from driftloop.kernel.codec.mapping import from_plain, to_plain
+from driftloop.kernel.codec.records import codec
 from driftloop.kernel.declaration import TrainingPolicy
 from driftloop.kernel.records import (
     Alert,
@@ -20,11 +21,15 @@ from driftloop.kernel.records import (
     Trigger,
     Version,
 )
+from driftloop.kernel.topics import LARGEST_RECORD
 from driftloop.trainer.dataset import Labels
 from driftloop.trainer.triggers import Past, PendingAlert, Plan, next_run, over
 
 _REMEMBERED = 256
 """Alerts and commands dealt with that are kept, so none acts twice."""
+_LARGEST_VERSION = LARGEST_RECORD - (64 << 10)
+"""Bytes: with room for the key and what goes around it. A profile holds the levels of every
+categorical feature; one that does not fit would be trained again and again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,10 +114,9 @@ class ModelTraining:
             return _ended(run, RunStatus.FAILED, run.rows, result.candidates, -1, result.reason), (
                 None
             )
-        self.versions += 1
         version = Version(
             model=self.model,
-            version=self.versions,
+            version=self.versions + 1,
             recipe=result.recipe,
             artifact=result.artifact,
             digest=result.digest,
@@ -124,6 +128,14 @@ class ModelTraining:
             run_id=run.id,
             created_at=run.at,
         )
+        size = len(codec(Version).encode(version))
+        if size > _LARGEST_VERSION:
+            reason = (
+                f"the version's profile does not fit into a record: {size} bytes, more than "
+                f"{_LARGEST_VERSION}; declare fewer features, or shorter categories"
+            )
+            return _ended(run, RunStatus.FAILED, run.rows, result.candidates, -1, reason), None
+        self.versions += 1
         done = _ended(run, RunStatus.PUBLISHED, result.rows, result.candidates, version.version, "")
         return done, version
 

@@ -328,7 +328,7 @@ def _poisoned(key: bytes, value: bytes, kind: int, salt: int) -> Message:
         6: value[:10] + b"\x14" + b"\xff\xfe" + value[13:],  # an id that is no UTF-8
         7: value[:10] + b"\xfe\xff\xff\xff\x0f" + value[11:],  # a length beyond the record
         8: bytes((salt * 7 + i * 31) % 256 for i in range(2000)),
-        9: _with_long_category(key, value[:10], 900_000 if salt % 8 == 0 else 1_025),
+        9: _with_long_category(key, value[:10], 900_000 if salt // POISONS % 2 else 1_025),
     }
     return Message(key, broken[kind], headers=[("poison", b"%d" % kind), ("none", None)])
 
