@@ -135,6 +135,13 @@ def test_numbers_and_booleans_are_categories_by_their_text() -> None:
     assert "FP64" in refused(Y, tensor("kind", "FP64", [7.0]))
 
 
+def test_the_ids_of_several_rows_fit_too() -> None:
+    both = tensor("y", "FP64", [2.0, 3.0]), tensor("kind", "BYTES", ["a", "b"])
+    assert read(*both, id="x" * 1022).count == 2
+    assert "more than 1022 bytes" in refused(*both, id="x" * 1023)
+    assert read(Y, KIND, id="x" * 1024).count == 1
+
+
 def test_a_category_has_a_bound() -> None:
     longest = "ö" * 512
     assert read(Y, tensor("kind", "BYTES", [longest])).categories[0][0] == longest

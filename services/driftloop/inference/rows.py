@@ -86,6 +86,18 @@ class RowReader:
 
     def read(self, request: InferRequest) -> Rows:
         """Raises :class:`ProtocolError` naming tensor and row."""
+        rows = self._read(request)
+        if rows.count > 1 and rows.ids is None:
+            longest = LONGEST_ID - len(f"/{rows.count - 1}")
+            if len(request.id.encode()) > longest:
+                raise ProtocolError(
+                    400,
+                    f'"id" has more than {longest} bytes; those of {rows.count} rows are ID/0 to '
+                    f"ID/{rows.count - 1}, of at most {LONGEST_ID}",
+                )
+        return rows
+
+    def _read(self, request: InferRequest) -> Rows:
         columns, n = self._plain(request)
         width = len(self.declaration.numeric)
         if columns is not None:
