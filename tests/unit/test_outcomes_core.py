@@ -158,6 +158,14 @@ def test_both_halves_are_forgotten_when_both_topics_have_passed_them(
     assert meter.counts[metrics.ORPHANED.name, "m"] == 1
 
 
+def test_an_event_of_the_far_future_does_not_keep_those_that_came_with_it(join: Join) -> None:
+    join.predict(prediction(A, 100), prediction(B, FAR), prediction(C, 200))
+    join.tell(label(IDS[3], 100), label(IDS[4], FAR))
+    join.settle()
+    # The far ones moved both watermarks past the others.
+    assert join.core.open_counts() == {"m": (1, 1)}
+
+
 def test_the_state_does_not_grow_with_the_stream(join: Join) -> None:
     sizes = []
     for turn in range(len(IDS) // 4):

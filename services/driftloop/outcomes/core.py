@@ -286,7 +286,7 @@ class OutcomesCore:
         waiting = np.flatnonzero(fresh & (kind == ABSENT))
         records = cast("Slices[bytes]", Slices.of(batch.values).take(rows))
         # One horizon for the label, one for its place among the labels: see the class.
-        expiry = _expiry(block.event_time[fresh], 2 * model.labels.horizon)
+        expiry = _expiry(block.event_time, 2 * model.labels.horizon)
         first = state.keep_predictions(block, records, offset, expiry)
         state.put(
             [names[row] for row in waiting.tolist()], (4 * (first + waiting) + PREDICTION).tolist()
@@ -297,7 +297,7 @@ class OutcomesCore:
             labels = self._open_labels(state, names, entry, matched)
             pairs = Pairs(take(block, matched), offset[matched], *labels)
             settled = [names[row] for row in matched.tolist()]
-            state.settle(settled, np.full(len(settled), expiry))
+            state.settle(settled, expiry[matched])
             place.open_labels -= len(matched)
             in_time = pairs.delay() <= model.labels.horizon
             # The labels' records are not kept, so they can be no dead letters: they are counted.
@@ -306,11 +306,9 @@ class OutcomesCore:
                 self._meter.add(metrics.ORPHANED, late, model.name)
                 self._meter.add(metrics.UNLABELLED, late, model.name)
             found.pairs = pairs.take(np.flatnonzero(in_time)) if late else pairs
+        kept = np.flatnonzero(fresh)
         state.expire_later(
-            expiry,
-            batch.offsets[0],
-            _FROM_PREDICTIONS,
-            Slices.of(block.ids).take(np.flatnonzero(fresh)),
+            expiry[kept], batch.offsets[0], _FROM_PREDICTIONS, Slices.of(block.ids).take(kept)
         )
         return found
 
@@ -349,13 +347,13 @@ class OutcomesCore:
         offset = np.asarray(batch.offsets, np.int64)[block.rows]
         waiting = np.flatnonzero(fresh & (kind == ABSENT))
         if len(waiting):
-            expiry = _expiry(block.observed_at[waiting], model.labels.horizon)
+            expiry = _expiry(block.observed_at, model.labels.horizon)
             first = state.keep_labels(block.label, block.observed_at, offset, expiry)
             numbers = (4 * (first + waiting) + LABEL).tolist()
             state.put([names[row] for row in waiting.tolist()], numbers)
             place.open_labels += len(waiting)
             own = Slices.of(block.ids).take(waiting)
-            state.expire_later(expiry, batch.offsets[0], _FROM_LABELS, own)
+            state.expire_later(expiry[waiting], batch.offsets[0], _FROM_LABELS, own)
         matched = np.flatnonzero(fresh & (kind == PREDICTION))
         if len(matched):
             predictions, prediction_offset, ends = self._open_predictions(
@@ -490,9 +488,16 @@ def _offset(stored: bytes | None) -> int:
     return int.from_bytes(stored[1:], "big") if stored[:1] == _FORMAT else _UNREADABLE
 
 
-def _expiry(times: I64, after: int) -> int:
-    """Of a batch: what came together expires together."""
-    return min(int(times.max()) + after, NEVER)
+def _expiry(times: I64, after: int) -> I64:
+    """Of each row of a batch: what came together expires together, ``after`` its time or somewhat
+    later. But a row of the far future does not keep those beside it for as long as itself."""
+    first, last = int(times.min()), int(times.max())
+    if last - first <= after:
+        return np.broadcast_to(np.int64(min(last + after, NEVER)), len(times))
+    _, near = np.unique(times // after, return_inverse=True)
+    latest = np.full(int(near.max()) + 1, first)
+    np.maximum.at(latest, near, times)
+    return np.asarray(np.minimum(latest, NEVER - after)[near] + after, np.int64)
 
 
 def _kinds(entry: I64) -> I64:

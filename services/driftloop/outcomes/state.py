@@ -158,7 +158,7 @@ class Removed:
 
 
 class _Expiring(NamedTuple):
-    """Ids of one batch; no two of a topic have the offset in common."""
+    """Ids of one batch; no two of a topic have both times and offset in common."""
 
     expiry: int
     offset: int
@@ -267,22 +267,20 @@ class JoinState:
         return self._store.get_many([self._prefix + _ENTRY + id for id in ids])
 
     def keep_predictions(
-        self, block: PredictionBlock, records: Slices[bytes], offset: I64, expiry: int
+        self, block: PredictionBlock, records: Slices[bytes], offset: I64, expiry: I64
     ) -> int:
         """Hold on to rows that entries will refer to; the number of the first."""
         first = self._numbers
         self._numbers += len(records)
-        ends = np.broadcast_to(np.int64(expiry), len(records))
-        self._memory.predictions.append(KeptPredictions(first, ends, block, records, offset))
+        self._memory.predictions.append(KeptPredictions(first, expiry, block, records, offset))
         self._memory.bytes += records.total() + block.features.numeric.nbytes
         return first
 
-    def keep_labels(self, label: F64, observed_at: I64, offset: I64, expiry: int) -> int:
+    def keep_labels(self, label: F64, observed_at: I64, offset: I64, expiry: I64) -> int:
         """Hold on to rows that entries will refer to; the number of the first."""
         first = self._numbers
         self._numbers += len(label)
-        ends = np.broadcast_to(np.int64(expiry), len(label))
-        self._memory.labels.append(KeptLabels(first, ends, label, observed_at, offset))
+        self._memory.labels.append(KeptLabels(first, expiry, label, observed_at, offset))
         return first
 
     def settle(self, ids: Sequence[bytes], expiry: I64) -> None:
@@ -340,13 +338,22 @@ class JoinState:
             offset[which] = batch.offset[rows]
         return label, observed, offset
 
-    def expire_later(self, expiry: int, offset: int, tag: bytes, ids: Slices[bytes]) -> None:
-        """Remember which entries expire at ``expiry``; ``tag`` tells the two topics apart."""
-        data, at = ids.packed()
-        own: Slices[bytes] = Slices(data, at, ids.length)
-        heappush(self._memory.expiring, _Expiring(expiry, offset, tag, own))
-        self._memory.bytes += len(data)
-        self._earliest = min(self._earliest, expiry)
+    def expire_later(self, expiry: I64, offset: int, tag: bytes, ids: Slices[bytes]) -> None:
+        """Remember which entries expire at ``expiry``, rows of a batch that begins at ``offset``;
+        ``tag`` tells the two topics apart."""
+        first = int(expiry.min())
+        if first == int(expiry.max()):
+            groups = [(first, ids)]
+        else:
+            groups = [
+                (end, ids.take(np.flatnonzero(expiry == end))) for end in np.unique(expiry).tolist()
+            ]
+        for end, some in groups:
+            data, at = some.packed()
+            own: Slices[bytes] = Slices(data, at, some.length)
+            heappush(self._memory.expiring, _Expiring(end, offset, tag, own))
+            self._memory.bytes += len(data)
+        self._earliest = min(self._earliest, first)
 
     def expired(self, room: Room) -> Iterator[Slices[bytes]]:
         """Ids of batches that have expired, as far as there is room; each batch is told once. Those
