@@ -339,6 +339,35 @@ def test_a_new_version_returns_as_soon_as_it_has_as_many_rows() -> None:
     assert opening(said).version == 2
 
 
+def test_a_version_that_serves_is_watched_however_many_late_labels_there_were() -> None:
+    watching = Watching()
+    watching.give(outcomes(0, LOW_LOSS), outcomes(1, LOW_LOSS, version=2))
+    watching.give(outcomes(3, LOW_LOSS * 5, version=1))
+    said = watching.give(*(outcomes(h, HIGH_LOSS, version=2) for h in range(4, 12)))
+    assert opening(said).version == 2
+
+
+def test_a_version_promoted_again_with_fewer_rows_is_watched() -> None:
+    watching = Watching()
+    watching.give(outcomes(0, LOW_LOSS), outcomes(1, LOW_LOSS, version=2))
+    watching.give(*(outcomes(h, LOW_LOSS) for h in range(3, 6)))
+    said = watching.give(*(outcomes(h, HIGH_LOSS[:300], version=2) for h in range(6, 16)))
+    assert opening(said).version == 2
+
+
+def test_the_rows_of_a_window_are_those_beside_all_shadows() -> None:
+    watching = Watching()
+    watching.give(outcomes(0, LOW_LOSS))
+    for hour in (1, 2):
+        watching.give(outcomes(hour, LOW_LOSS, version=2, shadow=-1))
+        watching.give(outcomes(hour, LOW_LOSS[:2], version=2, shadow=3))
+    # A late window of an older hour says nothing about the newest.
+    watching.give(outcomes(0, LOW_LOSS[:2], version=2, shadow=3))
+    watching.give(outcomes(4, HIGH_LOSS[:4], version=1))
+    said = watching.give(*(outcomes(h, HIGH_LOSS, version=2) for h in range(4, 12)))
+    assert opening(said).onset == 4 * HOUR
+
+
 def test_version_0_has_no_reference_to_drift_from() -> None:
     windows = [predictions(h, FAR, missing=500, version=0) for h in range(10)]
     assert not Watching().give(*windows, *(outcomes(h, HIGH_LOSS, version=0) for h in range(10)))

@@ -328,6 +328,32 @@ def test_after_a_restart_the_champion_answers_without_a_shadow_that_is_bad(
     assert bench.loader.failed() == []
 
 
+def test_what_answers_without_its_shadow_does_not_leave_memory_for_shared_models(
+    bench: Bench,
+) -> None:
+    good = bench.arrays_of(2).read_bytes()
+    bench.arrays_of(2).write_bytes(b"")
+    bench.deploy(1, 1, 2)
+    bench.turn()
+    bench.arrays_of(2).write_bytes(good)
+    bench.clock.advance(RETRY_MS)
+    bench.turn()
+    bench.loader._memory_bytes = 0
+    bench.loader.make_room()
+    assert bench.serves() == (1, 2)
+
+
+def test_version_0_serves_on_where_the_next_champion_is_bad_too(bench: Bench) -> None:
+    bench.arrays_of(1).unlink()
+    bench.arrays_of(2).unlink()
+    bench.deploy(1, 0, 1)
+    bench.turn()
+    bench.deploy(2, 2)
+    bench.turn()
+    assert bench.serves() == (0, -1)
+    assert not bench.loader.blocked("m")
+
+
 def test_after_a_restart_no_older_version_answers_in_the_place_of_a_bad_champion(
     bench: Bench,
 ) -> None:

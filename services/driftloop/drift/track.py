@@ -32,42 +32,49 @@ class Serving:
     last_start: int = -1
     last_end: int = -1
     last_rows: int = 0
-    """Of the present version's newest window."""
+    """Of the present version's windows that start at ``last_start``: there may be one for each
+    shadow."""
     began: int = -1
     """Start of the window that the present version took over in; -1 for the first of all."""
     older_rows: int = 0
-    """Of older versions' windows since the present one fell silent."""
+    """Of all older versions' windows since the present one fell silent."""
 
     def takes_over(self, window: Window) -> bool:
         """Whether the window shows that another version serves now. A version never seen before
         does. An older one (rolled back to) does once the present one has been silent for a window
         and as many rows as that one's last have come without it: labels of the past thin out, and
-        those of a version that serves do not. One newer than the present does with as many rows
-        as that one's last: then it was late labels that had taken over.
+        those of a version that serves do not. One newer than the present, but seen before, does
+        with as many rows as that one's last, or when that is silent: then it was late labels that
+        had taken over.
         """
         if window.version == self.version:
             return False
         if window.version > self.highest:
             return True
+        silent = window.start > self.last_end
         if window.version > self.version:
-            return window.start >= self.last_start and window.rows >= self.last_rows
-        if window.start <= self.last_end:
-            return False
-        self.older_rows += window.rows
-        return self.older_rows >= self.last_rows
+            return silent or (window.start >= self.last_start and window.rows >= self.last_rows)
+        return silent and self.older_rows + window.rows >= self.last_rows
 
     def replace(self, window: Window) -> None:
-        """The window's version takes over."""
+        """The window's version takes over. :meth:`note` is to follow."""
         self.began = window.start if self.version >= 0 else -1
         self.version = window.version
+        # Of windows before it, which is where it was not known yet, it says nothing.
+        self.last_rows = window.rows if window.start < self.last_start else 0
 
     def note(self, window: Window) -> None:
-        """Take in a window of the present version, one of several in any order."""
-        self.highest = max(self.highest, window.version)
-        self.last_start = max(self.last_start, window.start)
-        self.last_end = max(self.last_end, window.end)
-        self.last_rows = window.rows
-        self.older_rows = 0
+        """Take in a window, of whichever version."""
+        if window.version == self.version:
+            self.highest = max(self.highest, window.version)
+            if window.start > self.last_start:
+                self.last_start, self.last_rows = window.start, 0
+            if window.start == self.last_start:
+                self.last_rows += window.rows
+            self.last_end = max(self.last_end, window.end)
+            self.older_rows = 0
+        elif window.version < self.version and window.start > self.last_end:
+            self.older_rows += window.rows
 
 
 class Track:
@@ -98,8 +105,7 @@ class Track:
         kept = None
         if self._serving.takes_over(window):
             out += self._replace(window)
-        if self._serving.version == window.version:
-            self._serving.note(window)
+        self._serving.note(window)
         # A version takes over in the middle of a window: its part of that one is of some hours
         # only, and differs from any reference by that.
         whole = window.start != self._serving.began

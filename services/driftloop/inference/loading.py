@@ -275,10 +275,14 @@ class Loader:
                 continue
             with suppress(_NotLoadedError):
                 frozen = self._fetch(model, version)
-                self._bytes[model.name] = self._sizes.get((model.name, version), 0)
+                if model.topics.shared:
+                    self._bytes[model.name] = self._sizes.get((model.name, version), 0)
                 return Serving(-1, version, frozen, -1, None)
-        if model.topics.shared or deployment.champion == 0:
+        if model.topics.shared:
             return Serving(-1, 0, ConstantModel(model.prior), -1, None)
+        if deployment.champion == 0:
+            # It is what was deployed, and serves on whatever is deployed next.
+            return Serving(deployment.sequence - 1, 0, ConstantModel(model.prior), -1, None)
         return None
 
     def _load(self, model: Declaration, deployment: Deployment) -> Serving:

@@ -153,7 +153,7 @@ class Runner:
         self._read_control()
         self._resubscribe()
         started = self._clock.monotonic()
-        if self._resume_at - started >= _LEAST_PAUSE_S:
+        if self.pausing():
             self._clock.pause(min(timeout_s, self._resume_at - started))
             return False
         rewound = False
@@ -189,6 +189,10 @@ class Runner:
         if batches:
             self._meter.observe(metrics.STEP_SECONDS, [self._clock.monotonic() - started])
         return bool(batches) or rewound
+
+    def pausing(self) -> bool:
+        """Whether steps only wait, after a failure."""
+        return self._resume_at - self._clock.monotonic() >= _LEAST_PAUSE_S
 
     def idle(self) -> bool:
         """Whether the last step found nothing to read and left nothing uncommitted."""
@@ -228,9 +232,16 @@ class Runner:
 
     def on_assigned(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
         self._joined = True
+        # What comes back is read beside what was kept: that must be of one moment, too.
+        self._settle()
         return self.wiring.recovery.recover(partitions)
 
     def on_revoked(self, partitions: Sequence[TopicPartition]) -> None:
+        self._settle()
+        self._drop(partitions)
+
+    def _settle(self) -> None:
+        """Commit what is open, before partitions come or go."""
         if self._failed:
             self._abort()
         else:
@@ -239,14 +250,13 @@ class Runner:
                     self._hand_over()
                 self._pipeline.drain()
             except LogError as error:
-                _log.warning("%s: %s, before partitions left", self.wiring.name, error)
+                _log.warning("%s: %s, before a rebalance", self.wiring.name, error)
                 self._abort()
                 self._rewind_due = True
             except BaseException:
                 self._failed = True
                 self._abort()
                 raise
-        self._drop(partitions)
 
     def on_lost(self, partitions: Sequence[TopicPartition]) -> None:
         self._abort()

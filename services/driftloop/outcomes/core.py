@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -166,9 +166,17 @@ class OutcomesCore:
         self._write()
 
     def checkpoint_if_large(self) -> None:
-        """The same where memory asks for it: while much is read again, or removed."""
+        """The same where memory asks for it: while much is read again."""
         if self._sealed is None and self._large():
             self.checkpoint()
+
+    def checkpoint_if_due(self) -> None:
+        """The same where one is due, with nothing to commit: of what was removed."""
+        if self._dirty and self._sealed is None and self._due():
+            self.checkpoint()
+
+    def _due(self) -> bool:
+        return self._now >= self._checkpoint_at or self._large()
 
     def _large(self) -> bool:
         return sum(self._states[key].held_bytes for key in self._dirty) > self._memory_bytes // 2
@@ -188,9 +196,7 @@ class OutcomesCore:
     def flush(self) -> Outputs:
         """With a checkpoint where one is due: the store is written when its transaction is
         through, so it is never ahead of the log."""
-        if not self._dirty or self._sealed is not None:
-            return Outputs()
-        if self._now < self._checkpoint_at and not self._large():
+        if not self._dirty or self._sealed is not None or not self._due():
             return Outputs()
         self._seal()
         return Outputs(committed=lambda now: self._write())
@@ -231,15 +237,18 @@ class OutcomesCore:
             found = self._reflected[source] = _offset(stored)
         return found
 
-    def wipe(self, source: TopicPartition) -> None:
-        """Forget everything of a partition of predictions and that of its labels."""
+    def wipe(self, source: TopicPartition, beat: Callable[[], None]) -> None:
+        """Forget everything of a partition of predictions and that of its labels; ``beat`` is
+        called every so often. Last what tells that it must be done, of all models that share the
+        topics at once: one that is cut short is done again."""
         self._meter.add(metrics.STATE_REBUILT, 1, "ahead")
-        for model in self._catalog.models_of(source.topic):
-            self.state(model.name, source.partition).wipe()
-            for topic in (model.topics.predictions, model.topics.labels):
-                other = TopicPartition(topic, source.partition)
-                self._store.write({_source_key(other): None})
-                self._reflected[other] = 0
+        models = self._catalog.models_of(source.topic)
+        for model in models:
+            self.state(model.name, source.partition).wipe(beat)
+        topics = {t for m in models for t in (m.topics.predictions, m.topics.labels)}
+        others = [TopicPartition(topic, source.partition) for topic in sorted(topics)]
+        self._store.write(dict.fromkeys(map(_source_key, others)))
+        self._reflected.update(dict.fromkeys(others, 0))
 
     def snapshot(self) -> Mapping[str, bytes | None]:
         return {}

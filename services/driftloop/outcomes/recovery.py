@@ -64,7 +64,7 @@ class JoinRecovery:
         """Predictions and labels of one partition."""
         if any(self._core.reflected(source) > positions[source] for source in sources):
             _log.warning("%s: the state is another's, or ahead of the log; rebuilt", sources[0])
-            self._core.wipe(sources[0])
+            self._core.wipe(sources[0], self._beat)
         for source in sources:
             start = max(self._core.reflected(source), starts.get(source, 0))
             if start >= positions[source]:

@@ -85,9 +85,9 @@ class OutcomesService:
 def advance(runner: Runner, core: OutcomesCore, timeout_s: float) -> bool:
     """A step of the join: it does not wait for input while something that expired is to be removed.
     Whether there was anything to do."""
-    expiring = core.expiring()
+    expiring = core.expiring() and not runner.pausing()
     worked = runner.step(min(timeout_s, _GLANCE_S) if expiring else timeout_s)
     if runner.idle():
         # No transaction comes that would take what was removed to the store.
-        core.checkpoint_if_large()
-    return worked or expiring or core.expiring()
+        core.checkpoint_if_due()
+    return worked or expiring

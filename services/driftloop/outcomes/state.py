@@ -23,7 +23,7 @@ The offsets that all of it reflects are kept by the core, per topic partition.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from heapq import heappop, heappush
 from itertools import islice, repeat
@@ -51,6 +51,8 @@ NEVER = 1 << 62
 _SCANNED_AT_ONCE = 20_000
 _HOT_BYTES = 200
 """Of an entry in memory besides its record."""
+_GROUP_BYTES = 500
+"""Of ids that expire together, besides these."""
 
 ABSENT, PREDICTION, LABEL, DONE, GONE = -1, 0, 1, 2, 3
 """What is known of an id. In memory an entry is ``4 * number + kind``, the number being that of a
@@ -342,17 +344,17 @@ class JoinState:
         """Remember which entries expire at ``expiry``, rows of a batch that begins at ``offset``;
         ``tag`` tells the two topics apart."""
         first = int(expiry.min())
-        if first == int(expiry.max()):
-            groups = [(first, ids)]
-        else:
-            groups = [
-                (end, ids.take(np.flatnonzero(expiry == end))) for end in np.unique(expiry).tolist()
-            ]
+        groups = [(first, ids)]
+        if first != int(expiry.max()):
+            order = np.argsort(expiry, kind="stable")
+            ends, cuts = np.unique(expiry[order], return_index=True)
+            parts = np.split(order, cuts[1:])
+            groups = [(end, ids.take(rows)) for end, rows in zip(ends.tolist(), parts, strict=True)]
         for end, some in groups:
             data, at = some.packed()
             own: Slices[bytes] = Slices(data, at, some.length)
             heappush(self._memory.expiring, _Expiring(end, offset, tag, own))
-            self._memory.bytes += len(data)
+            self._memory.bytes += len(data) + _GROUP_BYTES
         self._earliest = min(self._earliest, first)
 
     def expired(self, room: Room) -> Iterator[Slices[bytes]]:
@@ -444,14 +446,14 @@ class JoinState:
         if not self._writing:
             self._sealed = None
 
-    def wipe(self) -> None:
-        """Start anew from an empty state. What tells that it must is to be removed after it: a
-        wiping that was cut short is then done again."""
+    def wipe(self, beat: Callable[[], None]) -> None:
+        """Start anew from an empty state; ``beat`` is called after each part."""
         # Every kind is an ASCII letter, so this bound lies after all of them. Part by part: a key
         # of each of millions would not stay within the memory that all else does.
         gone = self._store.scan(self._prefix, self._prefix + b"\xff")
         while part := dict.fromkeys(key for key, _ in islice(gone, _SCANNED_AT_ONCE)):
             self._store.write(part)
+            beat()
         self._memory, self._sealed, self._writing = _Memory(), None, False
         self._load()
 
