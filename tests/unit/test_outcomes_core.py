@@ -158,6 +158,17 @@ def test_both_halves_are_forgotten_when_both_topics_have_passed_them(
     assert meter.counts[metrics.ORPHANED.name, "m"] == 1
 
 
+def test_what_was_removed_is_counted_though_nothing_more_comes(meter: CountingMeter) -> None:
+    join = Join(model(), meter=meter, checkpoint_ms=30_000)
+    join.predict(prediction(A, 100))
+    join.settle()
+    pass_by(join, FAR)
+    assert (metrics.UNLABELLED.name, "m") not in meter.counts
+    join.clock.advance(30_000)
+    join.settle()
+    assert meter.counts[metrics.UNLABELLED.name, "m"] == 1
+
+
 def test_an_event_of_the_far_future_does_not_keep_those_that_came_with_it(join: Join) -> None:
     join.predict(prediction(A, 100), prediction(B, FAR), prediction(C, 200))
     join.tell(label(IDS[3], 100), label(IDS[4], FAR))
