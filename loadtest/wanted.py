@@ -245,7 +245,7 @@ HELD_BY: Mapping[tuple[str, str], str] = {
         "default polls there are fewer rows to spread it over, and an event costs 2.7 us more. "
         "Half a microsecond is allocating and copying in the C library: librdkafka "
         "takes and gives records with headers one by one. The rest is telling the models apart and "
-        "gathering their rows. What one model costs fell by more than that since."
+        "gathering their rows."
     ),
     ("scale", "linear_or_better"): (
         "Cost per feature and per byte falls or stays in every curve; cost per event rises from "

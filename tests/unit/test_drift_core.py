@@ -314,6 +314,14 @@ def test_a_version_rolled_back_to_is_watched_again() -> None:
     assert opening(said).version == 1
 
 
+def late_beside_new(hours: range) -> list[Window]:
+    """A few labels of version 1's events, and those of version 2, in the order of their windows."""
+    pairs = [
+        (outcomes(h, HIGH_LOSS[:100], version=1), outcomes(h, HIGH_LOSS, version=2)) for h in hours
+    ]
+    return [window for pair in pairs for window in pair]
+
+
 def test_late_labels_of_an_old_version_bring_it_back_neither_at_once_nor_for_long() -> None:
     watching = Watching()
     watching.give(outcomes(0, LOW_LOSS), outcomes(1, LOW_LOSS, version=2))
@@ -322,10 +330,7 @@ def test_late_labels_of_an_old_version_bring_it_back_neither_at_once_nor_for_lon
     assert not watching.give(*(outcomes(h, few, version=1) for h in range(2, 6)))
     assert not watching.give(outcomes(6, LOW_LOSS, version=2))
     # Both come from now on, and the new version's count.
-    both = [outcomes(h, few, version=1) for h in range(7, 12)]
-    both += [outcomes(h, HIGH_LOSS, version=2) for h in range(7, 12)]
-    said = watching.give(*sorted(both, key=lambda window: (window.start, window.version)))
-    assert opening(said).version == 2
+    assert opening(watching.give(*late_beside_new(range(7, 12)))).version == 2
 
 
 def test_a_new_version_returns_as_soon_as_it_has_as_many_rows() -> None:
@@ -333,10 +338,7 @@ def test_a_new_version_returns_as_soon_as_it_has_as_many_rows() -> None:
     watching.give(outcomes(0, LOW_LOSS), outcomes(1, LOW_LOSS, version=2))
     # A long pause: the old version's labels are as many as the new one's were.
     watching.give(*(outcomes(h, HIGH_LOSS, version=1) for h in range(3, 5)))
-    both = [outcomes(h, HIGH_LOSS[:100], version=1) for h in range(5, 12)]
-    both += [outcomes(h, HIGH_LOSS, version=2) for h in range(5, 12)]
-    said = watching.give(*sorted(both, key=lambda window: (window.start, window.version)))
-    assert opening(said).version == 2
+    assert opening(watching.give(*late_beside_new(range(5, 12)))).version == 2
 
 
 def test_a_version_that_serves_is_watched_however_many_late_labels_there_were() -> None:

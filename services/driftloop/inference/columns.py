@@ -100,7 +100,8 @@ def matrix(model: Declaration, columns: Sequence[Any], n: int) -> F64:
 def check_lengths(name: str, categories: Sequence[str | None]) -> None:
     """Raises :class:`ProtocolError` for a category that an event could not have either."""
     for row, value in enumerate(categories):
-        if value is not None and len(value.encode()) > LONGEST_CATEGORY:
+        # No character has more than four bytes.
+        if value and 4 * len(value) > LONGEST_CATEGORY and len(value.encode()) > LONGEST_CATEGORY:
             bad(name, f"the category of row {row} has more than {LONGEST_CATEGORY} bytes")
 
 

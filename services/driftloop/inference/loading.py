@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from concurrent.futures import Executor, Future
 from contextlib import suppress
 from typing import NamedTuple
@@ -183,9 +182,7 @@ class Loader:
         if model is None or model.topics.shared:
             return False
         installed = self._core.installed(name)
-        if name not in self._retry_at or (installed is not None and _is_answer(installed)):
-            return False
-        return installed is None or self._catalog.deployments[name].champion != 0
+        return name in self._retry_at and (installed is None or not _is_answer(installed))
 
     def failed(self) -> list[str]:
         """Models whose newest deployment could not be loaded."""
@@ -258,32 +255,32 @@ class Loader:
 
     def _instead(self, model: Declaration, deployment: Deployment, failed: int) -> Serving | None:
         """Where nothing answers yet, the process having started, or the model having left memory:
-        the champion without its shadow. One that shares its topics cannot wait for either: then
-        the best version that can be loaded, or the declared prior. None: what serves, serves on,
-        or its events wait."""
+        the champion without its shadow, or, of a model that shares its topics, whose events cannot
+        wait, what is best in its place. None: what serves, serves on, or its events wait."""
         current = self._core.installed(model.name)
         if current is not None and _is_answer(current):
             return None
-        others: Sequence[int] = (deployment.champion,)
         if model.topics.shared:
-            known = [
-                version for name, version in list(self._catalog.versions) if name == model.name
-            ]
-            others = self._champions.instead(deployment, known)
-        for version in others:
-            if version in (0, failed):
+            return self._best(model, deployment, failed)
+        if failed == deployment.champion:
+            return None
+        with suppress(_NotLoadedError):
+            frozen = self._fetch(model, deployment.champion)
+            # Older than what is wanted, which is tried again.
+            return Serving(deployment.sequence - 1, deployment.champion, frozen, -1, None)
+        return None
+
+    def _best(self, model: Declaration, deployment: Deployment, failed: int) -> Serving:
+        """The best version that can be loaded, or the declared prior."""
+        known = [version for name, version in list(self._catalog.versions) if name == model.name]
+        for version in self._champions.instead(deployment, known):
+            if version == failed:
                 continue
             with suppress(_NotLoadedError):
                 frozen = self._fetch(model, version)
-                if model.topics.shared:
-                    self._bytes[model.name] = self._sizes.get((model.name, version), 0)
+                self._bytes[model.name] = self._sizes.get((model.name, version), 0)
                 return Serving(-1, version, frozen, -1, None)
-        if model.topics.shared:
-            return Serving(-1, 0, ConstantModel(model.prior), -1, None)
-        if deployment.champion == 0:
-            # It is what was deployed, and serves on whatever is deployed next.
-            return Serving(deployment.sequence - 1, 0, ConstantModel(model.prior), -1, None)
-        return None
+        return Serving(-1, 0, ConstantModel(model.prior), -1, None)
 
     def _load(self, model: Declaration, deployment: Deployment) -> Serving:
         started = self._clock.monotonic()

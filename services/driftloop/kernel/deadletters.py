@@ -5,12 +5,10 @@ from __future__ import annotations
 from driftloop.kernel.errors import DecodeError
 from driftloop.kernel.ports import RecordBatch
 from driftloop.kernel.records import DeadLetter, Header
-from driftloop.kernel.topics import LARGEST_RECORD
+from driftloop.kernel.topics import LARGEST_VALUE
 
 _PER_HEADER = 16
 """Bytes for its lengths."""
-_ROOM = 64 << 10
-"""For all else that a dead letter holds, and what goes around it."""
 
 
 def dead_letter(service: str, batch: RecordBatch, row: int, error: DecodeError) -> DeadLetter:
@@ -20,7 +18,7 @@ def dead_letter(service: str, batch: RecordBatch, row: int, error: DecodeError) 
     key, value, detail = batch.keys[row], batch.values[row], error.detail[:500]
     size = sum(len(part) for part in (key, value) if part is not None)
     size += sum(len(name.encode()) + len(own or b"") + _PER_HEADER for name, own in headers)
-    if size > LARGEST_RECORD - _ROOM:
+    if size > LARGEST_VALUE:
         detail += f" ({size} bytes do not fit into a dead letter: read the record at its offset)"
         key, value, headers = None, None, ()
     return DeadLetter(

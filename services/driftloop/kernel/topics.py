@@ -11,6 +11,8 @@ _DAY_MS = 86_400_000
 LARGEST_RECORD = 16 << 20
 """Bytes: a bad record of any usual size fits into its dead letter, and what services make of many
 rows, features and levels into one record."""
+LARGEST_VALUE = LARGEST_RECORD - (64 << 10)
+"""Bytes: with room for a key, headers, and what goes around them."""
 _LARGE = {"max.message.bytes": str(LARGEST_RECORD)}
 COMPACT = {"cleanup.policy": "compact", **_LARGE}
 """A topic of which the newest record of each key is kept."""

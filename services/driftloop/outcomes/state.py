@@ -347,9 +347,8 @@ class JoinState:
         groups = [(first, ids)]
         if first != int(expiry.max()):
             order = np.argsort(expiry, kind="stable")
-            ends, cuts = np.unique(expiry[order], return_index=True)
-            parts = np.split(order, cuts[1:])
-            groups = [(end, ids.take(rows)) for end, rows in zip(ends.tolist(), parts, strict=True)]
+            parts = np.split(order, np.flatnonzero(np.diff(expiry[order])) + 1)
+            groups = [(int(expiry[rows[0]]), ids.take(rows)) for rows in parts]
         for end, some in groups:
             data, at = some.packed()
             own: Slices[bytes] = Slices(data, at, some.length)

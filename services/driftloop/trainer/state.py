@@ -21,15 +21,12 @@ from driftloop.kernel.records import (
     Trigger,
     Version,
 )
-from driftloop.kernel.topics import LARGEST_RECORD
+from driftloop.kernel.topics import LARGEST_VALUE
 from driftloop.trainer.dataset import Labels
 from driftloop.trainer.triggers import Past, PendingAlert, Plan, next_run, over
 
 _REMEMBERED = 256
 """Alerts and commands dealt with that are kept, so none acts twice."""
-_LARGEST_VERSION = LARGEST_RECORD - (64 << 10)
-"""Bytes: with room for the key and what goes around it. A profile holds the levels of every
-categorical feature; one that does not fit would be trained again and again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,10 +126,11 @@ class ModelTraining:
             created_at=run.at,
         )
         size = len(codec(Version).encode(version))
-        if size > _LARGEST_VERSION:
+        if size > LARGEST_VALUE:
+            # The profile holds every feature's levels. It would be trained again and again.
             reason = (
                 f"the version's profile does not fit into a record: {size} bytes, more than "
-                f"{_LARGEST_VERSION}; declare fewer features, or shorter categories"
+                f"{LARGEST_VALUE}; declare fewer features, or shorter categories"
             )
             return _ended(run, RunStatus.FAILED, run.rows, result.candidates, -1, reason), None
         self.versions += 1
