@@ -25,19 +25,18 @@ from driftloop.kernel.reasons import Reason
 from driftloop.kernel.records import DeadLetter
 from driftloop.kernel.slices import Slices
 from driftloop.kernel.stores import KeyValueStore
-from driftloop.outcomes.filter import Flags
-from driftloop.outcomes.joining import Pairs, outcomes
-from driftloop.outcomes.state import (
+from driftloop.outcomes.entries import (
     ABSENT,
     LABEL,
     NEVER,
     PREDICTION,
-    JoinState,
-    Removed,
-    Room,
     unpack_label,
     unpack_prediction,
 )
+from driftloop.outcomes.filter import Flags
+from driftloop.outcomes.joining import Pairs, outcomes
+from driftloop.outcomes.memory import Removed
+from driftloop.outcomes.state import JoinState, Room
 
 SERVICE = "outcomes"
 _FROM_PREDICTIONS, _FROM_LABELS = b"p", b"l"
@@ -283,7 +282,7 @@ class OutcomesCore:
         place = state.place
         if len(rows) == 0:
             return found
-        names, entry, kind = self._find(state, Slices.of(block.ids))
+        names, entry, kind = state.find(Slices.of(block.ids))
         fresh = _firsts(names, (kind == ABSENT) | (kind == LABEL))
         self._meter.add(
             metrics.DUPLICATE_PREDICTIONS, len(rows) - int(np.count_nonzero(fresh)), model.name
@@ -344,7 +343,7 @@ class OutcomesCore:
         place = state.place
         if len(block.rows) == 0:
             return found
-        names, entry, kind = self._find(state, Slices.of(block.ids))
+        names, entry, kind = state.find(Slices.of(block.ids))
         belongs = partitions_of(block.ids, model.partitions)
         ours = belongs == batch.partition
         for at in np.flatnonzero(~ours).tolist():
@@ -430,23 +429,6 @@ class OutcomesCore:
         back = np.argsort(np.concatenate(order))
         return take(concat(blocks), back), np.concatenate(offsets)[back], expiry
 
-    def _find(self, state: JoinState, ids: Slices[bytes]) -> tuple[list[bytes], I64, I64]:
-        """The ids, their entries and of what kind these are. Those that have expired are forgotten
-        here, so that nothing depends on how far the removing has come."""
-        names, entry, expired = state.find(ids)
-        kind = _kinds(entry)
-        if len(expired):
-            self._forget(state, [names[row] for row in expired.tolist()], kind[expired])
-            kind[expired] = ABSENT
-        return names, entry, kind
-
-    @staticmethod
-    def _forget(state: JoinState, names: Sequence[bytes], kind: I64) -> None:
-        once = kind[_firsts(names, np.ones(len(names), bool))]
-        unlabelled = int(np.count_nonzero(once == PREDICTION))
-        orphaned = int(np.count_nonzero(once == LABEL))
-        state.remove(names, unlabelled, orphaned)
-
     def _room(self) -> Room:
         # Where more came in than one step removes at most, ever more would be there.
         came, self._came = self._came, 0
@@ -459,9 +441,8 @@ class OutcomesCore:
         open.
         """
         model, state = key[0], self._states[key]
-        for ids in state.expired(room):
+        if state.expire(room):
             self._dirty.add(key)
-            self._find(state, ids)
         if not state.behind:
             del self._behind[key]
         self._tell_open(model)
@@ -507,11 +488,6 @@ def _expiry(times: I64, after: int) -> I64:
     latest = np.full(int(near.max()) + 1, first)
     np.maximum.at(latest, near, times)
     return np.asarray(np.minimum(latest, NEVER - after)[near] + after, np.int64)
-
-
-def _kinds(entry: I64) -> I64:
-    """ABSENT, PREDICTION, LABEL or DONE, wherever the entry lies."""
-    return np.where(entry >= 0, entry & 3, np.where(entry == ABSENT, ABSENT, -2 - entry))
 
 
 def _firsts(names: Sequence[bytes], chosen: Flags) -> Flags:
