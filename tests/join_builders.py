@@ -18,7 +18,8 @@ from driftloop.kernel.records import DeadLetter, Label, ModelRecord, Outcome, Pr
 from driftloop.kernel.runner import Runner, Wiring
 from driftloop.kernel.stores import MemoryStore
 from driftloop.kernel.topics import ControlTopics
-from driftloop.outcomes.core import EXPIRED_AT_ONCE, SERVICE, OutcomesCore
+from driftloop.outcomes.core import EXPIRED_AT_ONCE, OutcomesCore
+from driftloop.outcomes.matching import SERVICE
 from driftloop.outcomes.recovery import JoinRecovery
 from driftloop.outcomes.service import advance
 from window_builders import declaration

@@ -9,7 +9,8 @@ from driftloop.kernel.catalog import Catalog
 from driftloop.kernel.codec import warm
 from driftloop.kernel.runner import Runner, Wiring
 from driftloop.kernel.service import Context, Status
-from driftloop.outcomes.core import SERVICE, OutcomesCore
+from driftloop.outcomes.core import OutcomesCore
+from driftloop.outcomes.matching import SERVICE
 from driftloop.outcomes.recovery import JoinRecovery
 
 _GAP_S = 0.2

@@ -1,0 +1,271 @@
+"""Which half of an event a record finds: predictions and labels, batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import cast
+
+import numpy as np
+
+from driftloop.kernel import metrics
+from driftloop.kernel.codec.blocks import F64, I64, PredictionBlock
+from driftloop.kernel.codec.labels import LabelDecoder
+from driftloop.kernel.codec.murmur2 import partitions_of
+from driftloop.kernel.codec.reshape import concat, take
+from driftloop.kernel.codec.rows import decode_predictions
+from driftloop.kernel.deadletters import dead_letter
+from driftloop.kernel.declaration import Declaration
+from driftloop.kernel.errors import DecodeError
+from driftloop.kernel.metrics import Meter
+from driftloop.kernel.ports import RecordBatch
+from driftloop.kernel.reasons import Reason
+from driftloop.kernel.records import DeadLetter
+from driftloop.kernel.slices import Slices
+from driftloop.outcomes.entries import (
+    ABSENT,
+    LABEL,
+    NEVER,
+    PREDICTION,
+    unpack_label,
+    unpack_prediction,
+)
+from driftloop.outcomes.filter import Flags
+from driftloop.outcomes.joining import Pairs
+from driftloop.outcomes.state import JoinState
+
+SERVICE = "outcomes"
+_FROM_PREDICTIONS, _FROM_LABELS = b"p", b"l"
+
+
+@dataclass(slots=True)
+class Joined:
+    """Of a batch: the pairs that are outcomes, and what was rejected."""
+
+    pairs: Pairs | None = None
+    letters: list[DeadLetter] = field(default_factory=list)
+
+
+class Matching:
+    """The rules of the join. See :class:`driftloop.outcomes.core.OutcomesCore`."""
+
+    def __init__(self) -> None:
+        self._decoders: dict[str, tuple[Declaration, LabelDecoder]] = {}
+
+    def predictions(
+        self, model: Declaration, state: JoinState, batch: RecordBatch, meter: Meter
+    ) -> Joined:
+        """Take in a batch of predictions."""
+        found = Joined()
+        block, rows, rejected = decode_predictions(
+            batch.values,
+            scores=model.scores,
+            numeric=len(model.numeric),
+            categorical=len(model.categorical),
+        )
+        found.letters += [dead_letter(SERVICE, batch, bad.row, bad.error) for bad in rejected]
+        place = state.place
+        if len(rows) == 0:
+            return found
+        names, entry, kind = state.find(Slices.of(block.ids))
+        fresh = _firsts(names, (kind == ABSENT) | (kind == LABEL))
+        meter.add(
+            metrics.DUPLICATE_PREDICTIONS, len(rows) - int(np.count_nonzero(fresh)), model.name
+        )
+        place.predicted_until = max(place.predicted_until, int(block.event_time.max()))
+        if not fresh.any():
+            return found
+        offset = np.asarray(batch.offsets, np.int64)[rows]
+        waiting = np.flatnonzero(fresh & (kind == ABSENT))
+        records = cast("Slices[bytes]", Slices.of(batch.values).take(rows))
+        # One horizon for the label, one for its place among the labels: see the class.
+        expiry = _expiry(block.event_time, 2 * model.labels.horizon)
+        first = state.keep_predictions(block, records, offset, expiry)
+        state.put(
+            [names[row] for row in waiting.tolist()], (4 * (first + waiting) + PREDICTION).tolist()
+        )
+        place.open_predictions += len(waiting)
+        matched = np.flatnonzero(fresh & (kind == LABEL))
+        if len(matched):
+            labels = self._open_labels(state, names, entry, matched)
+            pairs = Pairs(take(block, matched), offset[matched], *labels)
+            settled = [names[row] for row in matched.tolist()]
+            state.settle(settled, expiry[matched])
+            place.open_labels -= len(matched)
+            in_time = pairs.delay() <= model.labels.horizon
+            # The labels' records are not kept, so they can be no dead letters: they are counted.
+            late = len(matched) - int(np.count_nonzero(in_time))
+            if late:
+                meter.add(metrics.ORPHANED, late, model.name)
+                meter.add(metrics.UNLABELLED, late, model.name)
+            found.pairs = pairs.take(np.flatnonzero(in_time)) if late else pairs
+        kept = np.flatnonzero(fresh)
+        state.expire_later(
+            expiry[kept], batch.offsets[0], _FROM_PREDICTIONS, Slices.of(block.ids).take(kept)
+        )
+        return found
+
+    @staticmethod
+    def _open_labels(
+        state: JoinState, names: Sequence[bytes], entry: I64, rows: I64
+    ) -> tuple[F64, I64, I64]:
+        """Label, time of observation and offset of the open labels of these rows."""
+        label, observed, offset = np.empty(len(rows)), *np.empty((2, len(rows)), np.int64)
+        chosen = entry[rows]
+        kept = np.flatnonzero(chosen >= 0)
+        if len(kept):
+            label[kept], observed[kept], offset[kept] = state.labels(chosen[kept] >> 2)
+        stored = np.flatnonzero(chosen < 0)
+        values = state.fetch([names[row] for row in rows[stored].tolist()])
+        for at, value in zip(stored.tolist(), values, strict=True):
+            offset[at], observed[at], label[at] = unpack_label(value)
+        return label, observed, offset
+
+    def labels(
+        self, model: Declaration, state: JoinState, batch: RecordBatch, meter: Meter
+    ) -> Joined:
+        """Take in a batch of labels."""
+        found = Joined()
+        block, rejected = self._label_decoder(model).decode(batch.values)
+        found.letters += [dead_letter(SERVICE, batch, bad.row, bad.error) for bad in rejected]
+        place = state.place
+        if len(block.rows) == 0:
+            return found
+        names, entry, kind = state.find(Slices.of(block.ids))
+        belongs = partitions_of(block.ids, model.partitions)
+        ours = belongs == batch.partition
+        for at in np.flatnonzero(~ours).tolist():
+            error = _misplaced(names[at], int(belongs[at]))
+            found.letters.append(dead_letter(SERVICE, batch, int(block.rows[at]), error))
+        fresh = _firsts(names, ours & ((kind == ABSENT) | (kind == PREDICTION)))
+        duplicates = int(np.count_nonzero(ours)) - int(np.count_nonzero(fresh))
+        meter.add(metrics.DUPLICATE_LABELS, duplicates, model.name)
+        offset = np.asarray(batch.offsets, np.int64)[block.rows]
+        waiting = np.flatnonzero(fresh & (kind == ABSENT))
+        if len(waiting):
+            expiry = _expiry(block.observed_at, model.labels.horizon)
+            first = state.keep_labels(block.label, block.observed_at, offset, expiry)
+            numbers = (4 * (first + waiting) + LABEL).tolist()
+            state.put([names[row] for row in waiting.tolist()], numbers)
+            place.open_labels += len(waiting)
+            own = Slices.of(block.ids).take(waiting)
+            state.expire_later(expiry[waiting], batch.offsets[0], _FROM_LABELS, own)
+        matched = np.flatnonzero(fresh & (kind == PREDICTION))
+        if len(matched):
+            predictions, prediction_offset, ends = self._open_predictions(
+                model, state, names, entry, matched
+            )
+            pairs = Pairs(
+                predictions,
+                prediction_offset,
+                block.label[matched],
+                block.observed_at[matched],
+                offset[matched],
+            )
+            state.settle([names[row] for row in matched.tolist()], ends)
+            place.open_predictions -= len(matched)
+            found.pairs = self._in_time(model, pairs, batch, block.rows[matched], found, meter)
+        place.observed_until = max(place.observed_until, int(block.observed_at.max()))
+        return found
+
+    @staticmethod
+    def _in_time(
+        model: Declaration,
+        pairs: Pairs,
+        batch: RecordBatch,
+        rows: I64,
+        found: Joined,
+        meter: Meter,
+    ) -> Pairs:
+        """Without the pairs whose label was observed beyond the horizon: their labels become dead
+        letters. They are settled, as if the label had come first: a later label is a duplicate."""
+        delay = pairs.delay()
+        late = np.flatnonzero(delay > model.labels.horizon)
+        if not len(late):
+            return pairs
+        for at in late.tolist():
+            error = _too_late(model, int(delay[at]))
+            found.letters.append(dead_letter(SERVICE, batch, int(rows[at]), error))
+        meter.add(metrics.UNLABELLED, len(late), model.name)
+        return pairs.take(np.flatnonzero(delay <= model.labels.horizon))
+
+    @staticmethod
+    def _open_predictions(
+        model: Declaration, state: JoinState, names: Sequence[bytes], entry: I64, rows: I64
+    ) -> tuple[PredictionBlock, I64, I64]:
+        """The open predictions of these rows, their offsets, and when they expire."""
+        chosen = entry[rows]
+        blocks, offsets, order = [], [], []
+        expiry = np.empty(len(rows), np.int64)
+        kept = np.flatnonzero(chosen >= 0)
+        if len(kept):
+            block, offset, expiry[kept] = state.predictions(chosen[kept] >> 2)
+            blocks.append(block)
+            offsets.append(offset)
+            order.append(kept)
+        stored = np.flatnonzero(chosen < 0)
+        if len(stored):
+            values = state.fetch([names[row] for row in rows[stored].tolist()])
+            expiry[stored], heads, records = zip(*map(unpack_prediction, values), strict=True)
+            block, _, rejected = decode_predictions(
+                records,
+                scores=model.scores,
+                numeric=len(model.numeric),
+                categorical=len(model.categorical),
+            )
+            if rejected:  # It was decoded when it came in, by the same declaration's shape.
+                raise rejected[0].error
+            blocks.append(block)
+            offsets.append(np.array(heads, np.int64))
+            order.append(stored)
+        if len(blocks) == 1:
+            return blocks[0], offsets[0], expiry
+        back = np.argsort(np.concatenate(order))
+        return take(concat(blocks), back), np.concatenate(offsets)[back], expiry
+
+    def _label_decoder(self, model: Declaration) -> LabelDecoder:
+        known = self._decoders.get(model.name)
+        if known is None or known[0] is not model:
+            known = (model, LabelDecoder(model))
+            self._decoders[model.name] = known
+        return known[1]
+
+
+def _expiry(times: I64, after: int) -> I64:
+    """Of each row of a batch: what came together expires together, ``after`` its time or somewhat
+    later. But a row of the far future does not keep those beside it for as long as itself."""
+    first, last = int(times.min()), int(times.max())
+    if last - first <= after:
+        return np.broadcast_to(np.int64(min(last + after, NEVER)), len(times))
+    _, near = np.unique(times // after, return_inverse=True)
+    latest = np.full(int(near.max()) + 1, first)
+    np.maximum.at(latest, near, times)
+    return np.asarray(np.minimum(latest, NEVER - after)[near] + after, np.int64)
+
+
+def _firsts(names: Sequence[bytes], chosen: Flags) -> Flags:
+    """Of the chosen rows those whose id none before them has."""
+    if len(set(names)) == len(names):
+        return chosen
+    seen: set[bytes] = set()
+    first = np.zeros(len(names), bool)
+    for row in np.flatnonzero(chosen).tolist():
+        if names[row] not in seen:
+            seen.add(names[row])
+            first[row] = True
+    return first
+
+
+def _misplaced(id: bytes, partition: int) -> DecodeError:
+    return DecodeError(
+        Reason.WRONG_PARTITION,
+        f"label of {id.decode()!r} belongs in partition {partition}: produce labels keyed by event "
+        "id with the murmur2 partitioner (Java's default)",
+    )
+
+
+def _too_late(model: Declaration, delay: int) -> DecodeError:
+    return DecodeError(
+        Reason.LABEL_TOO_LATE,
+        f"observed {delay} ms after its event; the declared horizon is {model.labels.horizon} ms",
+    )
