@@ -10,7 +10,7 @@ from pathlib import Path
 
 import fastavro
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Message, Producer
 from harness import model
 from harness.small import SmallLoop, eventually, small_loop
 
@@ -44,19 +44,25 @@ def event(id: bytes, length: int) -> bytes:
     return wire.in_force().header(SCHEMA) + out.getvalue()
 
 
-def send(loop: SmallLoop, key: bytes, value: bytes) -> None:
-    failed: list[object] = []
+def send(loop: SmallLoop, key: bytes, value: bytes) -> tuple[int, int]:
+    """Partition and offset."""
+    reports: list[tuple[object, Message]] = []
     producer = Producer(
         {
             "bootstrap.servers": loop.settings.bootstrap,
             "message.max.bytes": 2 * LARGEST_RECORD,
             "compression.type": "lz4",
-            "on_delivery": lambda error, message: failed.append(error) if error else None,
+            "on_delivery": lambda error, message: reports.append((error, message)),
         }
     )
     producer.produce(loop.declared.declaration.topics.events, value, key)
     assert producer.flush(30) == 0
-    assert not failed
+    ((error, message),) = reports
+    assert error is None
+    partition, offset = message.partition(), message.offset()
+    assert partition is not None
+    assert offset is not None
+    return partition, offset
 
 
 def ask(loop: SmallLoop, id: str, colour: str) -> tuple[int, str]:
@@ -92,8 +98,9 @@ def test_a_large_event_is_a_dead_letter_and_the_next_ones_are_predicted(
         loop.send(labels=False)
         values = {key: event(key, length) for key, length in LENGTHS.items()}
         garbage = b"garbage" * (LARGEST_RECORD // 6)
-        for key, value in [*values.items(), (b"garbage", garbage)]:
-            send(loop, key, value)
+        places = {
+            key: send(loop, key, value) for key, value in [*values.items(), (b"garbage", garbage)]
+        }
         loop.send(labels=False)
         for length in (LONGEST_CATEGORY + 1, 900_000):
             status, why = ask(loop, "refused", "x" * length)
@@ -111,11 +118,16 @@ def test_a_large_event_is_a_dead_letter_and_the_next_ones_are_predicted(
             assert by_key[key].reason == Reason.OUT_OF_LIMITS
             assert f"has {LENGTHS[key]} bytes, more than 1024" in by_key[key].detail
         # Of what does not fit only the place is told.
-        for reason in (Reason.OUT_OF_LIMITS, Reason.NOT_AVRO):
-            (letter,) = [x for x in letters if x.value is None and "fit" in x.detail
-                         and x.reason == reason]  # fmt: skip
-            assert letter.offset >= 0
-            assert letter.topic == loop.declared.declaration.topics.events
+        told = [
+            (letter.reason, letter.topic, (letter.partition, letter.offset))
+            for letter in letters
+            if letter.value is None and "read the record at its offset" in letter.detail
+        ]
+        events = loop.declared.declaration.topics.events
+        assert sorted(told) == [
+            (Reason.NOT_AVRO, events, places[b"garbage"]),
+            (Reason.OUT_OF_LIMITS, events, places[b"larger"]),
+        ]
         assert loop.restarts("inference") == 0
         assert loop.metric("inference", ABORTS) == 0
         assert loop.metric("inference", NOT_LOGGED) == 0
