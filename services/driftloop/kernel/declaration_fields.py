@@ -31,8 +31,9 @@ from driftloop.kernel.statistics.layout import PREDICTED, SCORE
 
 LONGEST_VECTOR = 1024
 """Numbers of one vector: each is a feature that is watched, and has its statistics in windows."""
-MOST_FEATURES = 4096
-"""With vectors' numbers. A prediction carries them all, and must fit into a record."""
+MOST_FEATURES = 1024
+"""With vectors' numbers. A prediction carries them all, a window some 13 kB of each number at the
+most, and they must fit into a record."""
 
 _FORMATS = [form.value for form in Format]
 _FEATURE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}")

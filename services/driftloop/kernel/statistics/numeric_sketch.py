@@ -72,7 +72,7 @@ class NumericSketch:
         self._squares = ExactSums(columns)
         self._reference = NumericReference(profiles)
         self._bins: I64 = np.zeros((columns, self._reference.edges.shape[1] + 1), dtype=np.int64)
-        self._new_tables(_SLOTS)
+        self._new_tables(0)
 
     def update(self, values: F64, rows: I64, first_column: int) -> None:
         """Take in ``values[rows]``, shape (n, F), C-contiguous, as columns ``first_column``..."""
@@ -98,7 +98,7 @@ class NumericSketch:
                 self._used,
             )
             if column < values.shape[1]:
-                self._enlarge(2 * self._keys.shape[1])
+                self._make_room()
 
     def statistics(self) -> tuple[NumericStatistics, ...]:
         """As a record, the columns in order."""
@@ -116,11 +116,7 @@ class NumericSketch:
                 Reason.MALFORMED,
                 f"statistics of columns {[s.name for s in statistics]}, expected {self._names}",
             )
-        most = max((len(s.buckets) for s in statistics), default=0)
-        slots = _SLOTS
-        while slots < 4 * most:
-            slots *= 2
-        self._new_tables(slots)
+        self._new_tables(max((len(s.buckets) for s in statistics), default=0))
         for column, s in enumerate(statistics):
             expected = int(self._reference.edge_counts[column]) + 1
             if len(s.bins) != expected or len(s.buckets) != len(s.bucket_counts):
@@ -137,14 +133,11 @@ class NumericSketch:
             self._bins[column, :expected] = s.bins
             indices = np.asarray(s.buckets, dtype=np.int64)
             self._insert(column, indices, np.asarray(s.bucket_counts, dtype=np.int64))
-            self._used[column] = len(indices)
 
     def _column(self, column: int, total: bytes, squares: bytes) -> NumericStatistics:
         count, missing, outside = self._counts[column].tolist()
         least, greatest = self._extremes[column].tolist() if count else (math.nan, math.nan)
-        taken = np.flatnonzero(self._keys[column] != NO_KEY)
-        order = taken[np.argsort(self._keys[column, taken])]
-        buckets, tallies = bounded(self._keys[column, order], self._tallies[column, order])
+        buckets, tallies = self._held(column)
         return NumericStatistics(
             name=self._names[column],
             count=count,
@@ -159,20 +152,28 @@ class NumericSketch:
             outside=outside,
         )
 
-    def _new_tables(self, slots: int) -> None:
-        columns = len(self._names)
+    def _held(self, column: int) -> tuple[I32, I64]:
+        """Ascending buckets and their counts."""
+        taken = np.flatnonzero(self._keys[column] != NO_KEY)
+        order = taken[np.argsort(self._keys[column, taken])]
+        return bounded(self._keys[column, order], self._tallies[column, order])
+
+    def _make_room(self) -> None:
+        """Larger tables, where what lies beyond the bounds does not give enough room."""
+        held = [self._held(column) for column in range(len(self._names))]
+        self._new_tables(max(len(buckets) for buckets, _ in held))
+        for column, (buckets, tallies) in enumerate(held):
+            self._insert(column, buckets.astype(np.int64), tallies)
+
+    def _new_tables(self, most: int) -> None:
+        """Empty ones, for so many buckets of a column and as many that are yet to come."""
+        columns, slots = len(self._names), _SLOTS
+        while slots < 4 * most:
+            slots *= 2
         self._keys: I32 = np.full((columns, slots), NO_KEY, dtype=np.int32)
         self._tallies: I64 = np.zeros((columns, slots), dtype=np.int64)
         self._places: I32 = np.zeros((columns, slots), dtype=np.int32)
         self._used: I64 = np.zeros(columns, dtype=np.int64)
-
-    def _enlarge(self, slots: int) -> None:
-        keys, tallies, used = self._keys, self._tallies, self._used
-        self._new_tables(slots)
-        for column in range(len(self._names)):
-            taken = np.flatnonzero(keys[column] != NO_KEY)
-            self._insert(column, keys[column, taken].astype(np.int64), tallies[column, taken])
-        self._used = used
 
     def _insert(self, column: int, indices: I64, amounts: I64) -> None:
         edges = self._reference.edges[column, : max(0, int(self._reference.edge_counts[column]))]
@@ -184,6 +185,7 @@ class NumericSketch:
             indices,
             amounts,
         )
+        self._used[column] = len(indices)
 
 
 def bounded(indices: I32, counts: I64) -> tuple[I32, I64]:
