@@ -30,6 +30,7 @@ from driftloop.kernel.errors import (
 from driftloop.kernel.metrics import Meter
 from driftloop.kernel.pauses import Pauses
 from driftloop.kernel.pipeline import GAP_S, Inline, Job, Pipeline
+from driftloop.kernel.polls import PollSize
 from driftloop.kernel.ports import Clock, Log, RecordBatch, Send, TopicPartition
 from driftloop.kernel.processor import ControlBehindError, Core, Outputs, Recovery
 from driftloop.kernel.reasons import Reason
@@ -69,6 +70,7 @@ class Wiring:
     """Topics the group shares out, given what is declared."""
     companions: Callable[[str], Sequence[str]] = _no_companions
     batch_rows: int = 4096
+    """Of a poll at most; more where many models share them, see :class:`PollSize`."""
     process_shared: Callable[[Sequence[sharing.Shared]], Outputs] | None = None
     """Takes all batches of a poll that several models share, where that is cheaper than one by one;
     ``core.process`` takes each model's part otherwise."""
@@ -135,6 +137,7 @@ class Runner:
         self._joined = False
         self._rewind_due = False
         self._pauses = Pauses()
+        self._polls = PollSize(wiring.batch_rows)
         self._resume_at = clock.monotonic()
         self._measure_at = 0.0
         self.lag = 0
@@ -160,7 +163,7 @@ class Runner:
         batches: Sequence[RecordBatch] = ()
         try:
             self._pipeline.reap()
-            batches = self._session.poll(self.wiring.batch_rows, timeout_s)
+            batches = self._session.poll(self._polls.rows, timeout_s)
             if self._rewind_due:
                 # What was aborted while partitions left is read again, kept partitions included.
                 self._rewind()
@@ -169,7 +172,7 @@ class Runner:
             self._emit(self._core.on_time(self._clock.now()))
             if self._staged() and self._core.commit_due(self._clock.now()):
                 self._hand_over()
-            self._pipeline.hold(_BATCHES_AHEAD * self.wiring.batch_rows)
+            self._pipeline.hold(_BATCHES_AHEAD * self._polls.rows)
         except (FencedError, LogUnavailableError):
             raise
         except LogError as error:
@@ -266,16 +269,22 @@ class Runner:
     def _take(self, batches: Sequence[RecordBatch]) -> None:
         together = self.wiring.process_shared
         shared: dict[str, list[RecordBatch]] = {}
+        runs = 0
         for batch in batches:
             if not self.catalog.shared(batch.topic):
+                runs += 1
                 self._process(batch, partial(self._core.process, batch))
             elif together is None:
-                self._process_parts(self._part([batch]))
+                part = self._part([batch])
+                runs += len(part.names)
+                self._process_parts(part)
             else:
                 shared.setdefault(batch.topic, []).append(batch)
         if together is not None and shared:
             parted = [self._part(of_topic) for of_topic in shared.values()]
+            runs += sum(len(one.names) for one in parted)
             self._process(parted[0].batches[0], partial(together, parted))
+        self._polls.took(sum(map(len, batches)), runs)
         for batch in batches:
             self._pending[batch.source] = batch.next_offset
             self._rows += len(batch)

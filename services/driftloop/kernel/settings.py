@@ -123,7 +123,11 @@ class Settings:
         _whole(1),
     )
     batch_rows: int = _setting(
-        "DRIFTLOOP_BATCH_ROWS", 4096, "Most records a service takes at once", _whole(1)
+        "DRIFTLOOP_BATCH_ROWS",
+        4096,
+        "Most records a service takes at once; up to eight times as many of a backlog that is "
+        "spread over many models",
+        _whole(1),
     )
     model_bytes: int = _setting(
         "DRIFTLOOP_MODEL_BYTES",
