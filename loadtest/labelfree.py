@@ -61,6 +61,7 @@ MODERATE, SEVERE = 0.4, 0.7
 _SHARE = 0.2
 _DAYS = 60
 _MINUTE = 60_000
+_SUMMED = ("mae_points", "bias_points", "interval_coverage", "loss_coverage")
 _Z = 1.96
 """Of the confidence intervals over repetitions."""
 
@@ -176,6 +177,8 @@ def run(seed: int = SEED, scale: float = 1.0) -> dict[str, Any]:
     shifted = [a + b for a, b in zip(found["synthetic"], found["flights"], strict=True)]
     mae = _over(shifted, lambda said: 100 * abs(said.error()))
     coverage = _over(shifted, lambda said: float(said.covered()))
+    by_data = {name: _summary(each) for name, each in found.items()}
+    forward = _forward(flights_declared, flights, seed)
     return {
         "name": "labelfree",
         "mae_points": mae[0],
@@ -183,9 +186,16 @@ def run(seed: int = SEED, scale: float = 1.0) -> dict[str, Any]:
         "interval_claimed": CONFIDENCE,
         "coverage_gap_points": 100 * abs(coverage[0] - CONFIDENCE),
         "intervals": {"mae_points": mae[1:], "interval_coverage": coverage[1:]},
-        "by_data": {name: _summary(each) for name, each in found.items() if name != "concept"},
-        "concept_drift": _summary(found["concept"]),
-        "forward": _forward(flights_declared, flights, seed),
+        "by_data": by_data,
+        "forward": forward,
+        "summary": {
+            name: {
+                key: value[0] if isinstance(value, list) else value
+                for key, value in one.items()
+                if key in _SUMMED
+            }
+            for name, one in {**by_data, "flights_forward": forward}.items()
+        },
         "cpu_us_per_window": seconds / windows * 1e6,
         "seed": seed,
         "repetitions": repetitions,

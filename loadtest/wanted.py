@@ -170,6 +170,17 @@ BENCHMARKS: Mapping[str, Benchmark] = {
             Wanted("fa_autocorrelated", "per 100,000 labels, neighbours' correlation .3", most=1.5),
             Wanted("core_share_1000_models", "of a core, a window a minute", most=0.05),
         ),
+        (
+            Detail(
+                "Labels until a change is found",
+                ("delay_by_detector",),
+                plot="delay",
+                logarithmic=True,
+            ),
+            Detail("Share of changes not found", ("missed_by_detector",)),
+            Detail("False alarms per 100,000 labels", ("fa_per_100k_by_detector",)),
+            Detail("CPU per window", ("cpu_us_per_window",), "us"),
+        ),
     ),
     "features": Benchmark(
         "Data drift over many features",
@@ -181,6 +192,22 @@ BENCHMARKS: Mapping[str, Benchmark] = {
             Wanted("missed_new_category_1pct", "a new category, one row in 100", most=0),
             Wanted("alerts_500_levels", "500 levels without drift", most=0),
         ),
+        (
+            Detail("Chance of a false alert in 100,000 rows", ("p_any_false_of_peers",)),
+            Detail(
+                "Rows until it is found",
+                (
+                    "delay_quarter_sigma", "delay_half_sigma", "delay_scale_1_25",
+                    "delay_new_category_1pct",
+                ),
+            ),
+            Detail(
+                "False alarms per 100,000 rows where rows come in clumps, against the training "
+                "profile, and against first weeks of so many windows",
+                ("fa_per_100k_clumped", "fa_per_100k_first_400", "fa_per_100k_first_120"),
+            ),
+            Detail("CPU per window, by features", ("cpu_us_per_window",), "us"),
+        ),
     ),
     "labelfree": Benchmark(
         "Accuracy without labels",
@@ -188,6 +215,13 @@ BENCHMARKS: Mapping[str, Benchmark] = {
             Wanted("mae_points", "error of the estimated accuracy under covariate shift", most=1.0),
             Wanted(
                 "coverage_gap_points", "share of intervals that hold, against the claim", most=2.0
+            ),
+        ),
+        (
+            Detail(
+                "Of all windows; what is wanted is of synthetic and flights, the law of the label "
+                "is another for concept alone",
+                ("summary",),
             ),
         ),
     ),
