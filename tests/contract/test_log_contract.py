@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -32,6 +33,7 @@ class Listener:
         self.finish: Callable[[], None] = lambda: None
 
     def on_assigned(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
+        self.finish()
         self.assigned += partitions
         return self.starts
 
@@ -268,6 +270,37 @@ def test_what_is_open_is_committed_before_partitions_leave(log: Log) -> None:
     }
     second.close()
     first.close()
+
+
+@pytest.mark.timeout(120)
+def test_another_thread_commits_while_partitions_move(log: Log) -> None:
+    """As the pipeline does, which is drained before they do."""
+    topic, group = _topic(log, 2), _group()
+    _send(log, topic, [b"a"], 0)
+    _send(log, topic, [b"b"], 1)
+    one = Listener()
+    first = _join(log, group, [topic], one, "a")
+    _gather(first, 2)
+    commits = 0
+
+    def commit() -> None:
+        first.begin()
+        first.commit(dict.fromkeys(first.assignment(), 1))
+
+    def finish() -> None:
+        nonlocal commits
+        executor.submit(commit).result()
+        commits += 1
+
+    with ThreadPoolExecutor(1) as executor:
+        one.finish = finish
+        second = _join(log, group, [topic], Listener(), "b")
+        _until(lambda: len(second.assignment()) == 1, first, second)
+        second.close()
+        _until(lambda: len(first.assignment()) == 2, first)
+        assert commits >= 2
+        first.close()
+    assert log.committed(group, [topic]) == {TopicPartition(topic, p): 1 for p in range(2)}
 
 
 def test_positions_pass_over_transaction_markers(log: Log, topic: str) -> None:

@@ -43,6 +43,10 @@ class KafkaSession:
         self._positions: dict[TopicPartition, int] = {}
         self._in_transaction = False
         self._closed = False
+        self._membership = b""
+        """Serialized metadata of the group, as the polling thread last saw it. The Python client
+        serves one thread at a time: a commit on another one that asked it would wait for a poll to
+        end, and a poll that hands partitions over waits for the commit."""
         self._producer = TransactionalProducer(configuration.transactional(f"{group}.{instance}"))
         try:
             # Fences a predecessor of the same name and aborts what it left open.
@@ -77,6 +81,7 @@ class KafkaSession:
             # Without a partition there is nothing to wait for but a rebalance.
             if not self._positions:
                 self._member.poll(timeout_s)
+            self._membership = self._member.consumer_group_metadata()
             return self._fetcher.poll(limit, timeout_s, self._positions)
         except KafkaException as error:
             raise unavailable("polling", error) from error
@@ -118,8 +123,7 @@ class KafkaSession:
     def commit(self, positions: Mapping[TopicPartition, int]) -> None:
         try:
             if positions:
-                group = self._member.consumer_group_metadata()
-                self._producer.send_offsets(positions, group, _TIMEOUT_S)
+                self._producer.send_offsets(positions, self._membership, _TIMEOUT_S)
             self._commit()
         except LibraryError as error:
             raise self._failed("committing", error) from error
@@ -184,6 +188,7 @@ class KafkaSession:
             # They come while we leave; a closing consumer is answered nothing any more.
             consumer.incremental_assign(partitions)
             return
+        self._membership = consumer.consumer_group_metadata()
         gained = self._with_companions(partitions)
         starts = self._listener.on_assigned(gained)
         committed = {}
@@ -207,6 +212,7 @@ class KafkaSession:
         self._fetcher.assign(begin)
 
     def _revoked(self, consumer: Any, partitions: list[Any]) -> None:
+        self._membership = consumer.consumer_group_metadata()
         leaving = self._with_companions(partitions)
         self._listener.on_revoked(leaving)
         self._leave(consumer, partitions, leaving)
