@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from driftloop.drift.cases import Found, Member
+from driftloop.drift.cases import Found
 from driftloop.drift.collecting import Collection
-from driftloop.drift.effects import LEAST_CONSTANT_ROWS, Effect, Effects, effects, least
+from driftloop.drift.effects import LEAST_CONSTANT_ROWS, Effect
 from driftloop.drift.panel import Key, Panel
+from driftloop.drift.recovery import Recovery
 from driftloop.drift.shiryaev import onset, threshold
 from driftloop.drift.state import History, Kept, Part
 from driftloop.drift.still import STILL, Still
@@ -40,10 +41,6 @@ class Reading:
     """Its value over its threshold, difference of natural logarithms; alarm from 0 on."""
 
 
-_SOON_WINDOWS, _SOON = 8, 4
-"""A change that comes back within so many windows, or within so many times as many as it lasted, is
-the same one."""
-_MOST_DOUBLINGS = 16
 _SMALL_SHARES = (Measure.MISSING, Measure.UNSEEN, Measure.OUTSIDE)
 _LEAST_HITS = 16
 """Rows of such a share. At half of its floor as many come together by chance within the rows that
@@ -58,21 +55,14 @@ class Detectors:
 
     def __init__(self, watch: Watch) -> None:
         self.watch = watch
-        self._panels = {
-            family: Panel(family, group, watch.dispersions[family], watch.references)
-            for family, group in watch.groups.items()
-        }
-        self._floors = {
-            family: least(group, watch.policy) for family, group in watch.groups.items()
-        }
+        self._panels = {family: Panel(family, watch) for family in watch.groups}
         self._still = Still(watch.streams.still, _of_all_rows(watch.references))
         collects = watch.policy.reference == "first_weeks"
         period = watch.policy.reference_period
         self._collection = Collection(period, watch.groups) if collects else None
-        self._returns: dict[Key, tuple[int, int, int]] = {}
-        """Of streams that have recovered: how often they had come back, the number of the window
-        they counted again from, and for how many windows they had been away."""
-        self._recovered = threshold(1, watch.policy.false_alarms_per_100k)
+        self.recovery = Recovery(
+            self._panels, self._still, threshold(1, watch.policy.false_alarms_per_100k)
+        )
 
     def take(self, window: Window, kept: Kept) -> bool:
         """Whether the window was tested; one of the first weeks is not."""
@@ -162,7 +152,7 @@ class Detectors:
             panel = self._panels[family]
             counts = panel.counts(windows, row)
             rows = float(panel.group.totals(counts)[index])
-            measured = self._effects(panel, row, windows, counts)[index]
+            measured = panel.effects(windows, row, counts)[index]
             level = float(panel.levels[row, index])
             dispersion = float(panel.dispersions[row, index])
         segment = self._segment(row)
@@ -187,60 +177,6 @@ class Detectors:
         paid = panel.evidence(found.key, found.since) + math.log(max(found.rows, 1))
         return paid >= found.stream.threshold
 
-    def member(self, found: Found, number: int) -> Member:
-        """Follow a stream that was found in window ``number``."""
-        self._freeze(found.key, True)
-        drifted: list[float] = []
-        rows = found.rows
-        family, row, index = found.key
-        if family == STILL:
-            rows = max(rows, LEAST_CONSTANT_ROWS)
-        else:
-            panel = self._panels[family]
-            drifted = panel.counts(found.since, row)[panel.group.span(index)].tolist()
-        times, released, lasted = self._returns.get(found.key, (-1, 0, 0))
-        # What comes and goes is one cause: it must stay away for longer each time it comes back.
-        soon = number - released <= max(_SOON_WINDOWS, _SOON * lasted)
-        times = times + 1 if soon else 0
-        rows <<= min(times, _MOST_DOUBLINGS)
-        return Member(
-            found.since[0].number, number, rows, drifted, seen=found.rows, times=max(times, 0)
-        )
-
-    def recovering(self, member: Member, key: Key, kept: Kept, history: History) -> bool:
-        """Take in a window: whether the stream is back at its reference.
-
-        A CUSUM of the evidence against rows still coming from the shares that the stream had
-        drifted to; while they do, it goes wrong at most once in as many rows as a false alarm of
-        the whole budget comes in (Lorden, Annals of Mathematical Statistics 42, 1971). The rows
-        since it turned must be as many as it took to find the change (``Member.rows``), and their
-        effect below half its floor. Evidence beyond what is needed is not saved up, so that a
-        change that comes back shows at once.
-        """
-        family, row, index = key
-        if family == STILL:
-            member.returned = self._still.moving[index]
-            return member.returned >= member.rows
-        panel = self._panels[family]
-        span = panel.group.span(index)
-        if member.recovery <= 0.0:
-            member.recovery, member.turned, member.returned = 0.0, kept.number, 0
-        expected = panel.expected([kept], row)
-        back = _smoothed(expected.shares[span] * expected.known[index])
-        ratios = np.log(back / _smoothed(np.array(member.drifted)))
-        own = panel.counts([kept], row)[span]
-        won = float((own * ratios).sum()) / float(panel.dispersions[row, index])
-        member.recovery = min(member.recovery + won, self._recovered)
-        member.returned += int(own.sum())
-        turned = history.since(member.turned)
-        counts = panel.counts(turned, row)
-        if member.recovery <= 0.0:
-            # It had not turned: these windows are of the change too.
-            member.drifted = (np.array(member.drifted) + counts[span]).tolist()
-        if member.recovery < self._recovered or member.returned < member.rows:
-            return False
-        return self._effects(panel, row, turned, counts)[index].ratio < 0.5
-
     def rows(self, key: Key, kept: Kept) -> int:
         """Of a stream in one window."""
         family, row, index = key
@@ -248,16 +184,6 @@ class Detectors:
             return 0
         panel = self._panels[family]
         return int(panel.counts([kept], row)[panel.group.span(index)].sum())
-
-    def release(self, key: Key, number: int, member: Member) -> None:
-        """Begin anew with a stream that has recovered; window ``number`` is the first to count."""
-        family, _, index = key
-        self._returns[key] = (member.times, number, number - member.opened)
-        if family == STILL:
-            self._still.restart(index)
-            return
-        self._freeze(key, False)
-        self._panels[family].restart(key, number)
 
     @property
     def reference(self) -> str:
@@ -275,7 +201,7 @@ class Detectors:
             for row in range(self.watch.rows):
                 segment = self._segment(row)
                 counts = panel.counts(newest, row)
-                ratios = self._effects(panel, row, newest, counts).ratios().tolist()
+                ratios = panel.effects(newest, row, counts).ratios().tolist()
                 out += [
                     Reading(model, stream.kind, stream.subject, segment, ratio, margin)
                     for stream, ratio, margin in zip(
@@ -299,9 +225,8 @@ class Detectors:
         """All state."""
         yield Part("watched", True, lambda: self._watched)
         yield Part("still", True, self._still.to_plain)
-        if self._returns:
-            returns = [[list(key), *found] for key, found in sorted(self._returns.items())]
-            yield Part("returns", True, lambda: returns)
+        if self.recovery.returns:
+            yield Part("returns", True, self.recovery.to_plain)
         if self._collection is not None:
             yield from self._collection.parts()
         for panel in self._panels.values():
@@ -327,8 +252,7 @@ class Detectors:
             if self._collection.done:
                 self._use_collection(0)
         self._still.load(entries["still"])
-        for (family, row, stream), times, released, lasted in entries.get("returns", ()):
-            self._returns[family, row, stream] = (times, released, lasted)
+        self.recovery.load(entries.get("returns", ()))
         for name, value in entries.items():
             part, _, rest = name.partition("/")
             if part == "panel":
@@ -361,17 +285,6 @@ class Detectors:
             [_FORMAT, policy.reference, str(policy.reference_period), *self.watch.season],
         ]
 
-    def _effects(self, panel: Panel, row: int, windows: Sequence[Kept], counts: F64) -> Effects:
-        return effects(
-            panel.group,
-            counts,
-            panel.expected(windows, row),
-            panel.dispersions[row],
-            self._floors[panel.family],
-            self.watch.policy.shift_floor,
-            self.watch.layout.profile.loss.means,
-        )
-
     def _still_effect(self, index: int) -> Effect:
         rows = float(self._still.runs[index][1])
         return Effect(Measure.CONSTANT.value, rows, float(LEAST_CONSTANT_ROWS))
@@ -379,17 +292,7 @@ class Detectors:
     def _segment(self, row: int) -> str:
         return self.watch.streams.segments[row - 1] if row else ""
 
-    def _freeze(self, key: Key, frozen: bool) -> None:
-        family, row, index = key
-        if family != STILL:
-            self._panels[family].frozen[row, index] = frozen
-
 
 def _of_all_rows(references: Mapping[int, I64]) -> dict[int, I64]:
     """Without those of segments."""
     return {slot: counts[0] for slot, counts in references.items()}
-
-
-def _smoothed(counts: F64) -> F64:
-    shares: F64 = (counts + 0.5) / (counts.sum() + 0.5 * len(counts))
-    return shares

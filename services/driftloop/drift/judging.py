@@ -36,10 +36,10 @@ def judge(
                 continue
             case = next((case for case in own if case.takes(found)), None)
             if case is not None:
-                case.members[key] = detectors.member(found, kept.number)
+                case.members[key] = detectors.recovery.begin(found, kept.number)
                 joined.add(case.alert.id)
             elif margin >= 0.0:
-                fresh.append((found, detectors.member(found, kept.number)))
+                fresh.append((found, detectors.recovery.begin(found, kept.number)))
         if fresh:
             members = {found.key: member for found, member in fresh}
             streams = [found for found, _ in fresh]
@@ -91,7 +91,7 @@ def _follow(
     gone = [
         key
         for key, member in case.members.items()
-        if member.opened < kept.number and detectors.recovering(member, key, kept, history)
+        if member.opened < kept.number and detectors.recovery.take(member, key, kept, history)
     ]
     # As it shows in the rows that it was judged by; a single window may still be off.
     last = []
@@ -99,7 +99,7 @@ def _follow(
         member = case.members.pop(key)
         one = detectors.found(key, history.since(member.turned or kept.number))
         last.append(replace(one, rows=member.returned))
-        detectors.release(key, kept.number + 1, member)
+        detectors.recovery.end(key, kept.number + 1, member)
     if not case.members:
         return close(case, window, last)
     left = [found[key] for key in case.members]

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from driftloop.drift.effects import Expected
-from driftloop.drift.groups import TwoSided, Upper, step
+from driftloop.drift.effects import Effects, Expected, effects, least
+from driftloop.drift.groups import step
 from driftloop.drift.shiryaev import EMPTY
 from driftloop.drift.state import Kept, Part, floats, integers, packed
+from driftloop.drift.watch import Watch
 from driftloop.kernel.codec.blocks import F64, I64
 
 Key = tuple[str, int, int]
@@ -22,20 +23,17 @@ Key = tuple[str, int, int]
 class Panel:
     """Shapes as in ``drift.groups``."""
 
-    def __init__(
-        self,
-        family: str,
-        group: TwoSided | Upper,
-        dispersions: F64,
-        references: Mapping[int, I64],
-    ) -> None:
-        """``dispersions``: (S, T)."""
+    def __init__(self, family: str, watch: Watch) -> None:
         self.family = family
-        self.group = group
-        self._rows = rows = len(dispersions)
-        self.references = {slot: group.flat(counts) for slot, counts in references.items()}
+        self.group = group = watch.groups[family]
+        self.dispersions: F64 = watch.dispersions[family]
+        """(S, T)."""
+        self._rows = rows = len(self.dispersions)
+        self.references = {slot: group.flat(counts) for slot, counts in watch.references.items()}
         """Season slot to the reference's counts, (S, G)."""
-        self.dispersions: F64 = dispersions
+        self._floors = least(group, watch.policy)
+        self._shift_floor = watch.policy.shift_floor
+        self._means = watch.layout.profile.loss.means
         self._expected: dict[int, tuple[int, Expected]] = {}
         """Row to the season slot asked for last, and what is expected there."""
         shape = (rows, len(group.streams))
@@ -113,6 +111,18 @@ class Panel:
             weights = self.group.totals(rows)[self.group.owner]
             shares = shares + weights * self.group.shares(counts)
         return Expected.of(self.group, self.group.shares(shares), known)
+
+    def effects(self, windows: Sequence[Kept], row: int, counts: F64) -> Effects:
+        """Of every stream in these windows, whose counts are ``counts``, (G,)."""
+        return effects(
+            self.group,
+            counts,
+            self.expected(windows, row),
+            self.dispersions[row],
+            self._floors,
+            self._shift_floor,
+            self._means,
+        )
 
     def restart(self, key: Key, number: int) -> None:
         """Forget a stream's evidence, and all rows but the reference's; ``number``: of the first
