@@ -164,7 +164,7 @@ class Loader:
 
     def behind(self) -> bool:
         """Whether a deployment is wanted that is not served yet (and did not fail to load)."""
-        return any(
+        return self._catalog.revision != self._seen and any(
             name in self._catalog.models
             and name not in self._retry_at
             and self._concerns(self._catalog.models[name])
