@@ -243,7 +243,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
                     "events", "labels", "predictions", "outcomes", "labels_joined",
                     "labels_too_late", "labels_repeated", "labels_without_event", "poison",
                     "dead_letters", "late_rows", "windows", "revisions", "alerts", "runs",
-                    "versions", "deployments", "swaps", "commands", "crashes", "seconds",
+                    "versions", "deployments", "swaps", "commands", "leaves", "crashes", "seconds",
                 ),
             ),
         ),

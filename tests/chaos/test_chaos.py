@@ -22,6 +22,7 @@ SHORT = Plan(
     events=20_000,
     kills=10,
     broker_restarts=1,
+    leaves=3,
     rate=800.0,
     windows=32,
     regimes=2,
@@ -36,6 +37,7 @@ def judged(plan: Plan, directory: Path) -> None:
     wrong = {kind: found[kind] for kind in (*EXACT, "crashes")}
     assert wrong == dict.fromkeys(wrong, 0), found["details"]
     assert found["kills"] >= plan.kills
+    assert found["leaves"] >= plan.leaves
     assert found["broker_restarts"] >= plan.broker_restarts
     assert found["swaps"] >= plan.least_swaps
     assert found["dead_letters"] >= found["poison"] > 0

@@ -199,10 +199,15 @@ def test_what_drift_said_is_found_to_follow_from_the_windows_or_not(spoilt: str)
 
 
 def test_the_schedule_follows_from_the_seed_and_strikes_every_service() -> None:
-    schedule = Schedule.of(7, 100, 3, 20)
-    assert schedule == Schedule.of(7, 100, 3, 20)
-    assert schedule != Schedule.of(8, 100, 3, 20)
+    processes = {service: 2 if service == "outcomes" else 1 for service in SERVICES}
+    schedule, same, other = (
+        Schedule.of(seed, 100, 3, 20, processes=processes, leaves=4) for seed in (7, 7, 8)
+    )
+    assert schedule == same != other
     assert len(schedule.kills) == 100
     assert {kill.service for kill in schedule.kills} == set(SERVICES)
+    instances = {kill.instance for kill in schedule.kills if kill.service == "outcomes"}
+    assert instances == {"0", "1"}
+    assert [service for _, service in schedule.leaves] == ["outcomes"] * 4
     assert [r.sigkill for r in schedule.restarts].count(True) == 1
     assert len(schedule.commands) == 20

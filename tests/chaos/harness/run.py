@@ -7,9 +7,9 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,10 @@ from .verdict import judge
 _LOOK_S = 0.1
 _TELL_EVERY_S = 5.0
 _CRASH = re.compile(r"crashed; what was not committed")
+_HUNG = re.compile(r"Fatal Python error: Aborted")
+"""It was ended because it did not get on."""
 _PREFIX = "chaos."
+_HOT_PATH = ("inference", "outcomes", "featurestats")
 EXACT = ("lost", "duplicated", "misversioned", "mismatched")
 """All 0 where the log is exact."""
 
@@ -60,7 +63,13 @@ class Plan:
     commands: int = 20
     least_swaps: int = 10
     settle_s: float = 900.0
-    instances: Mapping[str, int] | Sequence[str] = SERVICES
+    leaves: int = 12
+    """How often a process is stopped as an administrator would, and another one joins."""
+    processes: Mapping[str, int] = field(
+        default_factory=lambda: {service: 2 if service in _HOT_PATH else 1 for service in SERVICES}
+    )
+    """Of each service. Those on the way of events share their partitions with another process, so
+    that whatever ends or starts moves partitions among those that live."""
 
     @property
     def scale(self) -> Scale:
@@ -105,6 +114,7 @@ def ok(figures: Mapping[str, Any], plan: Plan) -> bool:
         not any(figures[kind] for kind in EXACT)
         and figures["crashes"] == 0
         and figures["kills"] >= plan.kills
+        and figures["leaves"] >= plan.leaves
         and figures["broker_restarts"] >= plan.broker_restarts
         and figures["swaps"] >= plan.least_swaps
     )
@@ -125,7 +135,7 @@ class _Run:
         plan, settings = self._plan, self._settings
         declared = model.declared(plan.scale)
         traffic = Traffic(plan.seed, plan.scale)
-        fleet = Fleet(settings, plan.instances, progress=self._tell)
+        fleet = Fleet(settings, plan.processes, progress=self._tell)
         loop = KafkaLoop(fleet)
         seconds: dict[str, float] = {}
         try:
@@ -159,6 +169,7 @@ class _Run:
             "seed": plan.seed,
             "kills": strikes.killed.total(),
             "killed": dict(sorted(strikes.killed.items())),
+            "leaves": strikes.left,
             "broker_restarts": strikes.broker_restarts,
             "commands": strikes.commands,
             **{kind: wrong[kind] for kind in EXACT},
@@ -183,6 +194,8 @@ class _Run:
                 plan.kills,
                 plan.broker_restarts,
                 plan.commands,
+                processes=plan.processes,
+                leaves=plan.leaves,
                 broker_kills=plan.broker_kills,
             ),
             fleet,
@@ -235,12 +248,12 @@ class _Run:
         return counts
 
     def _crashes(self) -> list[str]:
-        """Ends that no service expects: the line and what it says below."""
+        """Ends that no service expects, hanging included: the line and what it says below."""
         found = []
         for log in sorted((self._settings.directory / "logs").glob("*.log")):
             lines = log.read_text("utf-8", "replace").splitlines()
             for at, line in enumerate(lines):
-                if _CRASH.search(line):
+                if _CRASH.search(line) or _HUNG.search(line):
                     trace = [x for x in lines[at + 1 : at + 80] if x and not x.startswith(" ")]
                     found.append(f"{log.name}: {line} {' | '.join(trace[:3])}")
         return found

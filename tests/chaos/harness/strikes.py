@@ -1,11 +1,12 @@
-"""What is done to the loop while it works: kills, broker restarts, commands; all from the seed."""
+"""What is done to the loop while it works: kills, processes that leave and join, broker restarts,
+commands; all from the seed."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -23,15 +24,19 @@ _ALIVE_WITHIN_S = 120.0
 _AGAIN = 0.15
 """Share of the kills that hit a service soon after its restart, often before it is ready."""
 
+_AWAY_S = 2.0
+"""Between a process's end and the start of the one in its place."""
+
 Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """SIGKILL to a service when this share of the events was sent."""
+    """SIGKILL to a process of a service when this share of the events was sent."""
 
     at: float
     service: str
+    instance: str
     again_after_s: float
     """When it is a second blow: so long after the process was started again; else negative."""
 
@@ -48,13 +53,24 @@ class Schedule:
     """Everything that will be done, by the seed alone."""
 
     kills: tuple[Kill, ...]
+    leaves: tuple[tuple[float, str], ...]
+    """When the last process of a service is stopped, and started anew."""
     restarts: tuple[Restart, ...]
     commands: tuple[tuple[float, CommandAction], ...]
 
     @classmethod
     def of(
-        cls, seed: int, kills: int, restarts: int, commands: int, *, broker_kills: int = 1
+        cls,
+        seed: int,
+        kills: int,
+        restarts: int,
+        commands: int,
+        *,
+        processes: Mapping[str, int],
+        leaves: int = 0,
+        broker_kills: int = 1,
     ) -> Schedule:
+        """``processes``: how many each service has."""
         rng = np.random.default_rng([seed, 2])
         moments = np.sort(rng.uniform(0.04, 0.97, kills))
         # In turn, but in an order of its own each turn: every service gets its share.
@@ -62,15 +78,22 @@ class Schedule:
         struck: list[Kill] = []
         for at in moments.tolist():
             if struck and rng.random() < _AGAIN:
-                struck.append(Kill(at, struck[-1].service, float(rng.uniform(0.0, 3.0))))
+                last = struck[-1]
+                again_after_s = float(rng.uniform(0.0, 3.0))
+                struck.append(Kill(at, last.service, last.instance, again_after_s))
             else:
-                struck.append(Kill(at, next(turns), -1.0))
+                service = next(turns)
+                instance = str(rng.integers(processes[service]))
+                struck.append(Kill(at, service, instance, -1.0))
+        several = [service for service, count in processes.items() if count > 1]
+        leaving = np.sort(rng.uniform(0.1, 0.9, leaves if several else 0)).tolist()
         hard = set(rng.permutation(restarts)[:broker_kills].tolist())
         # A version first, so that there is something to swap.
         actions = (CommandAction.RETRAIN, *3 * (CommandAction.PROMOTE,), CommandAction.ROLL_BACK)
         asked = [0.05, *np.sort(rng.uniform(0.3, 0.85, max(commands - 1, 0))).tolist()]
         return cls(
             kills=tuple(struck),
+            leaves=tuple((at, several[n % len(several)]) for n, at in enumerate(leaving)),
             restarts=tuple(
                 Restart(float((k + rng.uniform(0.3, 0.7)) / restarts), k in hard)
                 for k in range(restarts)
@@ -95,6 +118,8 @@ class Strikes:
     seed: int
     tell: Tell
     killed: Counter[str] = field(default_factory=Counter)
+    left: int = 0
+    """Processes stopped and started anew."""
     broker_restarts: int = 0
     commands: int = 0
     failure: BaseException | None = None
@@ -102,7 +127,7 @@ class Strikes:
     _threads: list[threading.Thread] = field(default_factory=list)
 
     def start(self) -> None:
-        for task in (self._kill_all, self._restart_all, self._command_all):
+        for task in (self._kill_all, self._leave_all, self._restart_all, self._command_all):
             thread = threading.Thread(target=self._guarded, args=(task,), name=task.__name__)
             thread.start()
             self._threads.append(thread)
@@ -135,34 +160,54 @@ class Strikes:
     def _kill_all(self) -> None:
         for kill in self.schedule.kills:
             if kill.again_after_s >= 0:
-                self._alive(kill.service)
+                self._alive(kill)
                 if self._stop.wait(kill.again_after_s):
                     return
             elif not self._until(kill.at):
                 return
-            self._kill(kill.service)
+            self._kill(kill)
 
-    def _kill(self, service: str) -> None:
+    def _kill(self, kill: Kill) -> None:
         deadline = time.monotonic() + _ALIVE_WITHIN_S
         while not self._stop.is_set():
-            self._alive(service)
+            self._alive(kill)
             try:
-                pid = self.fleet.kill(service)
-            except SupervisionError:  # it died by itself just now
+                pid = self.fleet.kill(kill.service, kill.instance)
+            except (KeyError, SupervisionError):  # it died by itself, or left, just now
                 if time.monotonic() > deadline:
                     raise
                 continue
-            self.killed[service] += 1
-            self.tell(f"kill {self.killed.total()}: {service} ({pid}) at {self.progress():.1%}")
+            self.killed[kill.service] += 1
+            self.tell(
+                f"kill {self.killed.total()}: {kill.service}-{kill.instance} ({pid}) at "
+                f"{self.progress():.1%}"
+            )
             return
 
-    def _alive(self, service: str) -> None:
-        """Return when the service's process runs."""
+    def _alive(self, kill: Kill) -> None:
+        """Return when the process runs."""
         deadline = time.monotonic() + _ALIVE_WITHIN_S
-        member = next(m for m in self.fleet.members() if m.service == service)
-        while member.pid is None and not self._stop.wait(_LOOK_S):
+        while not any(
+            member.pid is not None
+            for member in self.fleet.members()
+            if (member.service, member.instance) == (kill.service, kill.instance)
+        ):
+            if self._stop.wait(_LOOK_S):
+                return
             if time.monotonic() > deadline:
-                raise SupervisionError(f"{service} was not started again:\n{member.tail()}")
+                raise SupervisionError(f"{kill.service}-{kill.instance} was not started again")
+
+    def _leave_all(self) -> None:
+        for at, service in self.schedule.leaves:
+            if not self._until(at):
+                return
+            count = sum(member.service == service for member in self.fleet.members())
+            self.tell(f"{service}-{count - 1} leaves at {self.progress():.1%}")
+            self.fleet.scale(service, count - 1)
+            if self._stop.wait(_AWAY_S):
+                return
+            self.fleet.scale(service, count)
+            self.left += 1
 
     def _restart_all(self) -> None:
         for restart in self.schedule.restarts:
