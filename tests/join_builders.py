@@ -161,23 +161,25 @@ class Bare:
         *,
         meter: Meter | None = None,
         expired_at_once: int = EXPIRED_AT_ONCE,
+        checkpoint_ms: int = 0,
     ) -> None:
         self.model = model()
         self.store = store
         self._meter = meter or NullMeter()
         self._expired_at_once = expired_at_once
+        self._checkpoint_ms = checkpoint_ms
         self._next = {self.model.topics.predictions: 0, self.model.topics.labels: 0}
         self.start()
 
     def start(self) -> None:
         """Another process, with the store that is there now."""
-        catalog = Catalog(ControlTopics("t.", 1), lambda record: self.model)
-        catalog.declare(self.model)
+        self.catalog = Catalog(ControlTopics("t.", 1), lambda record: self.model)
+        self.catalog.declare(self.model)
         self.core = OutcomesCore(
-            catalog,
+            self.catalog,
             self.store,
             self._meter,
-            checkpoint_ms=0,
+            checkpoint_ms=self._checkpoint_ms,
             expired_at_once=self._expired_at_once,
         )
 

@@ -39,6 +39,9 @@ COUNTED = (
 )
 thorough = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 at_once = st.integers(1, 3)
+STEP_MS = 4_000
+checkpoints = st.sampled_from([0, 10_000])
+"""Whenever asked for, or in every third step; ms."""
 
 
 class Do(enum.Enum):
@@ -92,6 +95,7 @@ class Mortal:
     bare: Bare
     batches: list[RecordBatch] = field(default_factory=list)
     checkpoint: Outputs = field(default_factory=Outputs)
+    now: int = 0
 
     def take(self, batch: RecordBatch) -> Outputs:
         self.batches.append(batch)
@@ -100,7 +104,8 @@ class Mortal:
     def do(self, what: Do) -> None:
         match what:
             case Do.STEP:
-                self.bare.core.on_time(0)
+                self.now += STEP_MS
+                self.bare.core.on_time(self.now)
             case Do.SEAL:
                 sealed = self.bare.core.flush()
                 self.checkpoint = sealed if sealed.committed is not None else self.checkpoint
@@ -124,11 +129,11 @@ class Mortal:
 
 
 @thorough
-@given(schedules(Do), at_once)
+@given(schedules(Do), at_once, checkpoints)
 def test_little_by_little_and_dying_is_as_all_at_once(
-    schedule: list[tuple[Do, Rows]], few: int
+    schedule: list[tuple[Do, Rows]], few: int, checkpoint_ms: int
 ) -> None:
-    mortal = Mortal(Bare(MemoryStore(), expired_at_once=few))
+    mortal = Mortal(Bare(MemoryStore(), expired_at_once=few, checkpoint_ms=checkpoint_ms))
     # Nothing of it ever comes to its store.
     immortal = Bare(MemoryStore(), expired_at_once=UNBOUNDED)
     last: Rows = [(IDS[-1], LATER)]

@@ -5,11 +5,22 @@ from __future__ import annotations
 import pytest
 
 from driftloop.kernel import metrics
-from driftloop.kernel.ports import TopicPartition
+from driftloop.kernel.ports import RecordBatch, TopicPartition
 from driftloop.kernel.reasons import Reason
 from driftloop.kernel.stores import MemoryStore
 from driftloop.outcomes import state
-from join_builders import HORIZON, IDS, Bare, Join, copy, label, model, prediction, through
+from join_builders import (
+    HORIZON,
+    IDS,
+    PARTITION,
+    Bare,
+    Join,
+    copy,
+    label,
+    model,
+    prediction,
+    through,
+)
 from window_builders import CountingMeter
 
 A, B, C = IDS[:3]
@@ -310,3 +321,13 @@ def test_what_is_stored_while_a_restarted_join_reads_its_ids_is_known(
     outputs = bare.tell(*(label(id, 200) for id in IDS[:12]))
     assert sum(map(len, outputs.sends)) == 12
     assert bare.open() == (0, 0)
+
+
+def test_of_what_is_declared_no_more_nothing_stays_when_its_partition_leaves() -> None:
+    bare = Bare(MemoryStore())
+    bare.predict(prediction(A, 100))
+    models = bare.catalog.topics.models
+    bare.catalog.apply(RecordBatch(models, 0, [1], [0], [bare.model.name.encode()], [None]))
+    bare.core.drop(TopicPartition(bare.model.topics.predictions, PARTITION))
+    assert bare.core.open_counts() == {}
+    assert bare.core.flush().committed is None

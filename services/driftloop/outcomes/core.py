@@ -227,10 +227,13 @@ class OutcomesCore:
         """The state comes from the store and the log (``outcomes.recovery``)."""
 
     def drop(self, source: TopicPartition) -> None:
-        for model in self._catalog.models_of(source.topic):
-            self._states.pop((model.name, source.partition), None)
-            self._dirty.discard((model.name, source.partition))
-            self._behind.pop((model.name, source.partition), None)
+        for key in [key for key in self._states if key[1] == source.partition]:
+            model = self._catalog.models.get(key[0])
+            # Of a model that is declared no more nobody knows which topics were its own.
+            if model is None or source.topic in model.topics.names():
+                del self._states[key]
+                self._dirty.discard(key)
+                self._behind.pop(key, None)
         self._reflected.pop(source, None)
         # Whatever is on its way to the store holds this source too; the log has it all.
         self._sealed = None
