@@ -7,12 +7,19 @@ import math
 import tracemalloc
 
 import numpy as np
+import orjson
 
+from driftloop.drift.alerts import opened
+from driftloop.drift.cases import Case, Member
 from driftloop.kernel.codec.faults import LONGEST_CATEGORY, LONGEST_ID
 from driftloop.kernel.codec.records import codec
 from driftloop.kernel.declaration_fields import MOST_FEATURES
 from driftloop.kernel.records import (
+    Alert,
+    AlertKind,
     CategoricalStatistics,
+    Evidence,
+    Finding,
     NumericProfile,
     OffsetRange,
     Outcome,
@@ -22,6 +29,7 @@ from driftloop.kernel.records import (
     Window,
     WindowStatistics,
 )
+from driftloop.kernel.records.alerts import MOST_FINDINGS
 from driftloop.kernel.statistics.numeric_sketch import NumericSketch
 from driftloop.kernel.statistics.segments import MOST_SEGMENTS
 from driftloop.kernel.topics import LARGEST_RECORD
@@ -123,6 +131,43 @@ def test_the_largest_window_does() -> None:
             digest="f" * 64,
         )
         assert len(codec(Window).encode(window)) < LARGEST_RECORD
+
+
+def test_the_largest_alert_does_and_so_does_its_case() -> None:
+    subject = "n" * 200
+    named = f"{subject}[{'s' * LONGEST_CATEGORY}]"
+    ranges = tuple(OffsetRange("t" * 249, p, 0, LAST) for p in range(1000))
+    evidence = Evidence(
+        statistic="shiryaev_roberts",
+        e_value=math.pi,
+        threshold=math.pi,
+        effect=math.pi,
+        effect_name="standardised_shift",
+        effect_floor=math.pi,
+        rows=LAST,
+        windows=("w" * 300,) * 64,
+        findings=(Finding(named, math.pi, math.pi, "standardised_shift"),) * MOST_FINDINGS,
+    )
+    alert = opened(
+        "m" * 200,
+        AlertKind.DATA_DRIFT,
+        subject,
+        2**31 - 1,
+        LAST // 2**20,
+        LAST // 2**20,
+        ranges,
+        evidence,
+        segment="s" * LONGEST_CATEGORY,
+    )
+    assert len(codec(Alert).encode(alert)) < LARGEST_RECORD // 8
+    # Every feature with all levels, and what references of segments may have beside them.
+    bins = [*[MAX_LEVELS] * MOST_FEATURES, *[20] * (MOST_COUNTS // 20)]
+    members = {
+        ("two_sided", row, 0): Member(LAST, LAST, ROWS, [ROWS / 7] * count)
+        for row, count in enumerate(bins)
+    }
+    case = Case(alert, math.pi, members).to_plain()
+    assert len(orjson.dumps(case)) < LARGEST_RECORD
 
 
 def test_what_a_column_holds_does_not_grow_with_the_magnitudes_it_sees() -> None:

@@ -560,3 +560,16 @@ def test_a_registry_that_stays_silent_stops_the_service_uncommitted() -> None:
     for _ in range(3):
         again.step(0)
     assert core.sums == {0: 7}
+
+
+def test_a_backlog_of_few_records_each_is_read_in_larger_polls(bench: Bench) -> None:
+    bench.send(*[b"1"] * 100)
+    runner, _ = bench.runner()
+    ends = []
+    for _ in range(8):
+        runner.step(0.0)
+        ends.append(runner.positions().get(TopicPartition(IN, 0), 0))
+    # Two, as it was asked for, and up to eight times as many.
+    read = [after - before for before, after in pairwise([0, *ends]) if after > before]
+    assert read[:5] == [2, 4, 8, 16, 16]
+    runner.close()

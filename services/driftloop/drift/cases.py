@@ -16,6 +16,7 @@ from driftloop.drift.streams import Watched
 from driftloop.kernel.codec.mapping import from_plain, to_plain
 from driftloop.kernel.decisions import merge_ranges
 from driftloop.kernel.records import Alert, Evidence, Finding, Window
+from driftloop.kernel.records.alerts import MOST_FINDINGS
 
 _LOG_TEN = 2.302585092994046
 _IDS = 64
@@ -202,5 +203,8 @@ def _evidence(found: Sequence[Found], lead: Found, by: str) -> Evidence:
         share=lead.stream.share,
         dispersion=lead.dispersion,
         reference=by,
-        findings=tuple(Finding(f.subject, f.level, f.effect.size, f.effect.name) for f in ranked),
+        findings=tuple(
+            Finding(f.subject, f.level, f.effect.size, f.effect.name)
+            for f in ranked[:MOST_FINDINGS]
+        ),
     )

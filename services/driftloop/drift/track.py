@@ -124,6 +124,11 @@ class Track:
         self._changed = False
         self._entries.put(self._prefix + "head", self._head())
         names = {"head"}
+        for place, case in enumerate(self._cases):
+            # Each by itself: of many features in many segments one alone may take megabytes.
+            name = f"case/{place:04d}"
+            names.add(name)
+            self._entries.put(self._prefix + name, case.to_plain())
         if self._detectors is None:
             # They lie among the entries as they were taken back.
             names |= self._stored.keys()
@@ -171,13 +176,14 @@ class Track:
         return self._detectors.readings(self._model, self._history)
 
     def load(self, name: str, value: Any) -> None:
-        """Take back one entry, named without the prefix."""
+        """Take back one entry, named without the prefix; all come in the order of their names."""
         self._written.add(name)
         part, _, _ = name.partition("/")
         if part == "head":
             self._next = value["next"]
             self._serving = Serving(**value["serving"])
-            self._cases = [Case.from_plain(case) for case in value["cases"]]
+        elif part == "case":
+            self._cases.append(Case.from_plain(value))
         elif part == "kept":
             self._history.windows.append(Kept.from_plain(value))
         else:
@@ -214,5 +220,4 @@ class Track:
         return {
             "next": self._next,
             "serving": asdict(self._serving),
-            "cases": [case.to_plain() for case in self._cases],
         }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from driftloop.kernel.records import Alert, AlertKind, Evidence, Severity
+from driftloop.kernel.records.alerts import MOST_FINDINGS
 
 _RUNBOOKS = "docs/runbooks"
 _NAMED = 5
@@ -43,7 +44,8 @@ def finding(kind: AlertKind, subject: str, version: int, evidence: Evidence, ons
     if len(evidence.findings) > 1:
         names = ", ".join(found.subject for found in evidence.findings[:_NAMED])
         more = len(evidence.findings) - _NAMED
-        since += f"; {len(evidence.findings)} in all: {names}" + (
+        least = "at least " if len(evidence.findings) == MOST_FINDINGS else ""
+        since += f"; {least}{len(evidence.findings)} in all: {names}" + (
             f" and {more} more" if more > 0 else ""
         )
     match kind:

@@ -38,6 +38,11 @@ class Severity(enum.StrEnum):
     CRITICAL = "critical"
 
 
+MOST_FINDINGS = 500
+"""Of an alert. There may be thousands, of every feature in every segment, with names that an event
+chose: all of them may be more than a record holds."""
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One stream of an alert."""
@@ -75,7 +80,8 @@ class Evidence:
     reference: str = "training"
     """What was compared with: ``training``, ``first_weeks``, or either and a season's slot."""
     findings: tuple[Finding, ...] = ()
-    """Every stream that belongs to the alert, the strongest first."""
+    """The streams that belong to the alert, the strongest first; at most the strongest
+    ``MOST_FINDINGS``."""
 
 
 @dataclass(frozen=True, slots=True)
