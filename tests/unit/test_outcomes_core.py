@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
+from typing_extensions import override
 
 from driftloop.kernel import metrics
 from driftloop.kernel.ports import RecordBatch, TopicPartition
 from driftloop.kernel.reasons import Reason
 from driftloop.kernel.stores import MemoryStore
-from driftloop.outcomes import state
+from driftloop.outcomes import filter, state
 from join_builders import (
     HORIZON,
     IDS,
@@ -331,3 +334,57 @@ def test_of_what_is_declared_no_more_nothing_stays_when_its_partition_leaves() -
     bare.core.drop(TopicPartition(bare.model.topics.predictions, PARTITION))
     assert bare.core.open_counts() == {}
     assert bare.core.flush().committed is None
+
+
+class Asked(MemoryStore):
+    """Counts the ids of events that are asked for."""
+
+    ids = 0
+
+    @override
+    def get_many(self, keys: Sequence[bytes]) -> Sequence[bytes | None]:
+        self.ids += sum(key.endswith(tuple(id.encode() for id in IDS)) for key in keys)
+        return super().get_many(keys)
+
+
+@pytest.fixture
+def small_filters(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The filters take 64 ids."""
+    monkeypatch.setattr(filter, "_FIRST_IDS", 32)
+    monkeypatch.setattr(filter, "_MOST_IDS", 32)
+    monkeypatch.setattr(filter, "MOST_FILTERS", 2)
+
+
+def turn(bare: Bare, store: Asked, new: Sequence[str], time: int) -> int:
+    """New ids, and both topics pass what came long before. How many were asked for as new ones."""
+    before = store.ids
+    bare.predict(*(prediction(id, time) for id in new))
+    asked = store.ids - before
+    bare.tell(*(label(id, time) for id in new))
+    through(bare.core.flush())
+    bare.core.on_time(0)
+    return asked
+
+
+@pytest.mark.usefixtures("small_filters")
+@pytest.mark.parametrize(
+    "kept",
+    [
+        pytest.param(20, id="what a restarted join has read is forgotten in its time"),
+        pytest.param(80, id="what was too much is not for ever"),
+    ],
+)
+def test_the_store_is_not_asked_for_new_ids(kept: int) -> None:
+    store = Asked()
+    before = Bare(store)
+    first = IDS[-kept:]
+    before.predict(*(prediction(id, 0) for id in first))
+    before.tell(*(label(id, 0) for id in first))
+    through(before.core.flush())
+    bare = Bare(store)
+    bare._next = before._next
+    asked = [
+        turn(bare, store, IDS[4 * number : 4 * (number + 1)], 2 * number * HORIZON)
+        for number in range(1, 25)
+    ]
+    assert not any(asked[6:])

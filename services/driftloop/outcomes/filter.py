@@ -93,10 +93,14 @@ class IdFilter:
         """False: everything may be there, whatever was added."""
         self.overflowed = False
         """It was given more than it takes, and stays incomplete."""
+        self.latest = -(1 << 62)
+        """Until when the last that it was given is to be remembered."""
 
     def add(self, ids: Slices[bytes], until: int) -> None:
         """Remember ids at least until event time ``until``."""
         hashes = _hashes(ids)
+        if not self.overflowed:
+            self.latest = max(self.latest, until)
         # Also of an incomplete one: it is complete when the rest has been added.
         while len(hashes) and not self.overflowed:
             last = self._filters[-1] if self._filters else None

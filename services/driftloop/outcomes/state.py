@@ -103,9 +103,7 @@ class JoinState:
         self._filter = IdFilter()
         self._scan = None
         if stored is not None:
-            # Until all its ids have been read the filter says nothing.
-            self._filter.complete = False
-            self._scan = self._store.scan(self._prefix + ENTRY, self._prefix + after(ENTRY))
+            self._learn_anew()
 
     @property
     def held_bytes(self) -> int:
@@ -269,6 +267,9 @@ class JoinState:
         self._index_from = max(self._index_from, end)
         self._earliest = until
         self._filter.forget(until)
+        if self._filter.overflowed and until > self._filter.latest:
+            # All that was too much has been forgotten since.
+            self._learn_anew()
 
     def seal(self) -> None:
         """What is in memory belongs to the transaction that commits next."""
@@ -325,13 +326,22 @@ class JoinState:
         before = self._sealed.kept if self._sealed is not None else []
         return before + self._memory.kept
 
+    def _learn_anew(self) -> None:
+        """What the filter knows comes from the store; until all has been read it says nothing."""
+        self._filter = IdFilter()
+        self._filter.complete = False
+        self._scan = self._store.scan(self._prefix + ENTRY, self._prefix + after(ENTRY))
+
     def _learn(self) -> None:
-        """Read a part of the store's ids into the filter, after a restart."""
+        """Read a part of the store's ids into the filter."""
         if self._scan is None:
             return
         start = len(self._prefix) + 1
-        found = [key[start:] for key, _ in islice(self._scan, _SCANNED_AT_ONCE)]
-        self._filter.add(Slices.of(found), NEVER)
+        found = list(islice(self._scan, _SCANNED_AT_ONCE))
+        if found:
+            # In the order of their ids, so each part has some that stay until the last.
+            until = max(expiry_of(value) for _, value in found)
+            self._filter.add(Slices.of([key[start:] for key, _ in found]), until)
         if len(found) < _SCANNED_AT_ONCE:
             self._scan = None
             self._filter.complete = not self._filter.overflowed
