@@ -230,7 +230,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
         (
             Wanted("kills", "SIGKILLs over all services", least=100),
             Wanted("broker_restarts", "one of them by SIGKILL", least=3),
-            Wanted("lost", "events without a prediction, labels neither joined nor told", most=0),
+            Wanted("lost", "events without a prediction, labels in time without an outcome", most=0),
             Wanted("duplicated", "", most=0),
             Wanted("misversioned", "", most=0),
             Wanted("mismatched", "windows unlike their recomputation", most=0),
@@ -241,9 +241,10 @@ BENCHMARKS: Mapping[str, Benchmark] = {
                 "What was in the log",
                 (
                     "events", "labels", "predictions", "outcomes", "labels_joined",
-                    "labels_too_late", "labels_repeated", "labels_without_event", "poison",
-                    "dead_letters", "late_rows", "windows", "revisions", "alerts", "runs",
-                    "versions", "deployments", "swaps", "commands", "leaves", "crashes", "seconds",
+                    "labels_too_late", "labels_told_too_late", "labels_repeated",
+                    "labels_without_event", "poison", "dead_letters", "late_rows", "windows",
+                    "revisions", "alerts", "runs", "versions", "deployments", "swaps", "commands",
+                    "leaves", "crashes", "seconds",
                 ),
             ),
         ),

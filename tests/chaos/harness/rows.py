@@ -260,9 +260,10 @@ def check_outcomes(
 
 def check_dead_letters(
     bootstrap: str, topic: str, sources: Sequence[str], truth: Truth, found: Findings
-) -> int:
+) -> tuple[int, int]:
     """Every broken record has one dead letter with its very bytes; nothing else has one but labels
-    after their horizon and commands that could not be followed. How many there are."""
+    after their horizon and commands that could not be followed. How many there are, and how many of
+    them of labels: of those that came before their prediction only the number is told."""
     late = _places_of_late_labels(truth, sources)
     seen: list[Place] = []
     count = 0
@@ -280,7 +281,7 @@ def check_dead_letters(
     found.once("dead letter of", seen)
     for place in truth.broken.keys() - set(seen):
         found.lost(f"dead letter of {place}")
-    return count
+    return count, len(late.intersection(seen))
 
 
 def _letters(bootstrap: str, topic: str, found: Findings) -> Iterator[DeadLetter]:

@@ -66,7 +66,7 @@ def judge(
     tell("outcomes")
     outcomes = rows.read_rows(bootstrap, own.outcomes, truth, scorers, found)
     labels = rows.check_outcomes(predictions, outcomes, truth, found)
-    letters = rows.check_dead_letters(
+    letters, told = rows.check_dead_letters(
         bootstrap, topics.dead_letters, (own.events, own.labels), truth, found
     )
     tell("windows")
@@ -90,6 +90,7 @@ def judge(
             "outcomes": len(outcomes),
             "labels_joined": labels["joined"],
             "labels_too_late": labels["too_late"],
+            "labels_told_too_late": told,
             "labels_repeated": labels["repeated"],
             "labels_without_event": labels["without_event"],
             "dead_letters": letters,
