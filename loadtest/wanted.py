@@ -230,7 +230,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
         (
             Wanted("kills", "SIGKILLs over all services", least=100),
             Wanted("broker_restarts", "one of them by SIGKILL", least=3),
-            Wanted("lost", "events without a prediction, labels in time without an outcome", most=0),
+            Wanted("lost", "events without prediction, labels in time without outcome", most=0),
             Wanted("duplicated", "", most=0),
             Wanted("misversioned", "", most=0),
             Wanted("mismatched", "windows unlike their recomputation", most=0),
