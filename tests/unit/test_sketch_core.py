@@ -201,6 +201,24 @@ def test_a_commit_is_due_after_the_interval_or_enough_rows() -> None:
     assert core.commit_due(9000)
 
 
+def test_many_partials_are_written_less_often() -> None:
+    core = SketchCore(catalog(1), flush_interval_ms=1000, columns_per_s=2)
+    core.process(batch(predictions([10, 110, 210])))
+    assert core.commit_due(0) is core.commit_due(999) is False
+    assert core.commit_due(1000)
+    (send,) = core.flush().sends
+    columns = 1 + len(declaration().numeric) + len(declaration().categorical)
+    wait = 1000 * len(send) * columns // 2
+    assert wait > 1000
+    core.process(batch(predictions([220]), first=3))
+    assert core.commit_due(2000) is core.commit_due(1999 + wait) is False
+    assert core.commit_due(2000 + wait)
+    core.flush()
+    core.process(batch(predictions([230]), first=4))
+    core.on_time(100_000)
+    assert core.commit_due(100_000 + max(1000, 1000 * columns // 2))
+
+
 def test_a_dropped_source_is_forgotten() -> None:
     core = SketchCore(catalog(1))
     core.process(batch(predictions([10])))

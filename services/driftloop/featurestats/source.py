@@ -67,6 +67,11 @@ class SourceWindows:
         self._flushed_watermark: int | None = None
         self._changed: dict[str, bytes | None] = {}
 
+    @property
+    def columns(self) -> int:
+        """Of a window's statistics, about."""
+        return 1 + len(self.declaration.numeric) + len(self.declaration.categorical)
+
     def update(
         self, rows: StreamRows, offset: I64, profiles: Mapping[int, Profile | None]
     ) -> tuple[int, int]:

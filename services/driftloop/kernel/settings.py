@@ -137,7 +137,10 @@ class Settings:
         _whole(1),
     )
     flush_interval_ms: int = _setting(
-        "DRIFTLOOP_FLUSH_INTERVAL_MS", 1000, "How often featurestats writes partials", _whole(1)
+        "DRIFTLOOP_FLUSH_INTERVAL_MS",
+        1000,
+        "How often featurestats writes partials; less often where there are many",
+        _whole(1),
     )
     idle_after_ms: int = _setting(
         "DRIFTLOOP_IDLE_AFTER_MS",
