@@ -1,10 +1,12 @@
-"""A thousand models on shared topics against one model: CPU of the inference service per event."""
+"""A thousand models on shared topics against one model: CPU of the inference service per event, and
+then, with labels, of the label join and the window statistics."""
 
 from __future__ import annotations
 
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,8 @@ _MODELS = 1_000
 _FEATURES = 20
 _EVENTS = 200_000
 _ROUNDS = 5
+_JOINED_ROUNDS = 3
+_AFTERWARDS = ("outcomes", "featurestats")
 _CHUNK = 20_000
 _PATIENCE_S = 300.0
 _SAMPLE = 97
@@ -47,6 +51,7 @@ class Side:
         self.log = log
         self.fleet = Fleet(settings, ["inference"], progress=say)
         self.events, self.predictions = f"{group}.events", f"{group}.predictions"
+        self.labels, self.outcomes = f"{group}.labels", f"{group}.outcomes"
         self._names = [f"{group}-{k}" if models > 1 else group for k in range(models)]
         self._stream, self._encoder = Stream(_FEATURES), Encoder(_FEATURES)
         self._draw = np.random.default_rng(7)
@@ -70,16 +75,47 @@ class Side:
         shelf.close()
 
     def round(self, first: int) -> float:
-        """CPU seconds of the service for one round of events, until all are answered."""
-        pid = self.fleet.members()[0].pid
-        before, done = cpu_of(pid), self._answered()
+        """CPU seconds of inference for one round of events, until all are answered."""
+        (pid,) = self._pids("inference")
+        before, done = cpu_of(pid), self._count(self.predictions)
         self._produce(first)
-        deadline = time.monotonic() + _PATIENCE_S
-        while self._answered() - done < _EVENTS:
-            if time.monotonic() > deadline:
-                raise RuntimeError(f"{_EVENTS - (self._answered() - done)} events not answered")
-            time.sleep(0.05)
+        self._wait(lambda: (done + _EVENTS - self._count(self.predictions), "events not answered"))
         return cpu_of(pid) - before
+
+    def join(self) -> None:
+        """Start what takes in predictions; returns when it has caught up."""
+        for service in _AFTERWARDS:
+            self.fleet.scale(service, 1)
+        self.fleet.wait_ready()
+        self._wait(self._behind)
+
+    def joined_round(self, first: int) -> dict[str, float]:
+        """CPU seconds of each service for one round of events with their labels, until all are
+        joined and counted."""
+        services = ("inference", *_AFTERWARDS)
+        before = {service: sum(map(cpu_of, self._pids(service))) for service in services}
+        done = self._count(self.outcomes)
+        self._produce(first, labels=True)
+        self._wait(lambda: (done + _EVENTS - self._count(self.outcomes), "labels not joined"))
+        self._wait(self._behind)
+        return {s: sum(map(cpu_of, self._pids(s))) - before[s] for s in services}
+
+    def _behind(self) -> tuple[int, str]:
+        """How many services have not done all there is to do yet."""
+        said = [one for one in self.fleet.statuses() if one["service"] in _AFTERWARDS]
+        waiting = [one for one in said if not one["ready"] or one["busy"] or one["lag"]]
+        return len(waiting), f"services not at rest: {waiting}"
+
+    def _pids(self, service: str) -> list[int | None]:
+        return [member.pid for member in self.fleet.members() if member.service == service]
+
+    def _wait(self, left: Callable[[], tuple[int, str]]) -> None:
+        """Until nothing is left."""
+        deadline = time.monotonic() + _PATIENCE_S
+        while (found := left())[0] > 0:
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"{found[0]} {found[1]}")
+            time.sleep(0.05)
 
     def compare(self) -> None:
         """Every prediction so far is that of the model its header names, of which a sample is
@@ -107,10 +143,10 @@ class Side:
             raise AssertionError(f"{self.predictions}: scores differ by up to {worst}")
         say(f"{self.predictions}: {compared} scores compared, they differ by at most {worst:.1e}")
 
-    def _answered(self) -> int:
-        return sum(self.log.end_offsets([self.predictions]).values())
+    def _count(self, topic: str) -> int:
+        return sum(self.log.end_offsets([topic]).values())
 
-    def _produce(self, first: int) -> None:
+    def _produce(self, first: int, *, labels: bool = False) -> None:
         options = {**Configuration(self.fleet.settings.bootstrap).producer(), "linger.ms": 20}
         producer = TransactionalProducer({**options, "delivery.report.only.error": True})
         for start in range(0, _EVENTS, _CHUNK):
@@ -122,6 +158,9 @@ class Side:
                 headers = sharing.table_of(self._names, whose)
             values = self._encoder.events(rows, at)
             producer.send(Send(self.events, rows.ids, values, headers=headers))
+            if labels:
+                values = self._encoder.labels(rows, at)
+                producer.send(Send(self.labels, rows.ids, values, headers=headers))
         left = producer.flush(60.0)
         producer.close()
         if left:
@@ -158,6 +197,15 @@ def run() -> dict[str, Any]:
                         side.compare()
                     say(f"round {turn}, {name}: {used / _EVENTS * 1e6:.2f} us per event")
             memory = {name: _resident(side) for name, side in sides.items()}
+            joined: dict[str, list[dict[str, float]]] = {name: [] for name in sides}
+            for name, side in sides.items():
+                say(f"{name}: outcomes and featurestats catch up")
+                side.join()
+            for turn in range(1, _JOINED_ROUNDS + 1):
+                for name, side in sides.items():
+                    joined[name].append(side.joined_round((_ROUNDS + turn) * _EVENTS))
+                    per_event = {k: v / _EVENTS * 1e6 for k, v in joined[name][-1].items()}
+                    say(f"round {turn} with labels, {name}: {per_event} us per event")
         log.close()
     ratios = [many / one for many, one in zip(seconds["many"], seconds["one"], strict=True)]
     return {
@@ -166,6 +214,13 @@ def run() -> dict[str, Any]:
         "spread": {"cost_ratio": [min(ratios), max(ratios)]},
         "us_per_event": {
             name: statistics.median(used) / _EVENTS * 1e6 for name, used in seconds.items()
+        },
+        "us_per_event_joined": {
+            name: {
+                service: statistics.median(one[service] for one in rounds) / _EVENTS * 1e6
+                for service in rounds[0]
+            }
+            for name, rounds in joined.items()
         },
         "models": _MODELS,
         "events_per_round": _EVENTS,
@@ -177,6 +232,6 @@ def run() -> dict[str, Any]:
 
 
 def _resident(side: Side) -> float:
-    pid = side.fleet.members()[0].pid
+    (pid,) = side._pids("inference")
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * 4096 / 2**20

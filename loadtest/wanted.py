@@ -127,6 +127,11 @@ BENCHMARKS: Mapping[str, Benchmark] = {
         (Wanted("cost_ratio", "CPU per event with 1,000 models against one", most=1.5),),
         (
             Detail("CPU per event", ("us_per_event",), "us", "cost"),
+            Detail(
+                "CPU per event of all services on the way of events, each event with its label",
+                ("us_per_event_joined",),
+                "us",
+            ),
             Detail("Resident memory", ("resident_mb",), "MB"),
         ),
     ),

@@ -31,6 +31,7 @@ class Slices(Sequence[B]):
         self.at = at
         self.length = length
         self._bytes: bytes | None = None
+        """The buffer, where it was made of it."""
 
     @classmethod
     def of(cls, values: Sequence[B]) -> Slices[B]:
@@ -50,12 +51,6 @@ class Slices(Sequence[B]):
         made = cls(np.frombuffer(joined, np.uint8), ends - np.maximum(length, 0), length)
         made._bytes = joined
         return made
-
-    def tobytes(self) -> bytes:
-        """The buffer; made once."""
-        if self._bytes is None:
-            self._bytes = self.data.tobytes()
-        return self._bytes
 
     def take(self, rows: I64) -> Slices[B]:
         """The entries of these rows, over the same buffer."""
@@ -104,8 +99,12 @@ class Slices(Sequence[B]):
 
     @override
     def __iter__(self) -> Iterator[B]:
-        data = self.tobytes()
-        for start, length in zip(self.at.tolist(), self.length.tolist(), strict=True):
+        data, at = self._bytes, self.at
+        if data is None:
+            # The buffer may be that of a whole poll, of which these are a few of one model.
+            packed, at = self.packed()
+            data = packed.tobytes()
+        for start, length in zip(at.tolist(), self.length.tolist(), strict=True):
             entry: Any = None if length < 0 else data[start : start + length]
             yield entry
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 
 from driftloop.kernel import metrics
 from driftloop.kernel.catalog import Catalog
@@ -67,6 +67,8 @@ class OutcomesCore:
         """Rows taken in since the last step's end."""
         self._behind: dict[tuple[str, int], None] = {}
         """Where something that has expired may still be there; first come, first served."""
+        self._moved: set[str] = set()
+        """Models whose open counts changed since the meter was told."""
         self._now = 0
         self._checkpoint_at = 0
         self._matching = Matching()
@@ -89,7 +91,7 @@ class OutcomesCore:
         if joined.pairs is not None and len(joined.pairs):
             sends = [outcomes(joined.pairs, model, batch.partition)]
             self._meter.add(metrics.OUTCOMES, len(joined.pairs), model.name)
-        self._tell_open(model.name)
+        self._moved.add(model.name)
         return Outputs(sends, joined.letters)
 
     def replay(self, batch: RecordBatch) -> None:
@@ -158,6 +160,7 @@ class OutcomesCore:
             if room.full:
                 break
             self._expire(key, room)
+        self._tell_open()
         return Outputs()
 
     def commit_due(self, now: int) -> bool:
@@ -240,7 +243,7 @@ class OutcomesCore:
 
     def open_counts(self) -> Mapping[str, tuple[int, int]]:
         """Model to predictions and labels that wait, over the partitions held."""
-        return {name: self._open(name) for name in sorted({m for m, _ in self._states})}
+        return dict(sorted(self._open({model for model, _ in self._states}).items()))
 
     def _room(self) -> Room:
         # Where more came in than one step removes at most, ever more would be there.
@@ -253,24 +256,33 @@ class OutcomesCore:
         Where labels stop altogether nothing expires: predictions wait on disk, and are counted as
         open.
         """
-        model, state = key[0], self._states[key]
+        state = self._states[key]
         if state.expire(room):
             self._dirty.add(key)
         if not state.behind:
             del self._behind[key]
-        self._tell_open(model)
+        self._moved.add(key[0])
 
-    def _tell_open(self, model: str) -> None:
-        predictions, labels = self._open(model)
-        self._meter.set(metrics.OPEN_PREDICTIONS, predictions, model)
-        self._meter.set(metrics.OPEN_LABELS, labels, model)
+    def _tell_open(self) -> None:
+        """Once a step: a poll may be of a thousand models, on several partitions each."""
+        if not self._moved:
+            return
+        for model, (predictions, labels) in self._open(self._moved).items():
+            self._meter.set(metrics.OPEN_PREDICTIONS, predictions, model)
+            self._meter.set(metrics.OPEN_LABELS, labels, model)
+        self._moved.clear()
 
-    def _open(self, model: str) -> tuple[int, int]:
-        places = [state.place for (name, _), state in self._states.items() if name == model]
-        return (
-            sum(place.open_predictions for place in places),
-            sum(place.open_labels for place in places),
-        )
+    def _open(self, models: Container[str]) -> dict[str, tuple[int, int]]:
+        found: dict[str, tuple[int, int]] = {}
+        for (model, _), state in self._states.items():
+            if model in models:
+                predictions, labels = found.get(model, (0, 0))
+                place = state.place
+                found[model] = (
+                    predictions + place.open_predictions,
+                    labels + place.open_labels,
+                )
+        return found
 
 
 def _source_key(source: TopicPartition) -> bytes:
