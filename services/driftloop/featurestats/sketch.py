@@ -22,7 +22,7 @@ COLUMNS_PER_S = 8_000
 """Of partials written in the long run. One costs some 60 us until it is merged: a thousand models
 of 20 features on four partitions, all with new rows, would take four cores with a flush every
 second. They are flushed less often, and half a core is enough."""
-_LONGEST_MS = 10_000
+_LONGEST_MS = 20_000
 """Between flushes: a partition that is silent for long no longer holds windows back
 (``DRIFTLOOP_IDLE_AFTER_MS``)."""
 
