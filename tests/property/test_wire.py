@@ -220,6 +220,26 @@ def test_an_incompatible_writer_is_rejected_with_the_reason() -> None:
     assert "string cannot be read as double" in rejected.error.detail
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_readers_that_differ_in_a_default_only_do_not_share_an_answer(first: bool) -> None:
+    registry = FakeRegistry()
+    field = {"name": "id", "type": "string"}
+    registry.schemas[7] = json.dumps({"type": "record", "name": "E", "fields": [field]})
+    with installed(Wire(registry)):
+        for has_default in (first, not first):
+            more = {"name": "x", "type": "double"} | ({"default": 0.5} if has_default else {})
+            schema = parse_schema(
+                json.dumps({"type": "record", "name": "E", "fields": [field, more]})
+            )
+            reader = ColumnReader(schema, {"id": Want.TEXT, "x": Want.NUMBER})
+            decoded = reader.read([framing.id_header(7) + b"\x02a"])
+            if has_default:
+                assert decoded.columns.numbers.tolist() == [[0.5]]
+            else:
+                (rejected,) = decoded.rejected
+                assert "E.x: absent from the data and without a default" in rejected.error.detail
+
+
 def test_ever_new_ids_do_not_fill_the_memory() -> None:
     wire = Wire(FakeRegistry())
     for schema_id in range(1, 10_000):

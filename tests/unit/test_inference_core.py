@@ -17,16 +17,18 @@ from driftloop.kernel import metrics
 from driftloop.kernel.catalog import Catalog
 from driftloop.kernel.codec.blocks import F64, Features
 from driftloop.kernel.codec.records import codec
-from driftloop.kernel.declaration import EventFields, Format, Task
+from driftloop.kernel.declaration import Declaration, EventFields, Format, Task
 from driftloop.kernel.ports import RecordBatch
 from driftloop.kernel.processor import ControlBehindError, Outputs
 from driftloop.kernel.reasons import Reason
 from driftloop.kernel.records import Prediction
 from driftloop.kernel.schemas import parse_schema
+from driftloop.kernel.sharing import Shared
+from driftloop.kernel.topics import ModelTopics
 from driftloop.models.constant import ConstantModel
 from window_builders import CountingMeter, catalog, declaration
 
-SCHEMA = {
+SCHEMA: dict[str, Any] = {
     "type": "record",
     "name": "E",
     "fields": [
@@ -166,6 +168,42 @@ def test_a_changed_declaration_holds_from_the_next_batch_on(
     known.declare(replace(MODEL, events=replace(MODEL.events, latest=500)))
     outputs = core.process(batch([event("b", time=900)]))
     assert [d.reason for d in outputs.dead_letters] == [Reason.OUT_OF_LIMITS]
+
+
+def with_default(model: Declaration) -> Declaration:
+    """The same model, whose events may leave out ``y``."""
+    fields = [f | {"default": 0.0} if f["name"] == "y" else f for f in SCHEMA["fields"]]
+    schema = parse_schema(json.dumps(SCHEMA | {"fields": fields}))
+    assert schema.fingerprint == model.events.schema.fingerprint
+    return replace(model, events=replace(model.events, schema=schema))
+
+
+def test_a_default_added_to_the_schema_holds_from_the_next_batch_on(
+    core: InferenceCore, known: Catalog
+) -> None:
+    short = b'{"id": "a", "time": 5}'
+    assert [d.reason for d in core.process(batch([short])).dead_letters] == [Reason.MISSING_FIELD]
+    known.declare(with_default(MODEL))
+    outputs = core.process(batch([short]))
+    assert (outputs.dead_letters, len(predictions(outputs))) == ([], 1)
+
+
+@pytest.mark.parametrize("first", ["strict", "lenient"])
+def test_models_that_share_a_topic_have_the_defaults_of_their_own_schemas(first: str) -> None:
+    topics = ModelTopics.of("shop", shared=True)
+    strict = replace(MODEL, name="strict", topics=topics)
+    lenient = replace(with_default(MODEL), name="lenient", topics=topics)
+    known = catalog(declared=strict)
+    known.declare(lenient)
+    core = InferenceCore(known, CountingMeter())
+    for name in sorted(["strict", "lenient"], key=lambda name: name != first):
+        one = batch([b'{"id": "a", "time": 5}'], topics.events)
+        shared = Shared([one], [name], np.zeros(1, np.int64), np.array([0, 1]))
+        outputs = core.process_shared([shared])
+        assert [d.reason for d in outputs.dead_letters] == (
+            [Reason.MISSING_FIELD] if name == "strict" else []
+        )
+        assert len(predictions(outputs)) == (name == "lenient")
 
 
 def test_scores_do_not_depend_on_the_batch_a_row_comes_in(core: InferenceCore) -> None:

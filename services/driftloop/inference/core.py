@@ -266,7 +266,8 @@ def _shape(model: Declaration) -> Hashable:
     return (
         model.topics.predictions,
         model.scores,
-        events.schema.fingerprint,
+        # Its text, as defaults say what may be left out, and no fingerprint tells them.
+        events.schema.text,
         events.format,
         events.id,
         events.time,

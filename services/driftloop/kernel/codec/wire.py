@@ -39,7 +39,8 @@ class Wire:
         self._headers: dict[bytes, bytes] = {}
         self._ids: dict[bytes, I64] = {}
         self._writers: dict[int, Schema | tuple[Reason, str]] = {}
-        self._problems: dict[tuple[int, bytes], str] = {}
+        self._problems: dict[tuple[int, str], str] = {}
+        """Per id and text of the reader, whose defaults and aliases no fingerprint tells."""
 
     @property
     def has_registry(self) -> bool:
@@ -110,7 +111,7 @@ class Wire:
         writer = self.writer(schema_id)
         if writer.fingerprint == reader.fingerprint:
             return writer
-        key = (schema_id, reader.fingerprint)
+        key = (schema_id, reader.text)
         problem = self._problems.get(key)
         if problem is None:
             try:
