@@ -106,6 +106,18 @@ def test_a_problem_names_where_it_is() -> None:
     assert text == "R.list[].b: absent from the data and without a default"
 
 
+@pytest.mark.parametrize(("written", "fits"), [("int", True), ("string", False)])
+def test_names_in_unions_do_not_double_the_work_at_every_level(written: str, fits: bool) -> None:
+    def tower(kind: str) -> Any:
+        inner = record(item("a", kind), name="R0")
+        for level in range(1, 60):
+            again = item("b", ["null", f"R{level - 1}"])
+            inner = record(item("a", ["null", inner]), again, name=f"R{level}")
+        return inner
+
+    assert (reading_problems(tower("long"), tower(written)) == []) is fits
+
+
 @pytest.mark.parametrize(
     ("kind", "value"),
     [("int", "1"), ("int", 2**31), ("int", True), ("string", None), (["int", "null"], None),

@@ -394,6 +394,16 @@ def test_lines_are_found_in_inline_tables_and_multiline_strings() -> None:
     assert [line for line, _ in found] == [3, 5]
 
 
+def test_a_schema_that_no_reader_follows_is_named() -> None:
+    field = {"name": "more", "type": ["null", "Payment"]}
+    schema = json.loads(SCHEMA)
+    schema["fields"].append(field)
+    ((line, text),) = problems(MINIMAL, json.dumps(schema))
+    assert line == 5
+    assert "payment.avsc: record" in text
+    assert "contains itself" in text
+
+
 def test_the_schema_is_found_by_the_path_that_the_declaration_names() -> None:
     assert schema_path(MINIMAL, source="m.toml") == "payment.avsc"
     with pytest.raises(DeclarationError, match="name the events' Avro schema"):

@@ -168,6 +168,8 @@ class _Resolution:
     writer_names: Mapping[str, Any]
     seen: set[tuple[str, str]] = field(default_factory=set)
     """Pairs of named types under way or done: a schema may name itself."""
+    unfit: set[tuple[int, int]] = field(default_factory=set)
+    """Pairs of nodes, by identity, of which it is known that one does not read the other."""
 
     def problems(self, reader: Any, writer: Any, path: str) -> Iterator[str]:
         reader = _defined(reader, self.reader_names)
@@ -190,9 +192,17 @@ class _Resolution:
             yield from self._named(reader, writer, path or _short(reader["name"]))
 
     def _fits(self, reader: Any, writer: Any) -> bool:
-        # On a copy of ``seen``: a branch that does not fit must leave no trace.
-        trial = _Resolution(self.reader_names, self.writer_names, set(self.seen))
-        return next(trial.problems(reader, writer, ""), None) is None
+        pair = (id(reader), id(writer))
+        if pair in self.unfit:
+            return False
+        # On a copy of ``seen``: a branch that does not fit must leave no trace. What is gone
+        # through is not gone through again, though: names could double the work at every level.
+        trial = _Resolution(self.reader_names, self.writer_names, set(self.seen), self.unfit)
+        if next(trial.problems(reader, writer, ""), None) is not None:
+            self.unfit.add(pair)
+            return False
+        self.seen |= trial.seen
+        return True
 
     def _named(self, reader: Any, writer: Any, path: str) -> Iterator[str]:
         pair = (_short(reader["name"]), _short(writer["name"]))

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from driftloop.kernel.codec.avro_types import check_schema
 from driftloop.kernel.declaration import (
     CategoricalFeature,
     EventFields,
@@ -211,6 +212,11 @@ class EventParser:
         self._fields = event_fields(text)
         if self._fields is None:
             section.problem("schema", f"schema in [events]: {path} must be an Avro record")
+            return None
+        try:
+            check_schema(schema, ())
+        except SchemaError as error:
+            section.problem("schema", f"schema in [events]: {path}: {error}")
             return None
         return schema
 

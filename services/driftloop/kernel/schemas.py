@@ -14,6 +14,9 @@ import fastavro.schema
 
 from driftloop.kernel.errors import SchemaError
 
+MOST_NESTED = 100
+"""Types within one another. Whoever follows a schema calls itself once or twice for each."""
+
 
 @dataclass(frozen=True, slots=True)
 class Schema:
@@ -33,13 +36,15 @@ def parse_schema(text: str, *, source: str = "schema") -> Schema:
     """Parse Avro JSON text. Raises :class:`SchemaError` naming ``source``."""
     try:
         raw = json.loads(text)
-        _check_records(raw)
+        _check_records(raw, 0)
         plain = _without_logical_types(raw)
         parsed = fastavro.schema.parse_schema(plain)
         canonical = fastavro.schema.to_parsing_canonical_form(plain)
         digest = fastavro.schema.fingerprint(canonical, "CRC-64-AVRO")
     except (ValueError, KeyError, TypeError, fastavro.schema.SchemaParseException) as error:
         raise SchemaError(f"{source} is no valid Avro schema: {error}") from error
+    except RecursionError as error:
+        raise SchemaError(f"{source} is nested too deep for an Avro schema") from error
     name = raw.get("name", "") if isinstance(raw, Mapping) else ""
     return Schema(str(name), text, parsed, bytes.fromhex(digest))
 
@@ -70,11 +75,13 @@ def schema_versions() -> Mapping[str, tuple[int, ...]]:
     return {name: tuple(sorted(versions)) for name, versions in sorted(found.items())}
 
 
-def _check_records(node: Any) -> None:
+def _check_records(node: Any, depth: int) -> None:
     """What fastavro takes for granted. Raises ValueError, KeyError or TypeError."""
+    if depth > MOST_NESTED:
+        raise ValueError(f"more than {MOST_NESTED} types are nested in one another")
     if isinstance(node, list):
         for branch in node:
-            _check_records(branch)
+            _check_records(branch, depth + 1)
     elif isinstance(node, dict):
         kind = node.get("type")
         if kind in ("record", "error"):
@@ -89,11 +96,11 @@ def _check_records(node: Any) -> None:
                 twice = next(name for name in names if names.count(name) > 1)
                 raise ValueError(f"record {name!r} has two fields {twice!r}")
             for field in fields:
-                _check_records(field.get("type"))
+                _check_records(field.get("type"), depth + 1)
         elif isinstance(kind, dict | list):
-            _check_records(kind)
+            _check_records(kind, depth + 1)
         for part in ("items", "values"):
-            _check_records(node.get(part))
+            _check_records(node.get(part), depth + 1)
 
 
 def _without_logical_types(node: Any) -> Any:

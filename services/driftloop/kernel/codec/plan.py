@@ -294,7 +294,7 @@ class _Emitter:
                 raise SchemaError(f"field {self._field!r} has the unknown type {kind!r}")
 
     def _block(self, key: str | None, item: Any) -> None:
-        least = self.known.least_bytes(item, ()) + (key is not None)
+        least = min(self.known.extent(item).least + (key is not None), k.LONGEST)
         begin = self._add(k.BLOCK_BEGIN, -1, 0, least)
         self._mark()
         self._nesting += 1
