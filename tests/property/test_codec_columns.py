@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codec_cases import QUICK, cases, encoded, same
+from codec_cases import QUICK, cases, encoded, named, same
 from driftloop.kernel.codec import fallback, framing
 from driftloop.kernel.codec.columns import ColumnReader, Decoded
 from driftloop.kernel.codec.kernels import is_utf8
 from driftloop.kernel.codec.plan import Want
 from driftloop.kernel.codec.writing import ColumnWriter
-from driftloop.kernel.errors import DecodeError
+from driftloop.kernel.errors import DecodeError, SchemaError
 from driftloop.kernel.reasons import Reason
-from driftloop.kernel.schemas import Schema
+from driftloop.kernel.schemas import Schema, parse_schema
 
 
 def plain(reader: ColumnReader, decoded: Decoded) -> list[Any]:
@@ -129,6 +131,29 @@ def test_garbage_behind_a_good_header_never_raises(
     decoded = ColumnReader(schema, wanted).read([header + body for body in bodies])
     assert len(decoded.rows) + len(decoded.rejected) == len(bodies)
     assert all(isinstance(rejected.error, DecodeError) for rejected in decoded.rejected)
+
+
+@pytest.mark.parametrize("kind", ["int", "long", "boolean", "ENUM"])
+@pytest.mark.parametrize("nullable", [True, False])
+def test_null_is_written_only_where_the_schema_has_it(kind: str, nullable: bool) -> None:
+    node = named(kind, 0)
+    fields = [
+        {"name": "a", "type": "double"},
+        {"name": "f", "type": ["null", node] if nullable else node},
+    ]
+    schema = parse_schema(json.dumps({"type": "record", "name": "Row", "fields": fields}))
+    writer = ColumnWriter(schema, {"a": Want.NUMBER, "f": Want.INTEGER}, framed=False)
+    rows: list[dict[str, Any]] = [{"a": 1.0, "f": 1}, {"a": 2.0, "f": None}]
+    columns = fallback.columns_from(rows, writer.wanted, writer.columns)
+    if nullable:
+        expected = fallback.write_rows(schema, writer.wanted, writer.columns, b"", columns)
+        assert list(writer.write(columns)) == expected
+        return
+    with pytest.raises(SchemaError, match="row 1, field 'f' of a Row: null, where the schema"):
+        writer.write(columns)
+    if kind != "boolean":  # of which fastavro takes None for False
+        with pytest.raises(SchemaError, match="row 1 does not fit"):
+            fallback.write_rows(schema, writer.wanted, writer.columns, b"", columns)
 
 
 @QUICK

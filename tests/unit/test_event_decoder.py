@@ -5,11 +5,14 @@ from __future__ import annotations
 import io
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 import fastavro
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from driftloop.kernel.codec import framing
 from driftloop.kernel.codec.events import EventDecoder
@@ -201,7 +204,7 @@ def without(*names: str) -> bytes:
         (as_json(id=True), Reason.WRONG_TYPE),
         (as_json(id=1.5), Reason.WRONG_TYPE),
         (as_json(when="1500"), Reason.WRONG_TYPE),
-        (as_json(when=1500.0), Reason.WRONG_TYPE),
+        (as_json(when=1500.5), Reason.WRONG_TYPE),
         (as_json(when=2**63), Reason.OUT_OF_LIMITS),
         (as_json(when=2000), Reason.OUT_OF_LIMITS),
         (as_json(speed="2.5"), Reason.WRONG_TYPE),
@@ -209,12 +212,130 @@ def without(*names: str) -> bytes:
         (as_json(speed=99), Reason.OUT_OF_LIMITS),
         (as_json(carrier=1.5), Reason.WRONG_TYPE),
         (as_json(carrier={"a": 1}), Reason.WRONG_TYPE),
+        (as_json(carrier=7), Reason.WRONG_TYPE),
+        (as_json(carrier=True), Reason.WRONG_TYPE),
+        (as_json(kind="zeppelin"), Reason.OUT_OF_LIMITS),
+        (as_json(kind=1), Reason.WRONG_TYPE),
+        (as_json(kind=None), Reason.MISSING_FIELD),
+        (as_json(seats=1.5), Reason.WRONG_TYPE),
+        (as_json(seats=True), Reason.WRONG_TYPE),
+        (as_json(seats=None), Reason.MISSING_FIELD),
+        (as_json(rank=2**31), Reason.OUT_OF_LIMITS),
+        (as_json(rank=-(2**31) - 1), Reason.OUT_OF_LIMITS),
+        (as_json(rank=2**70), Reason.OUT_OF_LIMITS),
+        (as_json(rank=0.5), Reason.WRONG_TYPE),
+        (as_json(rank="3"), Reason.WRONG_TYPE),
+        (as_json(night=1), Reason.WRONG_TYPE),
+        (as_json(night=None), Reason.MISSING_FIELD),
+        (as_json(speed=True), Reason.WRONG_TYPE),
     ],
 )
 def test_a_wrong_json_row_is_rejected_and_its_neighbours_are_not(
     value: bytes | None, reason: Reason
 ) -> None:
     assert reasons(Format.JSON, as_json(), value, as_json()) == [reason]
+
+
+def typed(kind: Any) -> EventDecoder:
+    """Of JSON events whose ``seats`` are of another type, without limits."""
+    fields = [f | {"type": kind} if f["name"] == "seats" else f for f in FIELDS]
+    declared = declaration(Format.JSON, schema_of(*fields))
+    numeric = (NumericFeature("seats", -math.inf, math.inf), *declared.numeric[1:])
+    return EventDecoder(replace(declared, numeric=numeric))
+
+
+@pytest.mark.parametrize(
+    ("kind", "good", "bad"),
+    [
+        ("int", [0, -(2**31), 2**31 - 1, 3.0, -7.0], [2**31, -(2**31) - 1, 1e10, 0.5, False]),
+        (
+            "long",
+            [0, -(2**63), 2**63 - 1, 2**62 + 1, 3.0, 1e18],
+            [2**63, 2**64, -(2**63) - 1, 2**70, -1e300, 2.5, True, "7", [1]],
+        ),
+        ("float", [1, 0.1, 3.4e38, -3.4e38, None], [3.5e38, -1e300, True]),
+        ("double", [1, 0.1, 1e308, 2**64, None], [False, "1.5"]),
+        ("boolean", [True, False], [0, 1, 1.0, None]),
+        (["null", "int"], [None, 5], [2**31, 1.5]),
+        (["boolean", "null"], [None, True], [0]),
+    ],
+)
+def test_a_json_number_is_one_of_its_type(kind: Any, good: list[Any], bad: list[Any]) -> None:
+    values = [as_json(id=f"e{n}", seats=seats) for n, seats in enumerate([*good, *bad])]
+    block, rejected = typed(kind).decode(values)
+    assert block.rows.tolist() == list(range(len(good)))
+    read = block.features.numeric[:, 0].tolist()
+    assert [None if math.isnan(x) else x for x in read] == [
+        None if x is None else float(x) for x in good
+    ]
+    assert all(r.error.detail.startswith("field 'seats' is ") for r in rejected)
+
+
+@pytest.mark.parametrize("bad", [True, False])
+def test_whole_numbered_doubles_are_integers(bad: bool) -> None:
+    values = [as_json(id="a", when=1500.0, rank=-3.0, seats=7.0)]
+    values += [as_json(rank=1e10), as_json(when=1e300), as_json(when=0.5)] if bad else []
+    block, rejected = EventDecoder(declaration(Format.JSON)).decode(values)
+    assert block.times.tolist() == [1500]
+    assert block.features.numeric[0, 0] == 7.0
+    assert block.features.categories.levels[1] == ("-3",)
+    assert len(rejected) == 3 * bad
+
+
+def test_the_detail_of_a_json_row_names_field_and_value() -> None:
+    values = [
+        as_json(kind="zeppelin"),
+        as_json(rank=2**40),
+        as_json(seats=1.5),
+        as_json(night=3),
+        as_json(rank=None),
+        as_json(speed=None),
+    ]
+    _, rejected = EventDecoder(declaration(Format.JSON)).decode(values)
+    assert [r.error.detail for r in rejected] == [
+        "field 'kind' is 'zeppelin', not one of 'jet, prop'",
+        "field 'rank' is 1099511627776, more than 32 bits",
+        "field 'seats' is 1.5, an int is wanted",
+        "field 'night' is 3, true or false is wanted",
+        "field 'rank' is null, which the schema does not let it be",
+    ]
+
+
+JSON_VALUES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**65), 2**65),
+    st.sampled_from([2**31, 2**31 - 1, -(2**31), 2**63 - 1, 2**63, -(2**63), 1.0, -2.0]),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.sampled_from(["jet", "prop", "", "x"]),
+)
+
+
+@given(st.lists(st.fixed_dictionaries(dict.fromkeys(EVENT, JSON_VALUES)), max_size=5))
+def test_a_json_event_is_accepted_only_if_avro_can_hold_it(changes: list[dict[str, Any]]) -> None:
+    fields = [f for f in FIELDS if f["name"] != "note"]
+    schema = schema_of(*fields)
+    numeric = tuple(NumericFeature(name, -math.inf, math.inf) for name in ("seats", "speed"))
+    declared = replace(declaration(Format.JSON, schema), numeric=numeric)
+    events = [EVENT | {k: v for k, v in change.items() if k != "id"} for change in changes]
+    block, _ = EventDecoder(declared).decode([json.dumps(event).encode() for event in events])
+    accepted = [events[row] for row in block.rows.tolist()]
+    for event in accepted:
+        # As Avro has them: whole-numbered doubles for whole types, which fastavro does not take.
+        for name in ("when", "seats", "rank"):
+            event[name] = int(event[name])
+        fastavro.validate(event, schema.parsed)
+    same, rejected = EventDecoder(
+        replace(declared, events=replace(declared.events, format=Format.AVRO))
+    ).decode([avro(event, schema) for event in accepted])
+    assert rejected == []
+    np.testing.assert_array_equal(same.features.numeric, block.features.numeric)
+    assert same.times.tolist() == block.times.tolist()
+    for number, levels in enumerate(same.features.categories.levels):
+        others = block.features.categories
+        assert [levels[c] for c in same.features.categories.codes[:, number] if c >= 0] == [
+            others.levels[number][c] for c in others.codes[:, number] if c >= 0
+        ]
 
 
 def test_json_ids_may_be_integers_and_optional_fields_left_out() -> None:

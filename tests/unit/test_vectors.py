@@ -107,6 +107,29 @@ def test_json_that_is_no_array_of_numbers_is_rejected(vector: Any) -> None:
     assert block.features.numeric[0].tolist() == [180, 1, 2.5, 3, 2.5]
 
 
+@pytest.mark.parametrize(
+    ("items", "vector", "detail"),
+    [
+        ("int", [1, 2.5, 3], "entry 1, is 2.5, an int is wanted"),
+        ("int", [1, 2, 2**31], "entry 2, is 2147483648, more than 32 bits"),
+        ("long", [-1e300, 2, 3], "entry 0, is -1e+300, more than 64 bits"),
+        ("float", [1, 2, 1e39], "entry 2, is 1e+39, more than a float can be"),
+        ("double", [1, True, 3], "entry 1, is True, a number is wanted"),
+    ],
+)
+def test_entries_of_json_arrays_are_of_their_type(
+    items: str, vector: list[Any], detail: str
+) -> None:
+    declared = model({"type": "array", "items": items}, Format.JSON)
+    values = [encoded(declared, row) for row in (vector, [1.0, None, 3], None)]
+    block, rejected = EventDecoder(declared).decode(values)
+    assert block.rows.tolist() == [1]
+    assert [r.error.detail for r in rejected] == [
+        f"field 'embedding', {detail}",
+        "field 'embedding' is null, which the schema does not let it be",
+    ]
+
+
 def test_avro_arrays_take_the_compiled_way() -> None:
     reader = EventDecoder(model(ARRAY))._reader
     assert reader.is_compiled  # type: ignore[union-attr]

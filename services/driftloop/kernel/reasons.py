@@ -29,7 +29,7 @@ class Reason(enum.StrEnum):
     WRONG_LENGTH = "wrong_length"
     """An array of more or fewer numbers than are declared."""
     OUT_OF_LIMITS = "out_of_limits"
-    """A value outside the limits that the declaration sets."""
+    """A value outside the limits that the declaration sets, or, in JSON, outside its type."""
     WRONG_PARTITION = "wrong_partition"
     """A label that does not lie where its key belongs (murmur2, Java's default partitioner)."""
     UNKNOWN_MODEL = "unknown_model"

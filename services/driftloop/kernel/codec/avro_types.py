@@ -59,6 +59,18 @@ def is_optional(schema: Schema, name: str) -> bool:
     return False
 
 
+def items_of(schema: Schema, name: str) -> str:
+    """The type of the items of a field that is an array, null left out; empty: it is none."""
+    names = Names()
+    names.learn(schema.parsed)
+    for part in schema.parsed["fields"]:
+        if part["name"] == name:
+            array = names.resolve(nullable(names.resolve(part["type"]))[1])
+            if type_of(array) == "array":
+                return type_of(names.resolve(nullable(names.resolve(array["items"]))[1]))
+    return ""
+
+
 def type_of(node: Any) -> str:
     if isinstance(node, list):
         return "union"

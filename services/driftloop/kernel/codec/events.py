@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from driftloop.kernel.codec.avro_types import check_schema, is_optional
+from driftloop.kernel.codec.avro_types import check_schema, is_optional, items_of
 from driftloop.kernel.codec.blocks import F64, I32, I64, Categories, EventBlock, Features, Rejected
 from driftloop.kernel.codec.categories import categories_of_slices, codes_of_integers
 from driftloop.kernel.codec.columns import ColumnReader, Columns, bits
 from driftloop.kernel.codec.faults import Faults, check_categories, check_ids, check_times, ids_of
 from driftloop.kernel.codec.json_rows import JsonField, JsonReader
-from driftloop.kernel.codec.plan import Column, Kind, Want
+from driftloop.kernel.codec.plan import Column, Kind, Want, resolve_columns
 from driftloop.kernel.codec.slice_kernels import first_outside, gather
 from driftloop.kernel.declaration import Declaration, Format, VectorFeature
 from driftloop.kernel.errors import SchemaError
@@ -31,10 +31,10 @@ class EventDecoder:
     """Decodes the events of one declaration.
 
     Avro: behind the fingerprint of the declared schema, or a registry's id of it or of one that it
-    can read (``codec.wire``). JSON: objects; a field
-    that is null is missing, and so is one left out where the schema lets it be null or gives it a
-    default. Raises :class:`SchemaError` when the schema lacks a declared field, or no reader may
-    follow it.
+    can read (``codec.wire``). JSON: objects whose fields are of their Avro types
+    (``codec.json_rows``); one that is null or left out is missing, where the schema lets it be null
+    or gives it a default, and so is a float or double that is null. Raises :class:`SchemaError`
+    when the schema lacks a declared field, or no reader may follow it.
     """
 
     def __init__(self, declaration: Declaration) -> None:
@@ -101,16 +101,20 @@ class EventDecoder:
     def _json_fields(self, wanted: Mapping[str, Want]) -> list[JsonField]:
         events = self.declaration.events
         always = (events.id, events.time)
-        return [
-            JsonField(
-                name,
-                want,
-                # The checks of id and time say better what is wrong when they are missing.
-                optional=name in always or is_optional(events.schema, name),
-                booleans=name not in always,
-            )
-            for name, want in wanted.items()
-        ]
+        types = resolve_columns(events.schema, wanted, lenient=True)
+        fields = []
+        for name, want in wanted.items():
+            # The checks of id and time say better what is wrong when they are missing.
+            optional = name in always or is_optional(events.schema, name)
+            kind = "array" if want is Want.NUMBERS else types[name].type
+            if name == events.id or kind == "any":
+                # An id may be an integer, whatever the schema calls it: it is read as its digits.
+                fields.append(JsonField(name, want, optional, booleans=name != events.id))
+                continue
+            items = items_of(events.schema, name) if want is Want.NUMBERS else ""
+            symbols = types[name].symbols
+            fields.append(JsonField(name, want, optional, kind=kind, symbols=symbols, items=items))
+        return fields
 
     def _numbers(self, faults: Faults, columns: Columns) -> F64:
         wide = [column.slot for column in self._numeric if column.kind is Kind.NUMBER]

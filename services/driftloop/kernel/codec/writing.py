@@ -23,6 +23,9 @@ from driftloop.kernel.errors import SchemaError
 from driftloop.kernel.schemas import Schema
 from driftloop.kernel.slices import Slices
 
+_INTEGERS = (kernels.LONG, kernels.INT, kernels.BOOLEAN, kernels.ENUM)
+_NULLABLE_INTEGER = [kernels.NULLABLE, kernels.ON_INTEGER]
+
 
 @dataclass(slots=True)
 class ColumnWriter:
@@ -60,6 +63,9 @@ class ColumnWriter:
 
     def _write_compiled(self, plan: Plan, framed: bytes, columns: Columns) -> Slices[bytes]:
         columns = _contiguous(columns)
+        # One look at all, as mostly none is null: the loop would look once per value.
+        if np.count_nonzero(columns.integer_null.view(np.bool_)):
+            self._check_nulls(plan, columns)
         header = np.frombuffer(framed, np.uint8)
         slices = (columns.length, columns.seq_at, columns.seq_count, columns.flat_length)
         out = np.empty(kernels.encoded_bound(plan.ops, len(header), *slices), np.uint8)
@@ -88,6 +94,21 @@ class ColumnWriter:
                 f"row {row}, field {plan.names[op][0]!r} of a {self.schema.name}: {WRONG[code]}"
             )
         return Slices(out, ends[:-1], ends[1:] - ends[:-1])
+
+    def _check_nulls(self, plan: Plan, columns: Columns) -> None:
+        """Raises :class:`SchemaError` where an integer is null that the schema does not let be."""
+        found = []
+        nullable = {op[1] for op in plan.ops.tolist() if op[::4] == _NULLABLE_INTEGER}
+        for place, (op, slot, *_) in enumerate(plan.ops.tolist()):
+            if op in _INTEGERS and slot not in nullable:
+                rows = np.flatnonzero(columns.integer_null[:, slot])
+                found += [(int(row), place) for row in rows[:1]]
+        if found:
+            row, place = min(found)
+            raise SchemaError(
+                f"row {row}, field {plan.names[place][0]!r} of a {self.schema.name}: "
+                f"{WRONG[kernels.MISSING]}"
+            )
 
 
 def _contiguous(columns: Columns) -> Columns:
