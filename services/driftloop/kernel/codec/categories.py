@@ -20,12 +20,28 @@ def categories_of_slices(data: U8, at: I64, length: I64) -> Categories:
     code_slices(data, at, length, codes, first, counts)
     levels = []
     for column, count in enumerate(counts.tolist()):
+        if count < 0:
+            codes[:, column], texts = _coded_by_dict(data, at[:, column], length[:, column])
+            levels.append(texts)
+            continue
         rows = first[column, :count]
         starts = at[rows, column]
         ends = starts + length[rows, column]
         pairs = zip(starts.tolist(), ends.tolist(), strict=True)
         levels.append(tuple(data[a:b].tobytes().decode() for a, b in pairs))
     return Categories(codes, tuple(levels))
+
+
+def _coded_by_dict(data: U8, at: I64, length: I64) -> tuple[list[int], tuple[str, ...]]:
+    """The same codes and levels of one column whose slices collide, as only chosen ones do: what
+    Python hashes strings with has a secret of the process's own, so they do not collide here."""
+    view = data.data
+    known: dict[bytes, int] = {}
+    codes = [
+        -1 if size < 0 else known.setdefault(view[start : start + size].tobytes(), len(known))
+        for start, size in zip(at.tolist(), length.tolist(), strict=True)
+    ]
+    return codes, tuple(level.decode() for level in known)
 
 
 def codes_of_integers(

@@ -13,6 +13,9 @@ _OFFSET, _PRIME = np.uint64(14695981039346656037), np.uint64(1099511628211)
 _MASK, _M = np.uint64(0xFFFFFFFF), np.uint64(0x5BD1E995)
 _R13, _R15, _R24 = np.uint64(13), np.uint64(15), np.uint64(24)
 _S8, _S16 = np.uint64(8), np.uint64(16)
+_SPARE, _PER_ROW, _PER_BYTE = 4096, 16, 4
+"""What collisions in a column may cost; one more place to look at costs 1, and 1 for each byte that
+may be compared there. Ids, dates, numbers and names need about a tenth of it."""
 
 
 @compiled
@@ -24,12 +27,24 @@ def _same(data: U8, a: int, b: int, length: int) -> bool:
 
 
 @compiled
+def _allowed(length: I64, column: int) -> int:
+    total = _SPARE
+    for row in range(length.shape[0]):
+        total += _PER_ROW + _PER_BYTE * max(length[row, column], 0)
+    return total
+
+
+@compiled
 def code_slices(data: U8, at: I64, length: I64, codes: I32, first: I64, levels: I64) -> None:
     """Number the distinct slices of each column by first appearance; length -1 gets code -1.
 
     ``at``, ``length`` and ``codes`` have shape (n, K); ``first`` of shape (K, n) receives the rows
     where levels appear first, ``levels`` of shape (K,) how many there are. Open addressing with
     FNV-1a in a table at most half full.
+
+    Whoever writes the slices can choose ones that collide, under any hash as plain as this. So no
+    column gets more work than a few times its rows and bytes: beyond that it is given up, -1 in
+    ``levels``, and its ``codes`` and ``first`` mean nothing.
     """
     data = borrowed(data)
     n, columns = at.shape
@@ -40,6 +55,7 @@ def code_slices(data: U8, at: I64, length: I64, codes: I32, first: I64, levels: 
     for column in range(columns):
         table[:] = -1
         used = 0
+        limit, spent = _SPARE, 0
         for row in range(n):
             count = length[row, column]
             if count < 0:
@@ -62,7 +78,16 @@ def code_slices(data: U8, at: I64, length: I64, codes: I32, first: I64, levels: 
                 if length[known, column] == count and _same(data, at[known, column], start, count):
                     codes[row, column] = code
                     break
+                spent += 1 + count
+                if spent > limit:
+                    # Reckoned only here: most columns never need it.
+                    limit = _allowed(length, column)
+                    if spent > limit:
+                        break
                 place = (place + 1) & (size - 1)
+            if spent > limit:
+                used = -1
+                break
         levels[column] = used
 
 
