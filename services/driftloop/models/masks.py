@@ -15,6 +15,9 @@ from driftloop.models.walk import Walk
 _LEAST_STRIDE = 8
 _MOST_COLUMNS = 128
 """What is kept is read for every column, however few tests ask it: beyond, walking is quicker."""
+_MOST_KEPT = 1 << 25
+"""Words, 256 MiB: some 30,000 trees of 64 leaves. More take memory that their artifact does not
+suggest, and are walked about as quickly."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,12 @@ class Masks:
         trees, nodes = walked.trees, walked.nodes
         if len(walked.columns) > _MOST_COLUMNS:
             return None
+        # Kept states then take about four times the tests' own memory.
+        stride = max(_LEAST_STRIDE, len(trees) // 16)
+        # Of the nodes that are laid out all but the leaves, and there is one leaf more per tree.
+        most_tests = (len(nodes) // 2 - len(trees)) // 2
+        if (most_tests // stride + len(walked.columns)) * len(trees) > _MOST_KEPT:
+            return None
         tests: U64 = np.zeros((len(nodes) // 2, 4), np.uint64)
         for word in mask_kernels.WORDS:
             values = np.zeros((len(trees), 8 * np.dtype(word).itemsize))
@@ -59,8 +68,6 @@ class Masks:
         plain = plain[np.lexsort((plain[:, 1], plain[:, 0]))]
         column = (plain[:, 0] // np.uint64(walk_kernels.LANES)).astype(np.int64)
         starts = np.searchsorted(column, np.arange(len(walked.columns) + 1)).astype(np.int64)
-        # Kept states then take about four times the tests' own memory.
-        stride = max(_LEAST_STRIDE, len(trees) // 16)
         rows = int((np.diff(starts) // stride + 1).sum())
         kept: U64 = np.zeros((rows, len(trees)), np.uint64)
         marks: U64 = np.zeros(rows, np.uint64)
@@ -85,5 +92,5 @@ class Masks:
 
 
 def _of_width(masks: U64, word: Any) -> Word:
-    narrowed: Word = masks.astype(word)
+    narrowed: Word = masks.astype(word, copy=False)
     return narrowed
