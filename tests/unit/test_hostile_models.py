@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from driftloop.kernel.codec.blocks import Categories, Features
 from driftloop.kernel.errors import ArtifactError
-from driftloop.models import registry
+from driftloop.models import registry, walk
 from driftloop.models.ports import TrainedModel
 from model_cases import case, make_rows
 
@@ -305,6 +305,162 @@ def test_alternates_that_ask_too_many_others_are_an_artifact_error() -> None:
     }
     model = registry.load("hoeffding_classifier", few, attributes)
     np.testing.assert_allclose(model.score(LEARNT_ROWS), 1 / 3)
+
+
+def chains(count: int, depth: int, leaf: int) -> dict[str, Any]:
+    """The nodes of so many trees that send a row through ``depth`` of them to this leaf."""
+    nodes = count * depth
+    left = np.arange(1, nodes + 1, dtype=np.int32)
+    left[depth - 1 :: depth] = ~leaf
+    return {
+        "feature": np.zeros(nodes, dtype=np.int32),
+        "threshold": np.full(nodes, np.inf),
+        "left": left,
+        "right": np.full(nodes, ~leaf, dtype=np.int32),
+        "default_left": np.ones(nodes, dtype=np.uint8),
+        "missing_type": np.full(nodes, 2, dtype=np.uint8),
+        "bitset": np.full(nodes, -1, dtype=np.int32),
+        "bitset_bounds": i32(0),
+        "bitset_words": np.zeros(0, dtype=np.uint32),
+    }
+
+
+def asking(members: int, alternates: int, depth: int) -> dict[str, Any]:
+    """A forest of members that are all the same leaf, which asks ``alternates`` so deep."""
+    roots = np.append(np.full(members, -1), np.arange(alternates) * depth)
+    return {
+        **chains(alternates, depth, leaf=1),
+        "roots": roots.astype(np.int32),
+        "weights": np.full(members, 1.0 / members),
+        "also": np.arange(members, members + alternates, dtype=np.int32),
+        "also_bounds": i32(0, alternates, alternates),
+    }
+
+
+def deep(members: int, depth: int) -> dict[str, Any]:
+    """A forest of members that are themselves deep, and ask nothing."""
+    return {
+        **chains(members, depth, leaf=1),
+        "roots": np.arange(members, dtype=np.int32) * depth,
+        "weights": np.full(members, 1.0 / members),
+        "also": i32(),
+        "also_bounds": i32(0, 0, 0),
+    }
+
+
+def classifier(forest: dict[str, Any], classes: int = 2, observers: int = 0) -> TrainedModel:
+    """``observers``: numbers that the first of two leaves asks by naive Bayes, 0: by none."""
+    size = observers * classes
+    bayes = int(observers > 0)
+    leaves = {
+        "base": np.repeat([-1.0 if bayes else 1.0 / classes, 1.0 / classes], classes),
+        "bayes": i32(bayes, 0),
+        "error": np.zeros(2),
+        "observers": i32(0, observers, observers),
+        "observed": np.arange(observers, dtype=np.int32),
+        "nominal": np.zeros(observers, dtype=np.int32),
+        "mean": np.zeros(size),
+        "spread": np.full(size, -2.0),
+        "offset": np.zeros(size),
+        "level_bounds": np.zeros(observers + 1, dtype=np.int32),
+        "levels": i32(),
+        "level_logs": np.zeros(0),
+    }
+    attributes = {
+        "vocabularies": [],
+        "numeric": max(1, observers),
+        "classes": classes,
+        "binary": False,
+        "normalise": True,
+    }
+    return TrainedModel("hoeffding_classifier", {**forest, **leaves}, attributes)
+
+
+def regressor(forest: dict[str, Any], numbers: int = 0) -> TrainedModel:
+    """``numbers``: of which the first of two leaves has a linear model, 0: it has none."""
+    models = int(numbers > 0)
+    leaves = {
+        "value": np.ones(2),
+        "model": i32(models - 1, -1),
+        "mean": np.zeros(numbers),
+        "scale": np.ones(numbers),
+        "slope": np.ones(numbers),
+        "bias": np.zeros(models),
+    }
+    attributes = {"vocabularies": [], "numeric": max(1, numbers), "median": False}
+    return TrainedModel("hoeffding_regressor", {**forest, **leaves}, attributes)
+
+
+def boosted(count: int, depth: int) -> TrainedModel:
+    roots = np.arange(count, dtype=np.int32) * depth
+    arrays = {**chains(count, depth, leaf=0), "roots": roots, "leaf": np.ones(1)}
+    return TrainedModel("trees", arrays, {**TREES.attributes, "vocabularies": [], "numeric": 1})
+
+
+MANY = asking(5000, 0, 1)
+"""Members that are the same leaf; how long that keeps a row is up to the family."""
+LONG: dict[str, tuple[Callable[[], TrainedModel], int]] = {
+    "classifier of few members and many alternates": (
+        lambda: classifier(asking(3, 900, 500)),
+        3 * (2 + 900 * (4 * 500 + 2)),
+    ),
+    "classifier of many members and few alternates": (
+        lambda: classifier(asking(2000, 10, 1000)),
+        2000 * (2 + 10 * (4 * 1000 + 2)),
+    ),
+    "classifier of deep members": (lambda: classifier(deep(4000, 1000)), 4000 * 1002),
+    "classifier of many classes": (lambda: classifier(MANY, classes=1000), 5000 * 1000),
+    "classifier of many numbers": (
+        lambda: classifier(MANY, observers=500),
+        5000 * 2 * (1 + 4 + 500),
+    ),
+    "regressor of few members and many alternates": (
+        lambda: regressor(asking(3, 900, 500)),
+        3 * (1 + 900 * (4 * 500 + 1)),
+    ),
+    "regressor of many members and few alternates": (
+        lambda: regressor(asking(2000, 10, 1000)),
+        2000 * (1 + 10 * (4 * 1000 + 1)),
+    ),
+    "regressor of deep members": (lambda: regressor(deep(4000, 1000)), 4000 * 1001),
+    "regressor of many linear models": (
+        lambda: regressor(MANY, numbers=500),
+        5000 * (1 + 2 * 500),
+    ),
+    "boosted": (lambda: boosted(4000, 1000), 4000 * 1001),
+}
+"""Artifacts of which no tree by itself is too deep or asks too much, and the steps of one row."""
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_a_row_that_would_take_too_long_is_an_artifact_error(name: str) -> None:
+    make, steps = LONG[name]
+    with pytest.raises(ArtifactError, match=f"may take {steps} steps .* at most {walk.MAX_STEPS}$"):
+        registry.freeze(make())
+
+
+@pytest.mark.parametrize(
+    ("model", "steps"),
+    [
+        # Each member: its own leaf, and two alternates of three nodes and a leaf.
+        (classifier(asking(2, 2, 3)), 2 * (2 + 2 * (4 * 3 + 2))),
+        (regressor(asking(2, 2, 3)), 2 * (1 + 2 * (4 * 3 + 1))),
+        (boosted(7, 3), 7 * 4),
+    ],
+    ids=lambda value: getattr(value, "family", ""),
+)
+def test_as_many_steps_as_are_allowed_are_good(
+    model: TrainedModel, steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(walk, "MAX_STEPS", steps)
+    numbers = np.zeros((1, 1))
+    scores = registry.freeze(model).score(
+        Features(numbers, Categories(np.zeros((1, 0), np.int32), ()))
+    )
+    assert np.isfinite(scores).all()
+    monkeypatch.setattr(walk, "MAX_STEPS", steps - 1)
+    with pytest.raises(ArtifactError, match=f"may take {steps} steps"):
+        registry.freeze(model)
 
 
 @pytest.mark.parametrize(("model", "arrays", "attributes"), MUTATIONS)

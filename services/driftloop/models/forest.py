@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from driftloop.kernel.codec.blocks import F64, I32, I64
 from driftloop.kernel.errors import ArtifactError
-from driftloop.models import checks, walk
+from driftloop.models import checks, forest_kernels, walk
 from driftloop.models.bayes_kernels import MAX_FOUND
 
 ARRAYS = (*walk.ARRAYS, "weights", "also", "also_bounds")
@@ -39,9 +39,11 @@ class Forest:
 
 
 def load(
-    arrays: Mapping[str, npt.NDArray[Any]], numeric: int, categorical: int, leaves: int
+    arrays: Mapping[str, npt.NDArray[Any]], numeric: int, categorical: int, answers: I64
 ) -> Forest:
-    """Raises ``ArtifactError``."""
+    """``answers``, shape (L,): how many steps of a walk each leaf's answer takes as long as. Raises
+    ``ArtifactError``."""
+    leaves = len(answers)
     walked = walk.load(arrays, numeric, categorical, leaves)
     trees = len(walked.trees)
     weights = checks.array(arrays, "weights", np.float64)
@@ -53,23 +55,20 @@ def load(
     also = checks.array(arrays, "also", np.int32)
     checks.within("also", also, len(weights), trees - 1)
     bounds = checks.bounds(arrays, "also_bounds", len(also), leaves)
-    if len(also):
-        _check_found(walked, also, bounds)
+    _check_work(walked, len(weights), also, bounds, answers)
     return Forest(walked, walked.by_depth(len(weights)), weights, also, bounds)
 
 
-def _check_found(walked: walk.Walk, also: I32, bounds: I32) -> None:
-    """No alternate asks an earlier one, and no row ends in more than MAX_FOUND leaves."""
-    starts = np.append(walked.trees[:, 0], len(walked.leaf_of))
-    found = np.ones(len(walked.trees), dtype=np.int64)
-    for tree in range(len(found) - 1, -1, -1):
-        ends = walked.leaf_of[starts[tree] : starts[tree + 1]]
-        for leaf in ends[ends >= 0].tolist():
-            asked = also[bounds[leaf] : bounds[leaf + 1]]
-            if not len(asked):
-                continue
-            if int(asked.min()) <= tree:
-                raise ArtifactError("array 'also': a tree asks an earlier one, or itself")
-            if len(asked) > MAX_FOUND or int(found[asked].sum()) >= MAX_FOUND:
-                raise ArtifactError(f"a row may end in more than {MAX_FOUND} leaves of one member")
-            found[tree] = max(int(found[tree]), 1 + int(found[asked].sum()))
+def _check_work(walked: walk.Walk, members: int, also: I32, bounds: I32, answers: I64) -> None:
+    """No alternate asks an earlier one, no row ends in more than MAX_FOUND leaves, nor takes more
+    than MAX_STEPS through all members and what they ask: few alternates that many members ask make
+    a small artifact and a long time."""
+    found, steps = np.zeros((2, len(walked.trees)), dtype=np.int64)
+    fault = forest_kernels.reckon(
+        walked.trees, members, walked.leaf_of, also, bounds, answers, found, steps
+    )
+    if fault == forest_kernels.ASKS_EARLIER:
+        raise ArtifactError("array 'also': a tree asks an earlier one, or itself")
+    if fault == forest_kernels.ASKS_TOO_MANY:
+        raise ArtifactError(f"a row may end in more than {MAX_FOUND} leaves of one member")
+    walk.check_steps(steps[:members])

@@ -33,7 +33,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from driftloop.kernel.codec.blocks import F64, I32, Features
+from driftloop.kernel.codec.blocks import F64, I32, I64, Features
 from driftloop.kernel.errors import ArtifactError
 from driftloop.models import checks, forest
 from driftloop.models.bayes_kernels import classifier_scores, quick_layout
@@ -134,11 +134,13 @@ def load(
         raise ArtifactError(f"a binary model of {classes} classes")
     error = checks.array(arrays, "error", np.float64)
     leaves = len(error)
-    trees = forest.load(arrays, numeric, len(encoding.vocabularies), leaves)
     if ((error != 0.0) & ((error < _LEAST_ERROR) | (error > 1.0))).any():
         raise ArtifactError(f"array 'error' must be 0 or in [{_LEAST_ERROR:g}, 1]")
     bayes = checks.array(arrays, "bayes", np.int32, leaves)
     checks.within("bayes", bayes, 0, 1)
+    known = _observers(arrays, numeric, encoding, classes, leaves)
+    answers = _answers(bayes, known, classes)
+    trees = forest.load(arrays, numeric, len(encoding.vocabularies), answers)
     base = checks.array(arrays, "base", np.float64, leaves * classes, infinite=True)
     base = base.reshape(leaves, classes)
     plain = base[bayes == 0]
@@ -158,10 +160,20 @@ def load(
         base,
         bayes,
         error,
-        _observers(arrays, numeric, encoding, classes, leaves),
+        known,
         normalise,
         binary,
     )
+
+
+def _answers(bayes: I32, known: Observers, classes: int) -> I64:
+    """How many steps of a walk each leaf's answer takes as long as: for each class one; in a naive
+    Bayes leaf one for each number, four for each category, which is searched for, and four to make
+    probabilities of it all."""
+    nominal = np.concatenate(([0], np.cumsum(known.nominal, dtype=np.int64)))
+    asked = np.diff(known.observers.astype(np.int64)) + 3 * np.diff(nominal[known.observers])
+    answers: I64 = classes * (1 + bayes * (4 + asked))
+    return answers
 
 
 def _observers(

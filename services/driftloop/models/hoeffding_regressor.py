@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from driftloop.kernel.codec.blocks import F64, I32, Features
+from driftloop.kernel.codec.blocks import F64, I32, I64, Features
 from driftloop.kernel.errors import ArtifactError
 from driftloop.models import checks, forest
 from driftloop.models.encoding import MAX_LEVELS, Encoding
@@ -88,12 +88,14 @@ def load(
     numeric = checks.integer(attributes, "numeric", 0, checks.MAX_COLUMNS)
     median = checks.flag(attributes, "median")
     value = checks.array(arrays, "value", np.float64)
-    trees = forest.load(arrays, numeric, len(encoding.vocabularies), len(value))
-    if float(trees.weights.sum()) > 1.0 + 1e-9:
-        raise ArtifactError("array 'weights': a mean's weights add up to 1 at most")
     bias = checks.array(arrays, "bias", np.float64)
     model = checks.array(arrays, "model", np.int32, len(value))
     checks.within("model", model, -1, len(bias) - 1)
+    # A model looks at every number, and twice where infinities of both signs meet.
+    answers: I64 = np.where(model >= 0, 1 + 2 * numeric, 1)
+    trees = forest.load(arrays, numeric, len(encoding.vocabularies), answers)
+    if float(trees.weights.sum()) > 1.0 + 1e-9:
+        raise ArtifactError("array 'weights': a mean's weights add up to 1 at most")
     size = len(bias) * numeric
     mean, scale, slope = (
         checks.array(arrays, name, np.float64, size).reshape(len(bias), numeric)

@@ -27,6 +27,7 @@ from driftloop.models.mask_kernels import Word, leaf_place, rule_out, rule_out_s
 from driftloop.models.masks import Masks
 from driftloop.models.row_entry import quick_for_a_row
 from driftloop.models.walk_kernels import (
+    DEPTH,
     FEW_ROWS,
     LANES,
     fill,
@@ -234,6 +235,7 @@ def load(arrays: Mapping[str, npt.NDArray[Any]], attributes: Mapping[str, Any]) 
     leaf = checks.array(arrays, "leaf", np.float64)
     checks.largest("leaf", leaf, MAX_LEAF)
     walked = walk.load(arrays, numeric, len(encoding.vocabularies), len(leaf))
+    walk.check_steps(walked.trees[:, DEPTH] + 1)
     packed = _packed(walked, leaf, classes, link, sigmoid)
     categorical = len(encoding.vocabularies)
     packed[[_NUMERIC, _CATEGORICAL]] = (numeric, categorical)

@@ -45,6 +45,10 @@ ARRAYS = (*NODE_ARRAYS, "roots", "bitset_bounds", "bitset_words")
 MAX_TREES = 100_000
 MAX_DEPTH = 1024
 MAX_NODES = 20_000_000
+MAX_STEPS = 4_000_000
+"""Of one row in the worst case: tens of milliseconds. As many trees as there may be can be 39 deep;
+10,000 of 31 leaves take 310,000 at most, and 200 Hoeffding trees as deep as they are trained, with
+naive Bayes over a hundred numbers and ten classes, less than 400,000."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +98,18 @@ def load(
     checks.within("feature", nodes["feature"][~coded], 0, numeric - 1)
     checks.within("feature", nodes["feature"][coded], 0, categorical - 1)
     return _laid_out(roots, nodes, sets, words, bounds.astype(np.int64))
+
+
+def check_steps(steps: I64) -> None:
+    """``steps``: of one row in the worst case, per tree that every row is sent through, whatever
+    that tree asks included. Raises ``ArtifactError`` where they are more than MAX_STEPS."""
+    total = int(steps.sum(dtype=np.float64))
+    if total > MAX_STEPS:
+        most = int(steps.argmax())
+        raise ArtifactError(
+            f"a row may take {total} steps through {len(steps)} trees and what they ask, "
+            f"{int(steps[most])} of them from tree {most} on; at most {MAX_STEPS}"
+        )
 
 
 def _check_links(roots: I32, left: I32, right: I32, leaves: int) -> None:
