@@ -23,7 +23,9 @@ _HEAD = (
     "outputs are compared before anything is timed. Costs are processor time of whole processes, "
     "threads included. Every peer has the best reasonable settings known to us; they are in its "
     "code, in `loadtest/`, with the reasons. A figure is the median of the rounds; the spread is "
-    "their least and most.\n"
+    "their least and most. What holds a figure back was read off profiles of the process that is "
+    "measured, `py-spy record --native --rate 200 --duration 20 --pid PID`, while its benchmark "
+    "ran.\n"
 )
 
 
