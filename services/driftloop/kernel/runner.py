@@ -138,6 +138,7 @@ class Runner:
         self._rewind_due = False
         self._pauses = Pauses()
         self._polls = PollSize(wiring.batch_rows)
+        self._polled_at = clock.monotonic()
         self._resume_at = clock.monotonic()
         self._measure_at = 0.0
         self.lag = 0
@@ -163,6 +164,10 @@ class Runner:
         batches: Sequence[RecordBatch] = ()
         try:
             self._pipeline.reap()
+            early_s = self._polled_at + self._polls.gap_s - started
+            if early_s > 0.0:
+                self._clock.pause(min(early_s, timeout_s))
+            self._polled_at = self._clock.monotonic()
             batches = self._session.poll(self._polls.rows, timeout_s)
             if self._rewind_due:
                 # What was aborted while partitions left is read again, kept partitions included.
