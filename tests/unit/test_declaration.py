@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
@@ -413,6 +415,14 @@ def test_the_schema_is_found_by_the_path_that_the_declaration_names() -> None:
 def test_a_record_of_the_models_topic_gives_the_same_declaration() -> None:
     record = ModelRecord("payments", MINIMAL, SCHEMA, "someone", 1)
     assert declaration_of(record) == parse(MINIMAL)
+
+
+def test_the_digest_of_a_declaration_is_that_of_its_text_and_schema() -> None:
+    record = ModelRecord("payments", MINIMAL, SCHEMA, "someone", 1)
+    digest = declaration_of(record).digest
+    assert digest == hashlib.sha256(f"{MINIMAL}\0{SCHEMA}".encode()).hexdigest()
+    assert declaration_of(replace(record, applied_by="another", applied_at=2)).digest == digest
+    assert declaration_of(replace(record, declaration=f"{MINIMAL}\n# new")).digest != digest
 
 
 def test_the_check_of_candidates_is_given_their_parameters() -> None:

@@ -60,9 +60,10 @@ class Watching:
         self.catalog = catalog(declaration(alerts=alerts), version(1), version(2), version(3))
         self.core = DriftCore(self.catalog)
 
-    def declare(self, **alerts: Any) -> None:
+    def declare(self, digest: str = "", **alerts: Any) -> None:
         """Change the declaration."""
-        self.catalog.models[MODEL] = declaration(alerts=alerts)  # type: ignore[index]
+        made = replace(declaration(alerts=alerts), digest=digest)
+        self.catalog.models[MODEL] = made  # type: ignore[index]
 
     def give(self, *windows: Window, timestamp: int = 0) -> list[Alert]:
         return alerts_of(self.core.process(batch(TOPICS.windows, *windows, timestamp=timestamp)))
@@ -683,6 +684,42 @@ def test_a_changed_declaration_begins_anew_and_says_so() -> None:
     (over,) = watching.give(predictions(3, FAR))
     assert (over.id, over.status) == (first.id, AlertStatus.RESOLVED)
     assert "declaration was changed" in over.summary
+
+
+def test_an_alert_names_the_declaration_that_its_evidence_was_tested_under() -> None:
+    watching = Watching()
+    watching.declare("a")
+    first = opening(watching.give(*(predictions(h, FAR) for h in range(3))))
+    assert first.declaration == "a"
+    # The same is watched, so it goes on.
+    watching.declare("b", false_alarms_per_100k=0.5)
+    assert not watching.give(predictions(3, FAR))
+    said = replace(command("c", CommandAction.ACKNOWLEDGE), alert=first.id)
+    (known,) = alerts_of(watching.core.process(batch(TOPICS.commands, said)))
+    assert known.declaration == "b"
+    # What ends it tests nothing of it.
+    watching.declare("c", shares={"data_quality": 1.0})
+    (over,) = watching.give(predictions(4, FAR))
+    assert (over.status, over.declaration) == (AlertStatus.RESOLVED, "b")
+    assert over.evidence == known.evidence
+
+
+def test_an_alert_that_has_recovered_names_what_it_recovered_under() -> None:
+    watching = Watching()
+    watching.declare("a")
+    opening(watching.give(*(predictions(h, FAR) for h in range(3))))
+    watching.declare("b", false_alarms_per_100k=0.5)
+    over = watching.give(*(predictions(h) for h in range(3, 20)))[-1]
+    assert (over.status, over.declaration) == (AlertStatus.RESOLVED, "b")
+
+
+def test_an_alert_that_another_version_ends_names_what_it_was_tested_under() -> None:
+    watching = Watching()
+    watching.declare("a")
+    opening(watching.give(*(predictions(h, FAR) for h in range(3))))
+    watching.declare("b")
+    (over,) = watching.give(predictions(3, FAR, version=2))
+    assert (over.status, over.declaration) == (AlertStatus.RESOLVED, "a")
 
 
 @pytest.mark.parametrize(("on", "off", "most"), [(1, 1, 2), (12, 12, 6)])

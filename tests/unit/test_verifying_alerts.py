@@ -77,6 +77,12 @@ def test_alerts_of_segments_are_verified_and_drawn() -> None:
     assert {compared.rows for compared in shown.comparisons} == {6 * ROWS, 3 * ROWS}
 
 
+def test_an_alert_of_a_release_that_named_no_declaration_is_verified(world: AlertWorld) -> None:
+    for number, alert in enumerate(world.run()):
+        world.tamper(world.topics.alerts, number, replace(alert, declaration=""))
+    assert verified(world).ok
+
+
 def test_a_record_that_the_service_must_have_written_by_now_is_missed(world: AlertWorld) -> None:
     context = Context(world.log, world.clock, NullMeter(), Settings(), Inline(), Inline)
     service = DriftService(context, Catalog(world.topics, declaration_of))

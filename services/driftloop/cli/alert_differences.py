@@ -106,6 +106,9 @@ class Differ:
     def fields(record: Alert, due: Alert, without: Sequence[str] = ()) -> list[str]:
         """The fields of a record that differ from those it should have, with both values."""
         left = (*_PEOPLES, *without)
+        if not record.declaration:
+            # An older release named none.
+            left = (*left, "declaration")
         a, b = (
             {name: value for name, value in to_plain(alert).items() if name not in left}
             for alert in (record, due)

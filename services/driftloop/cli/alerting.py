@@ -85,7 +85,10 @@ def show(
         except ConfigurationError as error:
             shown = Shown(problem=str(error))
     declared = catalog.models.get(records[-1].model)
-    budget = None if declared is None else declared.alerts.false_alarms_per_100k
+    budget = None
+    # Another declaration's budget is not what its threshold came from.
+    if declared is not None and records[-1].declaration in ("", declared.digest):
+        budget = declared.alerts.false_alarms_per_100k
     page = AlertPage(records, shown, SystemClock().now(), budget)
     if json:
         out.show(document(page), "")

@@ -274,7 +274,8 @@ class DriftCore:
             if alert is not None:
                 out.append(alert)
         if model.used[window.stream].claim(window, horizon_of(declaration)):
-            out += model.tracks[window.stream].take(window, watched, counts)
+            track = model.tracks[window.stream]
+            out += track.take(window, watched, counts, declaration.digest)
             return out, estimates
         return out, []
 

@@ -3,7 +3,7 @@ the alerts that come of it."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from driftloop.drift import wording
@@ -98,9 +98,12 @@ class Track:
         self._moved = False
         """Whether a window was tested since the readings were last asked for."""
 
-    def take(self, window: Window, watch: Watch | None, counts: I64 | None) -> list[Alert]:
+    def take(
+        self, window: Window, watch: Watch | None, counts: I64 | None, declaration: str = ""
+    ) -> list[Alert]:
         """Alerts that a window not used before leads to. ``watch`` and ``counts``, the window's
-        within it, are None for a version without a profile."""
+        within it, are None for a version without a profile; ``declaration`` is the digest of the
+        one in force."""
         out: list[Alert] = []
         kept = None
         if self._serving.takes_over(window):
@@ -113,7 +116,7 @@ class Track:
         if serves and whole and watch is not None and counts is not None:
             kept = Kept.of(self._next, window, watch.slot(window), counts)
             self._next += 1
-            out += self._test(window, watch, kept)
+            out += self._test(window, watch, kept, declaration)
         self._changed = True
         return out
 
@@ -189,7 +192,7 @@ class Track:
         else:
             self._stored[name] = value
 
-    def _test(self, window: Window, watch: Watch, kept: Kept) -> list[Alert]:
+    def _test(self, window: Window, watch: Watch, kept: Kept, declaration: str) -> list[Alert]:
         out: list[Alert] = []
         detectors = self._detectors
         if detectors is None or detectors.watch is not watch:
@@ -203,8 +206,11 @@ class Track:
             self._detectors, self._stored = detectors, {}
         self._history.append(kept)
         self._moved = True
-        out += judge(detectors, window, kept, self._model, self._history, self._cases)
-        return out
+        said = judge(detectors, window, kept, self._model, self._history, self._cases)
+        # Of the open ones, too, that have nothing to say: their evidence is this window's.
+        for case in self._cases:
+            case.alert = replace(case.alert, declaration=declaration)
+        return out + [replace(alert, declaration=declaration) for alert in said]
 
     def _replace(self, window: Window) -> list[Alert]:
         """The window's version takes over: what was known of the other is over."""

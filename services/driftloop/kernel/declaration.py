@@ -217,6 +217,9 @@ class Declaration:
     """Multiclass: the names; a label is the index of one."""
     error_bound: float = 0.0
     """Regression: where the absolute error of a row is cut, in the label's unit; > 0."""
+    digest: str = ""
+    """SHA-256, hex, of what was published: the TOML text and the events' schema, UTF-8, with a zero
+    byte between them. Empty where it was not made from text."""
 
     @property
     def numeric_fields(self) -> tuple[str, ...]:

@@ -6,9 +6,11 @@ declaration.md`` describes the keys. Pure: the text of the events' schema is giv
 
 from __future__ import annotations
 
+import hashlib
 import re
 import tomllib
 from collections.abc import Mapping
+from dataclasses import replace
 
 from driftloop.kernel.declaration import Declaration
 from driftloop.kernel.declaration_fields import EventParser
@@ -40,7 +42,8 @@ def parse_declaration(
     ``schema`` in ``[events]`` names. Raises :class:`DeclarationError` with every problem.
     """
     document = _document(text, source)
-    return _Parser(document, source, event_schema, check_candidate).declaration()
+    parsed = _Parser(document, source, event_schema, check_candidate).declaration()
+    return replace(parsed, digest=hashlib.sha256(f"{text}\0{event_schema}".encode()).hexdigest())
 
 
 def schema_path(text: str, *, source: str) -> str:

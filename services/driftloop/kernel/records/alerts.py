@@ -114,3 +114,8 @@ class Alert:
     """Who said that they know of it; empty: nobody."""
     snoozed_until: int = 0
     """Processing time, ms, until which nobody wants to hear of it; 0: not snoozed."""
+    declaration: str = ""
+    """``Declaration.digest`` of the one that its evidence was tested under. A resolution for
+    another reason than evidence (another version serves, another declaration watches something
+    else) has the evidence of the record before, and names what that was tested under. Empty: no
+    test made the alert (``stale``, ``not_loaded``), or an older release did."""
