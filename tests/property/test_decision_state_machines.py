@@ -309,6 +309,23 @@ def test_drift_does_not_depend_on_restarts_around_a_new_declaration(
     assert said(restarts | {len(first)}) == said(set())
 
 
+def check_order(said: list[Any]) -> None:
+    """Each alert is opened once, under an id that none before had, and over when it is resolved."""
+    newest: dict[str, Alert] = {}
+    for each in said:
+        if not isinstance(each, Alert):
+            continue
+        before = newest.get(each.id)
+        if each.status is AlertStatus.OPENED:
+            assert before is None
+            assert each.sequence == 0
+        else:
+            assert before is not None
+            assert before.status is not AlertStatus.RESOLVED
+            assert each.sequence == before.sequence + 1
+        newest[each.id] = each
+
+
 @QUICK
 @given(drift_inputs())
 def test_drift_opens_resolves_and_numbers_alerts_in_order(
@@ -316,20 +333,47 @@ def test_drift_opens_resolves_and_numbers_alerts_in_order(
 ) -> None:
     alerts, records = given_inputs
     known = known_to_drift(alerts)
-    said = outputs_of(lambda: DriftCore(known), batches(records, set()), set())
-    open_alerts: dict[str, Alert] = {}
-    for each in said:
-        if not isinstance(each, Alert):
-            continue
-        before = open_alerts.pop(each.id, None)
-        if each.status is AlertStatus.OPENED:
-            assert before is None
-            assert each.sequence == 0
-        else:
-            assert before is not None
-            assert each.sequence == before.sequence + 1
-        if each.status is not AlertStatus.RESOLVED:
-            open_alerts[each.id] = each
+    check_order(outputs_of(lambda: DriftCore(known), batches(records, set()), set()))
+
+
+redeclarations = st.sampled_from(
+    [{}, {"shares": {"data_drift": 1.0}}, {"false_alarms_per_100k": 0.5}, POLICIES[2]]
+)
+side_by_side = st.builds(
+    lambda window, shadow: replace(window, shadow=shadow),
+    st.builds(
+        predictions,
+        st.integers(0, 2),
+        st.sampled_from([FAR, FAR, NEAR]),
+        version=st.sampled_from([1, 1, 1, 2]),
+    ),
+    st.integers(-1, 4),
+)
+"""Windows that start together, of several shadows and versions, and late ones."""
+
+
+@QUICK
+@given(st.lists(st.one_of(side_by_side, side_by_side, redeclarations), max_size=20), places)
+def test_no_two_alerts_have_one_id_whatever_is_declared_between_windows_of_one_start(
+    inputs: list[Any], restarts: set[int]
+) -> None:
+    def said(restarts: set[int]) -> list[Any]:
+        known = known_to_drift({})
+        core: Core = DriftCore(known)
+        store: dict[str, bytes] = {}
+        out: list[Any] = []
+        for index, each in enumerate(inputs):
+            if index in restarts:
+                core = restarted(core, store, lambda: DriftCore(known))
+            if isinstance(each, Window):
+                out += sent(core.process(batch(TOPICS.windows, each)))
+            else:
+                known.declare(declaration(alerts=each))
+        return out
+
+    whole = said(set())
+    check_order(whole)
+    assert list(map(repr, said(restarts))) == list(map(repr, whole))
 
 
 @QUICK

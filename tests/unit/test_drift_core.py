@@ -704,6 +704,23 @@ def test_an_alert_names_the_declaration_that_its_evidence_was_tested_under() -> 
     assert over.evidence == known.evidence
 
 
+def test_an_alert_that_a_changed_declaration_finds_again_has_an_id_of_its_own() -> None:
+    watching = Watching()
+    watching.give(*(predictions(h) for h in range(3)))
+    first = opening(watching.give(predictions(3, FAR)))
+    kept: dict[str, bytes] = {}
+    alone, both = {"data_drift": 1.0}, {"data_drift": 0.8, "prediction_drift": 0.2}
+    for number, shares in enumerate((alone, both, alone)):
+        watching.declare(shares=shares)
+        core = restarted(watching.core, kept, lambda: DriftCore(watching.catalog))
+        assert isinstance(core, DriftCore)
+        watching.core = core
+        over, new = watching.give(replace(predictions(3, FAR), shadow=2 + number))
+        assert (over.status, new.status) == (AlertStatus.RESOLVED, AlertStatus.OPENED)
+        assert (new.id, new.onset) == (f"{first.id}-{4 + number}", first.onset)
+    assert first.id == "flights-data_drift-x-v1-10800000"
+
+
 def test_an_alert_that_has_recovered_names_what_it_recovered_under() -> None:
     watching = Watching()
     watching.declare("a")

@@ -101,6 +101,22 @@ def alert_id(model: str, kind: AlertKind, subject: str, version: int, onset: int
     return re.sub(r"[^A-Za-z0-9._-]", "_", f"{model}-{kind}-{subject}-v{version}-{onset}")
 
 
+def told_apart(alert: Alert, number: int, onsets: dict[AlertKind, int]) -> Alert:
+    """A new alert under an id that no other of its model has had. ``number`` is of the window that
+    opened it, ascending; ``onsets`` are the latest of the alerts opened so far, by kind, and take
+    this one's in.
+
+    Windows of several shadows start together, and a declaration that watches something else ends
+    what was found in the first of them; late windows come after later ones. So two alerts of a
+    kind may have one cause by name and onset. An onset later than all before is new; with any other
+    the id has the number too, for to remember every id would take room for ever."""
+    before = onsets.get(alert.kind)
+    if before is None or alert.onset > before:
+        onsets[alert.kind] = alert.onset
+        return alert
+    return replace(alert, id=f"{alert.id}-{number}")
+
+
 def cloud_event_headers(alert: Alert) -> Headers:
     """CloudEvents 1.0 attributes in Kafka's binary mode. ``ce_time`` is event time."""
     time = datetime.fromtimestamp(alert.at / 1000, UTC).isoformat(timespec="milliseconds")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+from driftloop.drift.alerts import told_apart
 from driftloop.drift.cases import Case, Found, Member, chosen, close, follow, open_case
 from driftloop.drift.detectors import Detectors
 from driftloop.drift.panel import Key
@@ -19,9 +20,10 @@ def judge(
     model: str,
     history: History,
     cases: list[Case],
+    onsets: dict[AlertKind, int],
 ) -> list[Alert]:
     """The alerts a window leads to. ``history`` has the window already; ``cases`` are the open
-    alerts, and change."""
+    alerts, and change, as do ``onsets``, the latest of all opened so far by kind."""
     if not detectors.take(window, kept):
         return []
     open_before = list(cases)
@@ -44,6 +46,7 @@ def judge(
             members = {found.key: member for found, member in fresh}
             streams = [found for found, _ in fresh]
             case = open_case(model, window, streams, members, detectors.reference)
+            case.alert = told_apart(case.alert, kept.number, onsets)
             cases.append(case)
             out.append(case.alert)
     for case in open_before:

@@ -15,7 +15,7 @@ from driftloop.drift.state import History, Kept
 from driftloop.drift.watch import Watch
 from driftloop.kernel.codec.blocks import I64
 from driftloop.kernel.entries import Entries
-from driftloop.kernel.records import Alert, Window
+from driftloop.kernel.records import Alert, AlertKind, Window
 
 
 @dataclass(slots=True)
@@ -89,6 +89,8 @@ class Track:
         self._next = 0
         self._history = History()
         self._cases: list[Case] = []
+        self._onsets: dict[AlertKind, int] = {}
+        """The latest of the alerts opened so far, by kind."""
         self._detectors: Detectors | None = None
         self._stored: dict[str, Any] = {}
         """Entries of detectors that no window has asked for yet since they were restored."""
@@ -185,6 +187,11 @@ class Track:
         if part == "head":
             self._next = value["next"]
             self._serving = Serving(**value["serving"])
+            onsets = value.get("onsets")
+            if onsets is None:  # an older release kept none; the cases have come already
+                pairs = [(case.alert.onset, case.alert.kind.value) for case in self._cases]
+                onsets = {kind: onset for onset, kind in sorted(pairs)}
+            self._onsets = {AlertKind(kind): onset for kind, onset in onsets.items()}
         elif part == "case":
             self._cases.append(Case.from_plain(value))
         elif part == "kept":
@@ -206,7 +213,7 @@ class Track:
             self._detectors, self._stored = detectors, {}
         self._history.append(kept)
         self._moved = True
-        said = judge(detectors, window, kept, self._model, self._history, self._cases)
+        said = judge(detectors, window, kept, self._model, self._history, self._cases, self._onsets)
         # Of the open ones, too, that have nothing to say: their evidence is this window's.
         for case in self._cases:
             case.alert = replace(case.alert, declaration=declaration)
@@ -226,4 +233,5 @@ class Track:
         return {
             "next": self._next,
             "serving": asdict(self._serving),
+            "onsets": {kind.value: onset for kind, onset in sorted(self._onsets.items())},
         }
