@@ -167,7 +167,7 @@ def test_an_alert_opened_twice_or_updated_after_its_end_is_found() -> None:
     assert kinds(second, last) == {"mismatched"}
 
 
-@pytest.mark.parametrize("spoilt", ["", "alerts", "estimates", "state"])
+@pytest.mark.parametrize("spoilt", ["", "alerts", "estimates", "state", "declaration"])
 def test_what_drift_said_is_found_to_follow_from_the_windows_or_not(spoilt: str) -> None:
     known = catalog(declaration(), version(1))
     far = (0, 0, 0, 0, 0, 0, 100, 200, 300, 400)
@@ -190,12 +190,16 @@ def test_what_drift_said_is_found_to_follow_from_the_windows_or_not(spoilt: str)
     assert said[TOPICS.alerts]
     assert said[TOPICS.estimates]
     parts = {"alerts": said[TOPICS.alerts], "estimates": said[TOPICS.estimates], "state": state}
-    if spoilt:
+    if spoilt in parts:
         parts[spoilt] = parts[spoilt][:-1]
     found = Findings()
     alerts = [codec(Alert).decode(record.value) for record in parts["alerts"]]
+    if spoilt == "declaration":
+        alerts = [replace(alert, declaration="another") for alert in alerts]
     replay_drift(known, windows, [], alerts, parts["estimates"], parts["state"], found)
     assert bool(found.counts["mismatched"]) is bool(spoilt)
+    named = any("not in force: another" in text for text in found.details())
+    assert named is (spoilt == "declaration")
 
 
 def test_the_schedule_follows_from_the_seed_and_strikes_every_service() -> None:

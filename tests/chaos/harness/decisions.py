@@ -57,7 +57,8 @@ def replay_drift(
 ) -> None:
     """The windows, and what was told of loading, once more through a new drift core give the same
     alerts of each and the same estimates, and leave the state that the changelog holds. But for
-    staleness, which only the clock decides."""
+    staleness, which only the clock decides. ``catalog`` has one declaration of each model, so the
+    run must not change any: the alerts name the one they were tested under."""
     core = DriftCore(catalog)
     letters = 0
     values: dict[str, list[bytes | None]] = defaultdict(list)
@@ -78,6 +79,9 @@ def replay_drift(
     # How the two topics interleave is not said anywhere, and decides nothing.
     known.sort(key=lambda alert: alert.kind is AlertKind.NOT_LOADED)
     found.mismatched("windows that drift rejects", letters)
+    in_force = {"", *(declared.digest for declared in catalog.models.values())}
+    for digest in sorted({alert.declaration for alert in known} - in_force):
+        found.mismatched(f"alerts were tested under a declaration that is not in force: {digest}")
     if again != known:
         pairs = zip(again, known, strict=False)
         first = next((number for number, (a, b) in enumerate(pairs) if a != b), -1)
