@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -154,9 +154,11 @@ class AlertWorld:
         *commands: tuple[int, Command],
         restart_after: int = -1,
         loads: Sequence[Load] = (),
+        declared: Mapping[int, ModelRecord] | None = None,
     ) -> list[Alert]:
         """Drift reads every window, and each command after the window of its hour; what it says is
-        written. It is restarted after the window of ``restart_after``."""
+        written. It is restarted after the window of ``restart_after``, and knows of each of
+        ``declared`` from the window of its hour on."""
         core = DriftCore(self.catalog)
         state: dict[str, bytes] = {}
         for load in loads:
@@ -164,6 +166,8 @@ class AlertWorld:
         for batch in self._batches(self.topics.loads):
             self._write(core, batch)
         for hour, batch in enumerate(self._batches(self.topics.windows)):
+            if declared and hour in declared:
+                self.catalog.declare(declaration_of(declared[hour]))
             self._write(core, batch)
             for _, command in [pair for pair in commands if pair[0] == hour]:
                 self.put(self.topics.commands, command)
@@ -188,6 +192,16 @@ class AlertWorld:
         """Put another record in the place of one."""
         values = self.log._storage.partition(self._at(topic)).values
         values[offset] = record if isinstance(record, bytes) else codec(type(record)).encode(record)
+
+    def redeclaration(self, alerts: str, hour: int) -> ModelRecord:
+        """With these keys in ``[alerts]``, put on the topic as if the windows up to that of
+        ``hour`` had been written before."""
+        record = ModelRecord("m", f"{TOML}[alerts]\n{alerts}\n", SCHEMA, "me", 0)
+        for number in range(hour, len(self.windows)):
+            self.log._storage.partition(self._at(self.topics.windows)).timestamps[number] += HOUR
+        self.clock.advance(HOUR // 2)
+        self.put(self.topics.models, record)
+        return record
 
     def command(
         self, action: CommandAction, alert: Alert, who: str = "ann", until: int = 0

@@ -23,7 +23,7 @@ from driftloop.cli.alert_view import AlertPage, print_page
 from driftloop.cli.alert_words import number
 from driftloop.kernel.codec.records import codec
 from driftloop.kernel.ports import Log
-from driftloop.kernel.records import Alert, Command, CommandAction, Finding
+from driftloop.kernel.records import Alert, Command, CommandAction, Finding, ModelRecord
 from driftloop.kernel.settings import Settings
 
 Run = Callable[..., Result]
@@ -59,7 +59,7 @@ def ids(world: AlertWorld) -> tuple[str, str]:
 
 
 def document(result: Result) -> dict[str, Any]:
-    assert result.exit_code in (0, 1), result.stderr
+    assert result.exit_code in (0, 1, 3), result.stderr
     found: dict[str, Any] = json.loads(result.stdout)
     return found
 
@@ -248,6 +248,26 @@ def test_verifying_an_alert_ends_with_its_verdict(run: Run, world: AlertWorld) -
         assert any("version is 9" in problem for problem in document(result)["problems"])
     finally:
         world.tamper(world.topics.alerts, number, wrong)
+
+
+def test_an_alert_whose_declaration_is_gone_ends_with_a_verdict_of_its_own(
+    run: Run, world: AlertWorld
+) -> None:
+    over, _ = ids(world)
+    models = world.log._storage.partition(world._at(world.topics.models)).values
+    (kept,) = models
+    record = codec(ModelRecord).decode(kept)
+    other = replace(record, declaration=f"{record.declaration}[alerts]\nshift_floor = 0.3\n")
+    world.tamper(world.topics.models, 0, other)
+    try:
+        result = run("verify", "alert", over, "--json")
+        assert result.exit_code == 3
+        said = document(result)
+        assert (said["ok"], said["outcome"], said["problems"]) == (False, "not_comparable", [])
+        assert world.model.digest in said["uncompared"][0]
+        assert f"alert {over}: cannot be compared" in run("verify", "alert", over).stdout
+    finally:
+        models[0] = kept
 
 
 def newest_command(world: AlertWorld) -> Command:

@@ -299,3 +299,107 @@ def test_what_is_drawn_counts_a_window_once_whatever_came_of_it_later() -> None:
         shown = evidence_of(world.log, world.catalog, alerts, findings=1)
         drawn.append((len(shown.points), shown.comparisons[0].rows))
     assert drawn[0] == drawn[1]
+
+
+def compacted(world: AlertWorld) -> None:
+    """Of the models topic only the newest declaration is left."""
+    part = world.log._storage.partition(world._at(world.topics.models))
+    part.values[:-1] = [b"gone"] * (len(part.values) - 1)
+
+
+HALF = "false_alarms_per_100k = 0.5"
+
+
+@pytest.mark.parametrize("hour", [8, 9, 10, 16])
+@pytest.mark.parametrize(
+    "alerts", [HALF, 'reference = "first_weeks"\nreference_period = "3h"'], ids=["goes on", "anew"]
+)
+def test_an_alert_across_a_redeclaration_is_verified_under_those_it_names(
+    world: AlertWorld, hour: int, alerts: str
+) -> None:
+    record = world.redeclaration(alerts, hour)
+    said = world.run(declared={hour: record})
+    digests = {world.model.digest, declaration_of(record).digest}
+    assert {alert.declaration for alert in said} <= digests
+    for id in {alert.id for alert in said}:
+        found = verified(world, id)
+        assert (found.outcome, found.problems) == ("verified", ())
+
+
+@pytest.mark.parametrize("late", [1, 2])
+def test_a_declaration_that_the_service_read_late_makes_no_alert_wrong(
+    world: AlertWorld, late: int
+) -> None:
+    record = world.redeclaration(HALF, 8)
+    (first, *_) = world.run(declared={8 + late: record})
+    assert first.declaration == world.model.digest
+    assert verified(world).ok
+
+
+def test_an_alert_whose_declaration_is_gone_is_not_called_wrong(world: AlertWorld) -> None:
+    alerts = world.run()
+    world.redeclaration(HALF, 20)
+    assert verified(world).ok
+    compacted(world)
+    found = verified(world)
+    assert (found.outcome, found.ok, found.problems) == ("not_comparable", False, ())
+    (why,) = found.uncompared
+    assert world.model.digest in why
+    assert "driftloop.models no longer holds" in why
+    assert (found.records, found.recomputed) == (len(alerts), 0)
+    assert found.windows.verified == found.windows.windows >= 6
+    assert found.others.verified == found.others.windows >= 8
+    assert found.text().startswith(f"alert {alerts[0].id}: cannot be compared")
+    assert found.document()["outcome"] == "not_comparable"
+
+
+def test_what_does_not_depend_on_a_declaration_that_is_gone_is_still_compared(
+    world: AlertWorld,
+) -> None:
+    alerts = world.run()
+    world.redeclaration(HALF, 20)
+    compacted(world)
+    world.tamper(world.topics.alerts, 1, replace(alerts[1], acknowledged_by="eve"))
+    found = verified(world)
+    assert found.outcome == "wrong"
+    assert found.uncompared
+    assert all("nobody's command" in problem for problem in found.problems)
+    world.tamper(world.topics.alerts, 1, replace(alerts[1], sequence=7))
+    (problem,) = verified(world).problems
+    assert "should be record 1" in problem
+    world.tamper(world.topics.alerts, 1, alerts[1])
+    world.tamper(world.topics.windows, 9, b"no window any more")
+    (problem,) = verified(world).problems
+    assert world.windows[9].id in problem
+
+
+def test_of_an_older_release_too_an_alert_is_not_called_wrong_for_what_is_gone(
+    world: AlertWorld,
+) -> None:
+    for number, alert in enumerate(world.run()):
+        world.tamper(world.topics.alerts, number, replace(alert, declaration=""))
+    world.redeclaration(HALF, 20)
+    compacted(world)
+    found = verified(world)
+    assert (found.outcome, found.problems) == ("not_comparable", ())
+    assert "written before the oldest declaration" in found.uncompared[0]
+
+
+def test_an_alert_under_a_newer_declaration_is_compared_although_an_older_one_is_gone(
+    world: AlertWorld,
+) -> None:
+    record = world.redeclaration(HALF, 5)
+    (first, *_) = world.run(declared={5: record})
+    assert first.declaration == declaration_of(record).digest
+    compacted(world)
+    assert verified(world).ok
+
+
+def test_what_people_said_is_counted_although_a_declaration_is_gone(world: AlertWorld) -> None:
+    first = world.run()[0]
+    world = AlertWorld(hours=20, shift=drift_for_a_while)
+    world.run((9, world.command(CommandAction.ACKNOWLEDGE, first)))
+    world.redeclaration(HALF, 20)
+    compacted(world)
+    found = verified(world)
+    assert (found.outcome, found.annotations, found.recomputed) == ("not_comparable", 1, 0)

@@ -253,17 +253,18 @@ def verify_windows(
 def verify_alert(id: alerting.Id, json: Json = False) -> int:
     """Recompute an alert from its windows, and those from the log, and compare every record.
 
-    Ends with exit code 1 unless everything is as recomputed.
+    Ends with exit code 1 if something is not as recomputed, and with 3 if nothing is wrong but the
+    declaration that the alert was made under is gone.
     """
     from driftloop.cli.control import read_catalog
-    from driftloop.cli.verifying_alerts import verify_alert
+    from driftloop.cli.verifying_alerts import EXIT_CODES, verify_alert
 
     out = Output(json)
     with running_log() as (log, settings):
         catalog = read_catalog(log, settings.topics, out.progress)
         found = verify_alert(log, catalog, id, out.progress)
     out.show(found.document(), found.text())
-    return 0 if found.ok else 1
+    return EXIT_CODES[found.outcome]
 
 
 @app.command()

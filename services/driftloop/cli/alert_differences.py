@@ -49,26 +49,33 @@ class Differ:
         )
         return len(self._said) >= own
 
+    def apart(self) -> list[str]:
+        """What is wrong whatever the windows lead to, where that cannot be told. Nothing counts as
+        recomputed."""
+        problems: list[str] = []
+        self.recomputed = self.annotations = 0
+        for index, record in enumerate(self._records):
+            problems += _misnumbered(record, index)
+            if index and self.annotated(record, self._records[index - 1], self._commands):
+                self.annotations += 1
+            else:
+                problems += self._unasked(index)
+        return problems
+
     def finish(self, others: Sequence[str], *, certain: bool) -> list[str]:
         """What is wrong, one line each. ``others``: alerts of the kind that the windows lead to
         instead; ``certain``: whether all that was said must be on the topic by now."""
         problems: list[str] = []
         at = 0
         for index, record in enumerate(self._records):
-            name = f"record {record.sequence} ({record.status}, {moment(record.at)})"
-            if record.sequence != index:
-                problems.append(f"{name} should be record {index}: one is missing or there twice")
+            name = _named(record)
+            problems += _misnumbered(record, index)
             due = self._said[at] if at < len(self._said) else None
             differing = [] if due is None else self.fields(record, due)
             if due is not None and not differing:
                 at += 1
                 self.recomputed += 1
-                before = self._records[index - 1] if index else None
-                if _by_people(record) != (("", 0) if before is None else _by_people(before)):
-                    problems.append(
-                        f"{name}: nobody's command acknowledged or snoozed the alert there "
-                        f"({record.acknowledged_by!r}, until {record.snoozed_until})"
-                    )
+                problems += self._unasked(index)
             elif index and self.annotated(record, self._records[index - 1], self._commands):
                 self.annotations += 1
                 differing = self._unlike_any(record, self._states[at])
@@ -117,10 +124,31 @@ class Differ:
             f"{where} is {_shown(x)}, recomputed {_shown(y)}" for where, x, y in _differences(a, b)
         ]
 
+    def _unasked(self, index: int) -> list[str]:
+        """What is wrong with what people are said to have said on a record that is not theirs."""
+        record = self._records[index]
+        before = _by_people(self._records[index - 1]) if index else ("", 0)
+        if _by_people(record) == before:
+            return []
+        return [
+            f"{_named(record)}: nobody's command acknowledged or snoozed the alert there "
+            f"({record.acknowledged_by!r}, until {record.snoozed_until})"
+        ]
+
     def _unlike_any(self, record: Alert, states: Sequence[Alert]) -> list[str]:
         """What differs from the state that is most like it; nothing if one is the same."""
         found = [self.fields(record, state, ("status",)) for state in states]
         return min(found, key=len, default=["it was not open then"])
+
+
+def _named(record: Alert) -> str:
+    return f"record {record.sequence} ({record.status}, {moment(record.at)})"
+
+
+def _misnumbered(record: Alert, index: int) -> list[str]:
+    if record.sequence == index:
+        return []
+    return [f"{_named(record)} should be record {index}: one is missing or there twice"]
 
 
 def _by_people(record: Alert) -> tuple[str, int]:

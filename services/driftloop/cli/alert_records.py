@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from driftloop.cli.control import read_records
 from driftloop.cli.records_text import moment
@@ -36,6 +36,10 @@ class AlertBook:
                 "makes it"
             )
         return cls(read_records(log, Alert, topics.alerts, on_problem))
+
+    def all(self) -> Iterator[Alert]:
+        """Every record, alert by alert."""
+        return (record for records in self._records.values() for record in records)
 
     def newest(self) -> list[Alert]:
         """The newest record of each alert, in the order of their opening."""

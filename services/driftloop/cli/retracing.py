@@ -1,12 +1,13 @@
 """A model's windows once more, in the log's order, through a drift core of one's own.
 
-What drift decided follows from them, the versions and the declaration alone, so the core says again
-what the service said, and can be looked into after every window.
+What drift decided follows from them, the versions and the declarations alone, so the core says
+again what the service said, and can be looked into after every window. The models topic is
+compacted: of the declarations that there were it holds the newest, and some before it for a while.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, replace
 
 from driftloop.adapters.clock import SystemClock
@@ -20,7 +21,15 @@ from driftloop.kernel.declaration_toml import declaration_of
 from driftloop.kernel.errors import ConfigurationError, DecodeError
 from driftloop.kernel.ports import Log, RecordBatch, TopicPartition
 from driftloop.kernel.processor import ControlBehindError
-from driftloop.kernel.records import Alert, AlertKind, Load, ModelRecord, Stream, Window
+from driftloop.kernel.records import (
+    Alert,
+    AlertKind,
+    AlertStatus,
+    Load,
+    ModelRecord,
+    Stream,
+    Window,
+)
 from driftloop.kernel.topics import ControlTopics
 
 STREAM_OF: Mapping[AlertKind, Stream] = {
@@ -50,9 +59,11 @@ class Retracing:
         model: str,
         stream: Stream | None,
         progress: Callable[[str], None] = lambda line: None,
+        alerts: Iterable[Alert] = (),
     ) -> None:
-        """``progress`` gets a line now and then. Raises :class:`ConfigurationError` where the
-        model's declaration is gone."""
+        """``progress`` gets a line now and then. ``alerts``, any there are, tell what was in force
+        at the windows they come from; at others it is what had been written when the window was.
+        Raises :class:`ConfigurationError` where the model's declaration is gone."""
         self._progress = progress
         self._log = log
         self._topics = catalog.topics
@@ -63,6 +74,10 @@ class Retracing:
             raise ConfigurationError(
                 f"model {model!r} is not declared any more, so nothing can be recomputed"
             )
+        self._by_digest = {found.digest: found for _, found in self._declarations}
+        self._named = _named(alert for alert in alerts if alert.model == model)
+        self._began: dict[int, int] = {}
+        """Version to when the first of its windows was written, ms."""
         self._catalog = Catalog(catalog.topics, declaration_of)
         self._catalog.versions.update(catalog.versions)
         self.core = DriftCore(self._catalog)
@@ -73,6 +88,16 @@ class Retracing:
     def declarations(self) -> int:
         """How many the log still has of the model."""
         return len(self._declarations)
+
+    @property
+    def digests(self) -> Set[str]:
+        """Of the declarations that the log still has of the model."""
+        return self._by_digest.keys()
+
+    def began_before(self, version: int) -> bool:
+        """Whether a version has windows, of those given so far, that were written before the oldest
+        declaration the log still has: what was in force then is gone."""
+        return self._began.get(version, self._declarations[0][0]) < self._declarations[0][0]
 
     @property
     def source(self) -> TopicPartition:
@@ -86,7 +111,8 @@ class Retracing:
         ends = self._log.end_offsets([self.source.topic])
         starts = self._log.start_offsets([self.source.topic])
         kind: type[Window] | type[Load] = Load if self._stream is None else Window
-        pending = list(self._declarations)
+        ahead = list(self._declarations)
+        by_time = ahead[0][1]
         start, end = starts.get(self.source, 0), ends.get(self.source, 0)
         told = Told(self._progress, end - start, SystemClock(), "retracing the alert")
         at = start
@@ -102,12 +128,24 @@ class Retracing:
                     continue
                 if isinstance(record, Window) and record.stream is not self._stream:
                     continue
-                while pending and (
-                    pending[0][0] <= batch.timestamps[row]
-                    or self._model not in self._catalog.models
-                ):
-                    self._catalog.declare(pending.pop(0)[1])
+                written = batch.timestamps[row]
+                while ahead and ahead[0][0] <= written:
+                    by_time = ahead.pop(0)[1]
+                self._declare(by_time, record)
+                if isinstance(record, Window):
+                    self._began.setdefault(record.version, written)
                 yield self._step(record, batch, row)
+
+    def _declare(self, by_time: Declaration, record: Window | Load) -> None:
+        """What is in force at a record: services read declarations a moment after they were
+        written, so what an alert says is nearer to it."""
+        due = by_time
+        if isinstance(record, Window):
+            named = self._named.get((record.stream, record.version, record.end), due.digest)
+            if named != due.digest:
+                due = self._by_digest.get(named, due)
+        if self._catalog.models.get(self._model) is not due:
+            self._catalog.declare(due)
 
     def _step(self, record: Window | Load, batch: RecordBatch, row: int) -> Step:
         if isinstance(record, Window):
@@ -128,6 +166,18 @@ class Retracing:
         sends = (send for send in outputs.sends if send.topic == self._topics.alerts)
         said = tuple(codec(Alert).decode(value) for send in sends for value in send.values)
         return Step(record, batch.offsets[row], said)
+
+
+def _named(alerts: Iterable[Alert]) -> dict[tuple[Stream, int, int], str]:
+    """By stream, version and end of a window the declaration that alerts say it was tested under;
+    nothing where they name several, for windows of one end may be tested under two."""
+    found: dict[tuple[Stream, int, int], set[str]] = {}
+    for alert in alerts:
+        stream = STREAM_OF.get(alert.kind)
+        # A resolution may have nothing to do with what its window was tested under.
+        if stream is not None and alert.status is not AlertStatus.RESOLVED and alert.declaration:
+            found.setdefault((stream, alert.version, alert.at), set()).add(alert.declaration)
+    return {at: names.pop() for at, names in found.items() if len(names) == 1}
 
 
 def _declarations(log: Log, topics: ControlTopics, model: str) -> list[tuple[int, Declaration]]:

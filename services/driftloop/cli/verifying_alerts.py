@@ -2,6 +2,10 @@
 
 What people said of an alert (acknowledged, snoozed) is on it, but does not follow from windows; it
 is compared with the commands topic instead.
+
+The models topic is compacted. Where it does not hold the declaration any more that an alert was
+made under, nothing can be said about what its windows lead to, and that is no sign that anybody
+changed anything: the rest is compared, and the answer says what could not be.
 """
 
 from __future__ import annotations
@@ -31,6 +35,13 @@ from driftloop.kernel.records import (
 
 _RESOLUTION = ("status", "at", "summary", "action")
 """Fields of a resolution that are its own."""
+EXIT_CODES = {"verified": 0, "wrong": 1, "not_comparable": 3}
+"""Of the command, by outcome; 2 is for wrong options."""
+_OUTCOMES = {
+    "verified": "verified",
+    "wrong": "NOT as recomputed",
+    "not_comparable": "cannot be compared",
+}
 _NONE = Verification(0, 0, 0, 0, (), ())
 
 
@@ -52,24 +63,35 @@ class AlertVerification:
     """One line for each thing that is not as it should be."""
     notes: tuple[str, ...]
     """What could not be compared, and why."""
+    uncompared: tuple[str, ...] = ()
+    """Why no record could be compared with what its windows lead to; empty where they were."""
 
     @property
     def ok(self) -> bool:
-        return not self.problems
+        return not self.problems and not self.uncompared
+
+    @property
+    def outcome(self) -> str:
+        """``verified``, ``wrong`` (something is not as recomputed) or ``not_comparable`` (nothing
+        is wrong as far as it could be compared)."""
+        if self.problems:
+            return "wrong"
+        return "not_comparable" if self.uncompared else "verified"
 
     def document(self) -> dict[str, Any]:
         """For JSON."""
-        return {"ok": self.ok, **to_plain(self)}
+        return {"ok": self.ok, "outcome": self.outcome, **to_plain(self)}
 
     def text(self) -> str:
         """For people: what was compared, then what is wrong, then what was left out."""
         lines = [
-            f"alert {self.alert}: {'verified' if self.ok else 'NOT as recomputed'}",
+            f"alert {self.alert}: {_OUTCOMES[self.outcome]}",
             f"  {self.records} records: {self.recomputed} recomputed, {self.annotations} by people",
             f"  {_counted(self.windows, 'windows')}",
             f"  {_counted(self.others, 'other windows of its version')}",
         ]
         lines += [f"  wrong: {problem}" for problem in self.problems]
+        lines += [f"  cannot be compared: {why}" for why in self.uncompared]
         lines += [f"  note: {note}" for note in self.notes]
         return "\n".join(lines)
 
@@ -86,7 +108,8 @@ def verify_alert(
     committed = log.committed(
         f"{catalog.topics.prefix}{SERVICE}", [catalog.topics.windows, catalog.topics.loads]
     )
-    records = AlertBook.read(log, catalog.topics, progress).records(id)
+    book = AlertBook.read(log, catalog.topics, progress)
+    records = book.records(id)
     kind, model = records[0].kind, records[0].model
     commands = [
         command
@@ -96,7 +119,8 @@ def verify_alert(
     if kind is AlertKind.STALE:
         return _verify_stale(log, catalog, records, commands, progress)
     stream = STREAM_OF.get(kind)
-    retracing = Retracing(log, catalog, model, stream, progress)
+    retracing = Retracing(log, catalog, model, stream, progress, book.all())
+    gone = _gone(records, retracing, catalog)
     differ = Differ(records, commands)
     last = records[-1]
     position = committed.get(retracing.source)
@@ -112,10 +136,18 @@ def verify_alert(
             elif alert.status is AlertStatus.OPENED and alert.kind is kind:
                 misled.append(alert.id)
         differ.state(_open(retracing, id))
-        if differ.complete and last.status is AlertStatus.RESOLVED:
+        if not gone and differ.complete and last.status is AlertStatus.RESOLVED:
             break
     notes = _notes(retracing, log, kind)
     problems = differ.finish(misled, certain=position is not None)
+    if problems and not gone and stream is not None and retracing.began_before(last.version):
+        gone = (
+            f"windows of version {last.version} were written before the oldest declaration of the "
+            f"model that the topic {catalog.topics.models} holds, and with those it holds they "
+            "lead to something else; which was in force then cannot be told",
+        )
+    if gone:
+        problems, led = differ.apart(), []
     named = [*(w for record in records for w in record.evidence.windows), *led]
     windows = others = _NONE
     if stream is not None:
@@ -123,7 +155,10 @@ def verify_alert(
         rest = [
             window
             for window in retracing.windows.values()
-            if window.version == last.version and window.id not in named
+            if window.version == last.version
+            and window.id not in named
+            # Where it cannot be told which window ended the alert, those until then.
+            and not (gone and last.status is AlertStatus.RESOLVED and window.end > last.at)
         ]
         progress(f"verifying {len(rest)} other windows of version {last.version}")
         others = verify_windows(log, catalog, rest, progress)
@@ -142,6 +177,18 @@ def verify_alert(
         others,
         tuple(problems),
         notes,
+        gone,
+    )
+
+
+def _gone(records: Sequence[Alert], retracing: Retracing, catalog: Catalog) -> tuple[str, ...]:
+    """Of each declaration that the records name and the log does not have any more."""
+    named = dict.fromkeys(record.declaration for record in records if record.declaration)
+    return tuple(
+        f"made under a declaration ({digest}) that the topic {catalog.topics.models} no longer "
+        f"holds"
+        for digest in named
+        if digest not in retracing.digests
     )
 
 
@@ -189,7 +236,8 @@ def _notes(retracing: Retracing, log: Log, kind: AlertKind) -> tuple[str, ...]:
     if retracing.declarations > 1:
         notes.append(
             f"the log has {retracing.declarations} declarations of the model; each was taken from "
-            "the time it was written on, and a service may have read it a moment later"
+            "the time it was written on, unless an alert names another, and a service may have "
+            "read it a moment later"
         )
     start = log.start_offsets([retracing.source.topic]).get(retracing.source, 0)
     if start > 0:
