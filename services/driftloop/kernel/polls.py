@@ -16,8 +16,8 @@ class PollSize:
 
     Every model in a poll has a cost of its own, which few records have to bear where they are
     spread over many models. There a backlog is taken in polls that grow, up to eight times, and
-    what comes as it is made is left to gather for up to 100 ms. Records of a few models are taken at
-    once, in polls that end before their limit whatever it is.
+    what comes as it is made is left to gather for up to 100 ms. Records of a few models are taken
+    at once, in polls that end before their limit whatever it is.
     """
 
     def __init__(self, rows: int) -> None:
