@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from urllib.parse import unquote
@@ -17,18 +17,32 @@ from driftloop.kernel.errors import RegistryUnavailableError
 
 @dataclass
 class FakeRegistry:
-    """Counts ids up from ``first``; ``down`` makes it silent."""
+    """Counts ids up from ``first``; ``down`` makes it silent, and ``patience`` is how many ids it
+    answers on at a time."""
 
     first: int = 1
     schemas: dict[int, str] = field(default_factory=dict)
     subjects: dict[str, list[int]] = field(default_factory=dict)
     asked: list[int] = field(default_factory=list)
+    calls: int = 0
+    """How often it was asked about ids."""
     down: bool = False
+    patience: int = 2**31
+
+    def texts_of(self, ids: Sequence[int], within_s: float) -> Iterator[tuple[int, str | None]]:
+        self._up()
+        self.calls += 1
+        for schema_id in ids[: self.patience]:
+            self._up()
+            yield schema_id, self.text_of(schema_id)
 
     def text_of(self, schema_id: int) -> str | None:
         self._up()
         self.asked.append(schema_id)
         return self.schemas.get(schema_id)
+
+    def close(self) -> None:
+        """It holds nothing."""
 
     def find(self, subject: str, text: str) -> int | None:
         wanted = json.loads(text)
@@ -56,7 +70,8 @@ class FakeRegistry:
 @dataclass
 class Served:
     """A registry over HTTP. ``user`` is the one header of Authorization that lets in, ``status``
-    what it answers instead."""
+    what it answers instead. It hangs up on so many requests as ``drops``, and never answers on ids
+    from ``silent_from`` on."""
 
     url: str
     registry: FakeRegistry
@@ -64,6 +79,10 @@ class Served:
     user: str = ""
     status: int = 0
     refuses: bool = False
+    drops: int = 0
+    silent_from: int = 2**31
+    peers: set[object] = field(default_factory=set)
+    """Of the connections there were."""
 
 
 @contextmanager
@@ -80,7 +99,7 @@ def served_registry() -> Iterator[Served]:
             return await _answer(served, request)
 
         application.router.add_route("*", "/{path:.*}", answer)
-        runner = web.AppRunner(application)
+        runner = web.AppRunner(application, shutdown_timeout=0.1)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         served.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
@@ -106,6 +125,11 @@ def served_registry() -> Iterator[Served]:
 
 async def _answer(served: Served, request: web.Request) -> web.Response:
     served.requests.append(f"{request.method} {request.path}")
+    assert request.transport is not None
+    served.peers.add(request.transport.get_extra_info("peername"))
+    if served.drops:
+        served.drops -= 1
+        request.transport.abort()
     if served.user and request.headers.get("Authorization") != served.user:
         return _error(401, 401, "who are you?")
     if served.status:
@@ -113,6 +137,9 @@ async def _answer(served: Served, request: web.Request) -> web.Response:
     parts = [unquote(part) for part in request.raw_path.strip("/").split("/")]
     registry = served.registry
     match request.method, parts:
+        case "GET", ["schemas", "ids", number] if int(number) >= served.silent_from:
+            await asyncio.Event().wait()
+            return web.Response()
         case "GET", ["schemas", "ids", number]:
             text = registry.text_of(int(number))
             if text is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import fastavro
@@ -13,14 +14,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from test_codec_columns import QUICK, cases, encoded, plain, same
+from typing_extensions import override
 
+from driftloop.adapters.clock import ManualClock
 from driftloop.kernel.codec import fallback, framing
 from driftloop.kernel.codec.columns import ColumnReader, Decoded
 from driftloop.kernel.codec.plan import Want
 from driftloop.kernel.codec.records import read_avro
-from driftloop.kernel.codec.wire import Wire, installed
+from driftloop.kernel.codec.wire import ASKING_S, REFUSED, UNKNOWN_FOR_S, Wire, installed
 from driftloop.kernel.codec.writing import ColumnWriter
-from driftloop.kernel.errors import DecodeError
+from driftloop.kernel.errors import (
+    DecodeError,
+    RegistryBehindError,
+    RegistryUnavailableError,
+)
 from driftloop.kernel.reasons import Reason
 from driftloop.kernel.schemas import Schema, parse_schema
 from registries import FakeRegistry
@@ -242,10 +249,131 @@ def test_readers_that_differ_in_a_default_only_do_not_share_an_answer(first: boo
 
 def test_ever_new_ids_do_not_fill_the_memory() -> None:
     wire = Wire(FakeRegistry())
-    for schema_id in range(1, 10_000):
-        with pytest.raises(DecodeError, match=str(Reason.UNKNOWN_SCHEMA)):
-            wire.writer(schema_id)
-    assert len(wire._writers) <= 4096
+    for first in range(1, 3 * REFUSED, 10_000):
+        wire.learn(range(first, first + 10_000))
+    with pytest.raises(DecodeError, match=str(Reason.UNKNOWN_SCHEMA)):
+        wire.writer(1)
+    assert len(wire._refused) == REFUSED
+    assert len(wire._writers) == 0
+
+
+TEXT_SCHEMA = '{"type":"record","name":"E","fields":[{"name":"id","type":"string"}]}'
+POLL = 32_768
+"""The most records of a poll."""
+
+
+def naming(ids: Iterable[int]) -> list[bytes]:
+    return [framing.id_header(schema_id) + b"\x02a" for schema_id in ids]
+
+
+def reader_of(kind: Any) -> ColumnReader:
+    """Of a plan; of an int or a double, fastavro."""
+    node = {"name": "x", "type": kind, "default": 0}
+    text = json.loads(TEXT_SCHEMA)
+    text["fields"].append(node)
+    return ColumnReader(parse_schema(json.dumps(text)), {"id": Want.TEXT, "x": Want.NUMBER})
+
+
+@pytest.mark.parametrize("kind", ["double", ["int", "double"]])
+def test_all_ids_of_a_batch_are_asked_for_together_and_once(kind: Any) -> None:
+    registry = FakeRegistry()
+    registry.schemas[3] = TEXT_SCHEMA
+    with installed(Wire(registry)):
+        reader = reader_of(kind)
+        for _ in range(2):
+            decoded = reader.read(naming([*range(1, 500), *range(1, 500)]))
+            assert decoded.rows.tolist() == [2, 501]
+            assert [bad.row for bad in decoded.rejected] == [
+                row for row in range(998) if row not in (2, 501)
+            ]
+            assert {bad.error.reason for bad in decoded.rejected} == {Reason.UNKNOWN_SCHEMA}
+            assert "schema with id 4" in decoded.rejected[2].error.detail
+    assert registry.calls == 1
+    assert sorted(registry.asked) == list(range(1, 500))
+
+
+@pytest.mark.parametrize("kind", ["double", ["int", "double"]])
+def test_a_batch_that_is_tried_again_gets_further_and_loses_nothing(kind: Any) -> None:
+    registry = FakeRegistry(patience=10_000)
+    registry.schemas[20_000] = TEXT_SCHEMA
+    values = naming(range(1, POLL + 1))
+    with installed(Wire(registry)):
+        reader = reader_of(kind)
+        for turn in range(1, 4):
+            with pytest.raises(RegistryBehindError, match="10000 of"):
+                reader.read(values)
+            assert len(registry.asked) == turn * 10_000
+        decoded = reader.read(values)
+    assert decoded.rows.tolist() == [19_999]
+    assert len(decoded.rejected) == POLL - 1
+    assert len(registry.asked) == len(set(registry.asked)) == POLL
+
+
+def test_answers_before_an_error_are_remembered() -> None:
+    class Failing(FakeRegistry):
+        @override
+        def text_of(self, schema_id: int) -> str | None:
+            found = super().text_of(schema_id)
+            self.down = len(self.asked) == 2
+            return found
+
+    registry = Failing()
+    wire = Wire(registry)
+    with pytest.raises(RegistryUnavailableError):
+        wire.learn([1, 2, 3])
+    registry.down = False
+    wire.learn([1, 2, 3])
+    assert registry.asked == [1, 2, 3]
+
+
+def test_a_schema_that_is_registered_later_is_found_after_a_while() -> None:
+    clock = ManualClock()
+    registry = FakeRegistry()
+    with installed(Wire(registry, clock.monotonic)):
+        reader = reader_of("double")
+        assert len(reader.read(naming([5])).rejected) == 1
+        registry.schemas[5] = TEXT_SCHEMA
+        clock.pause(UNKNOWN_FOR_S - 1)
+        assert len(reader.read(naming([5])).rejected) == 1
+        clock.pause(2)
+        assert reader.read(naming([5])).rows.tolist() == [0]
+    assert registry.asked == [5, 5]
+
+
+def test_a_schema_that_cannot_be_followed_is_asked_for_once() -> None:
+    clock = ManualClock()
+    registry = FakeRegistry()
+    registry.schemas[5] = "message E {}"
+    wire = Wire(registry, clock.monotonic)
+    for _ in range(2):
+        with pytest.raises(DecodeError, match="schema id 5 cannot be followed"):
+            wire.writer(5)
+        clock.pause(2 * UNKNOWN_FOR_S)
+    assert registry.asked == [5]
+
+
+def test_no_more_time_is_spent_on_asking_than_is_given() -> None:
+    clock = ManualClock()
+    given: list[float] = []
+
+    class Slow(FakeRegistry):
+        @override
+        def texts_of(self, ids: Sequence[int], within_s: float) -> Iterator[tuple[int, str | None]]:
+            given.append(within_s)
+            clock.pause(within_s)
+            yield from super().texts_of(ids[:1], within_s)
+
+    registry = Slow()
+    wire = Wire(registry, clock.monotonic)
+    with wire.asking_within(50.0):
+        for _ in range(4):
+            with pytest.raises(RegistryBehindError):
+                wire.learn(range(1, 100))
+    assert given == [ASKING_S, ASKING_S, 50.0 - 2 * ASKING_S]
+    assert registry.asked == [1, 2, 3]
+    with pytest.raises(RegistryBehindError):
+        wire.learn(range(1, 100))
+    assert given[-1] == ASKING_S
 
 
 def test_more_ids_of_one_schema_than_are_kept_are_still_read() -> None:

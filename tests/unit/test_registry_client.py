@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Iterator
+from itertools import islice
 
 import pytest
 
 from driftloop.adapters.clock import ManualClock
 from driftloop.adapters.registry.client import HttpRegistry
 from driftloop.adapters.registry.opening import open_wire
+from driftloop.adapters.registry.requests import AT_ONCE
 from driftloop.kernel.errors import (
     ConfigurationError,
     RegistryUnavailableError,
@@ -25,6 +29,10 @@ TEXT = '{"type": "record", "name": "R", "fields": [{"name": "a", "type": "int"}]
 def served() -> Iterator[Served]:
     with served_registry() as found:
         yield found
+
+
+def threads() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name == "registry"}
 
 
 def test_a_schema_is_registered_once_and_found_by_its_id(served: Served) -> None:
@@ -63,6 +71,74 @@ def test_a_password_is_sent_and_its_lack_is_a_setting_to_mend(served: Served) ->
 def test_a_registry_that_is_not_there_is_unavailable(free_port: int) -> None:
     with pytest.raises(RegistryUnavailableError, match="does not answer"):
         HttpRegistry(f"http://127.0.0.1:{free_port}").text_of(1)
+
+
+def test_requests_share_a_connection_and_a_thread_until_they_are_closed(served: Served) -> None:
+    before = threads()
+    registry = HttpRegistry(served.url)
+    assert threads() <= before
+    for schema_id in range(20):
+        assert registry.text_of(schema_id) is None
+    assert len(served.peers) == 1
+    assert len(threads() - before) == 1
+    registry.close()
+    registry.close()
+    assert threads() <= before
+    # Used again, it begins anew.
+    assert registry.text_of(1) is None
+    assert len(served.peers) == 2
+    assert len(threads() - before) == 1
+    del registry
+    assert threads() <= before
+
+
+def test_it_is_asked_from_within_a_loop_too(served: Served) -> None:
+    registry = HttpRegistry(served.url)
+
+    async def ask() -> str | None:
+        return registry.text_of(1)
+
+    assert asyncio.run(ask()) is None
+    registry.close()
+
+
+def test_ids_are_asked_for_side_by_side_over_a_few_connections(served: Served) -> None:
+    registry = HttpRegistry(served.url)
+    known = registry.register("s", TEXT)
+    answers = dict(registry.texts_of(range(1, 201), 60.0))
+    registry.close()
+    assert answers == {n: TEXT if n == known else None for n in range(1, 201)}
+    assert len(served.peers) <= AT_ONCE
+
+
+def test_answers_that_come_in_time_are_given_and_the_others_left_out(served: Served) -> None:
+    registry = HttpRegistry(served.url)
+    served.silent_from = AT_ONCE + 3
+    found = [schema_id for schema_id, _ in registry.texts_of(range(1, 100), 1.0)]
+    assert found == list(range(1, AT_ONCE + 3))
+    assert list(registry.texts_of(range(1, 100), 0.0)) == []
+    registry.close()
+
+
+def test_answers_are_given_before_the_error_of_another(served: Served) -> None:
+    registry = HttpRegistry(served.url, {"request.timeout.ms": "500"})
+    served.silent_from = 4
+    answers = registry.texts_of(range(1, 100), 60.0)
+    assert [schema_id for schema_id, _ in islice(answers, 3)] == [1, 2, 3]
+    with pytest.raises(RegistryUnavailableError, match="does not answer"):
+        next(answers)
+    registry.close()
+
+
+def test_a_connection_that_was_closed_meanwhile_is_opened_anew(served: Served) -> None:
+    registry = HttpRegistry(served.url)
+    assert registry.text_of(1) is None
+    served.drops = 1
+    assert registry.text_of(2) is None
+    served.drops = 9
+    with pytest.raises(RegistryUnavailableError):
+        registry.text_of(3)
+    registry.close()
 
 
 @pytest.mark.parametrize(

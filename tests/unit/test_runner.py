@@ -25,6 +25,7 @@ from driftloop.kernel.errors import (
     FencedError,
     LogError,
     LogUnavailableError,
+    RegistryBehindError,
     RegistryUnavailableError,
 )
 from driftloop.kernel.ports import RecordBatch, Send, TopicPartition, TopicSpec
@@ -545,6 +546,37 @@ def test_a_silent_registry_is_waited_for_and_nothing_is_rejected() -> None:
 def _steps(runner: Runner) -> None:
     for _ in range(3):
         runner.step(0)
+
+
+class Naming(Adder):
+    """Whose records name many ids of a registry that answers on one per try."""
+
+    ids = 200
+    tries = 0
+
+    @override
+    def process(self, batch: RecordBatch) -> Outputs:
+        self.tries += 1
+        if self.tries < self.ids:
+            raise RegistryBehindError("answered on one of many ids")
+        return super().process(batch)
+
+
+def test_a_registry_that_cannot_keep_up_is_asked_on_after_going_back() -> None:
+    bench = Bench()
+    runner, core = bench.runner(make=Naming)
+    assert isinstance(core, Naming)
+    bench.log.producer("tests").send(Send(IN, [None], [b"7"], 0))
+    longest = 0.0
+    for _ in range(20):
+        before = bench.clock.monotonic()
+        runner.step(1.0)
+        longest = max(longest, bench.clock.monotonic() - before)
+    assert core.tries == core.ids
+    assert core.sums == {0: 7}
+    # No step is so long that the group would take this member for gone.
+    assert longest <= 70
+    assert sum(bench.log.end_offsets([TOPICS.dead_letters]).values()) == 0
 
 
 def test_a_registry_that_stays_silent_stops_the_service_uncommitted() -> None:

@@ -197,6 +197,7 @@ def _serve(
         announcement.unlink(missing_ok=True)
         executor.shutdown(cancel_futures=True)
         server.stop()
+        wire.in_force().close()
         log.close()
 
 

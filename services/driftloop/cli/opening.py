@@ -31,7 +31,10 @@ def running_log() -> Iterator[tuple[Log, Settings]]:
     log = KafkaLog(settings.bootstrap, settings.kafka_options)
     try:
         opened = open_wire(settings.registry, settings.registry_options, SystemClock())
-        with wire.installed(opened):
-            yield log, settings
+        try:
+            with wire.installed(opened):
+                yield log, settings
+        finally:
+            opened.close()
     finally:
         log.close()

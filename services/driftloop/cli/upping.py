@@ -84,6 +84,7 @@ def _prepare(settings: Settings, declared: DeclaredModel | None, out: Output) ->
             did = "applied" if applied.changed else "in force already"
             out.progress(f"model {applied.record.name!r} {did}")
     finally:
+        wire.in_force().close()
         log.close()
 
 

@@ -58,6 +58,7 @@ class Client:
         self._clock: Clock = clock or SystemClock()
         self._log = log if log is not None else _kafka(bootstrap, options)
         self._wire = _wire(registry, registry_options, self._clock)
+        self._opened_registry = isinstance(registry, str)
         self._producer: Producer | None = None
         self._models: dict[str, Declaration] = {}
 
@@ -136,11 +137,16 @@ class Client:
     def close(self) -> None:
         """Flush, and let go of the connection."""
         producer, self._producer = self._producer, None
-        if producer is not None:
-            try:
-                producer.flush(self._timeout_s)
-            finally:
-                producer.close()
+        try:
+            if producer is not None:
+                try:
+                    producer.flush(self._timeout_s)
+                finally:
+                    producer.close()
+        finally:
+            # One that was given belongs to who gave it.
+            if self._opened_registry:
+                self._wire.close()
 
     def _writer(self) -> Producer:
         if self._producer is None:

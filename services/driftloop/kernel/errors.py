@@ -17,6 +17,7 @@
     └── LogError                  the log (Kafka or memory) did not do what was asked
         ├── LogUnavailableError   no answer in time; trying again may help
         │   ├── RegistryUnavailableError   of the schema registry
+        │   │   └── RegistryBehindError    it answers, but not on all ids in time
         │   └── NoRoomError       a disk is full; what it lacks is in the log
         ├── FencedError           another process took over this one's transactional id
         └── BrokerError           the local broker could not be brought or started
@@ -99,6 +100,11 @@ class LogUnavailableError(LogError):
 
 class RegistryUnavailableError(LogUnavailableError):
     """The schema registry gave no answer, so that records cannot be read or written for now."""
+
+
+class RegistryBehindError(RegistryUnavailableError):
+    """The schema registry answers, but not on all ids in time. What it did answer is remembered:
+    trying again gets further."""
 
 
 class NoRoomError(LogUnavailableError):

@@ -6,7 +6,7 @@ against both. Times are integer milliseconds since the epoch; offsets are those 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -83,11 +83,14 @@ class TopicSpec:
 
 
 class SchemaRegistry(Protocol):
-    """Where schemas have ids. Both methods raise :class:`RegistryUnavailableError` when it does not
-    answer, and :class:`ConfigurationError` when it does not let this process in."""
+    """Where schemas have ids. :meth:`texts_of` and :meth:`register` raise
+    :class:`RegistryUnavailableError` when it does not answer, and :class:`ConfigurationError` when
+    it does not let this process in."""
 
-    def text_of(self, schema_id: int) -> str | None:
-        """The Avro JSON of an id from 1 to 2^31 - 1; None where the registry has none of it."""
+    def texts_of(self, ids: Sequence[int], within_s: float) -> Iterable[tuple[int, str | None]]:
+        """The Avro JSON of ids from 1 to 2^31 - 1 as the answers come; None where the registry has
+        none of it. Those that are not answered on within the time are left out; what is answered
+        comes before an error is raised."""
         ...
 
     def register(self, subject: str, text: str) -> int:
@@ -95,6 +98,10 @@ class SchemaRegistry(Protocol):
 
         Raises :class:`SchemaError` where the registry refuses it, as incompatible for one.
         """
+        ...
+
+    def close(self) -> None:
+        """Let go of connections. It may be used again, and opens new ones."""
         ...
 
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from driftloop.kernel import metrics, sharing
 from driftloop.kernel.catalog import Catalog
+from driftloop.kernel.codec import wire
 from driftloop.kernel.codec.records import codec
 from driftloop.kernel.deadletters import dead_letter
 from driftloop.kernel.errors import (
@@ -25,6 +26,7 @@ from driftloop.kernel.errors import (
     FencedError,
     LogError,
     LogUnavailableError,
+    RegistryBehindError,
     RegistryUnavailableError,
 )
 from driftloop.kernel.metrics import Meter
@@ -39,6 +41,9 @@ from driftloop.kernel.records import DeadLetter
 _log = logging.getLogger(__name__)
 _CONTROL_DEADLINE_S = 60.0
 _CONTROL_POLL_S = 0.05
+_REGISTRY_S = 60.0
+"""For all the batches of a step, to ask the schema registry and to wait for it: well under
+max.poll.interval.ms."""
 _REGISTRY_PAUSE_S = 1.0
 _LAG_EVERY_S = 2.0
 _LEAST_PAUSE_S = 0.001
@@ -140,6 +145,7 @@ class Runner:
         self._polls = PollSize(wiring.batch_rows)
         self._polled_at = clock.monotonic()
         self._resume_at = clock.monotonic()
+        self._registry_until = self._resume_at
         self._measure_at = 0.0
         self.lag = 0
         """Records not read when last measured."""
@@ -173,7 +179,9 @@ class Runner:
                 # What was aborted while partitions left is read again, kept partitions included.
                 self._rewind()
                 batches, rewound = (), True
-            self._take(batches)
+            self._registry_until = self._clock.monotonic() + _REGISTRY_S
+            with wire.in_force().asking_within(_REGISTRY_S):
+                self._take(batches)
             self._emit(self._core.on_time(self._clock.now()))
             if self._staged() and self._core.commit_due(self._clock.now()):
                 self._hand_over()
@@ -350,7 +358,10 @@ class Runner:
                     ) from error
                 self._read_control(timeout_s=_CONTROL_POLL_S)
             except RegistryUnavailableError as error:
-                if self._clock.monotonic() > deadline:
+                if self._clock.monotonic() > self._registry_until:
+                    if isinstance(error, RegistryBehindError):
+                        # A process that started again would know none of the answers.
+                        raise LogError(str(error)) from error
                     raise
                 _log.warning("%s: %s", self.wiring.name, error)
                 self._clock.pause(_REGISTRY_PAUSE_S)

@@ -82,6 +82,7 @@ def _rows(spec: Mapping[str, object]) -> TrainingRows:
         reading = from_plain(Reading, spec["reading"])
         return reading.rows(log, lambda read: _report({"step": "reading", "rows": read}))
     finally:
+        wire.in_force().close()
         log.close()
 
 

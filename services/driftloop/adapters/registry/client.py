@@ -6,19 +6,17 @@ a subject); Apicurio answers the same under ``/apis/ccompat/v7``.
 
 from __future__ import annotations
 
-import asyncio
 import ssl
+import time
 from base64 import b64encode
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-import aiohttp
 import orjson
-from yarl import URL
 
+from driftloop.adapters.registry.requests import AT_ONCE, Answer, Request, Requests
 from driftloop.kernel.codec.framing import LARGEST_ID
 from driftloop.kernel.errors import (
     ConfigurationError,
@@ -37,8 +35,6 @@ OPTIONS = (USER, CA, CERTIFICATE, KEY, TIMEOUT)
 
 _TIMEOUT_MS = 10_000
 _CONTENT = "application/vnd.schemaregistry.v1+json"
-_LONGEST = 4 << 20
-"""Bytes of an answer."""
 
 
 class HttpRegistry:
@@ -64,26 +60,46 @@ class HttpRegistry:
                 f"the schema registry has no option {unknown[0]!r}; there are {', '.join(OPTIONS)}"
             )
         self._url = url.rstrip("/")
-        self._headers = {"Accept": f"{_CONTENT}, application/json", "Content-Type": _CONTENT}
+        headers = {"Accept": f"{_CONTENT}, application/json", "Content-Type": _CONTENT}
         if user := options.get(USER):
             if ":" not in user:
                 raise SettingsError(f"{USER} of the schema registry must be USER:PASSWORD")
-            self._headers["Authorization"] = f"Basic {b64encode(user.encode()).decode()}"
-        self._ssl: ssl.SSLContext | bool = _context(options)
+            headers["Authorization"] = f"Basic {b64encode(user.encode()).decode()}"
+        context = _context(options)
         try:
-            self._timeout_s = int(options.get(TIMEOUT, _TIMEOUT_MS)) / 1000
+            timeout_s = int(options.get(TIMEOUT, _TIMEOUT_MS)) / 1000
         except ValueError as error:
             raise SettingsError(f"{TIMEOUT} of the schema registry: {error}") from error
+        self._requests = Requests(headers, context, timeout_s)
+
+    def close(self) -> None:
+        """See the port."""
+        self._requests.close()
 
     def text_of(self, schema_id: int) -> str | None:
+        """Of one id; None where the registry has none of it. Raises as :meth:`texts_of`."""
+        return self._text(schema_id, self._ask("GET", f"/schemas/ids/{schema_id}"))
+
+    def texts_of(self, ids: Sequence[int], within_s: float) -> Iterator[tuple[int, str | None]]:
         """See the port."""
-        answer = self._ask("GET", f"/schemas/ids/{schema_id}")
-        if answer is None:
-            return None
-        text = answer.get("schema")
-        if not isinstance(text, str):
-            raise self._strange(f"schema {schema_id}", answer)
-        return text
+        until = time.monotonic() + within_s
+        for first in range(0, len(ids), AT_ONCE):
+            some = ids[first : first + AT_ONCE]
+            asked = [Request("GET", f"{self._url}/schemas/ids/{schema_id}") for schema_id in some]
+            left = until - time.monotonic()
+            answers = self._requests.all(asked, left) if left > 0 else [None] * len(asked)
+            failures: list[Exception] = []
+            for schema_id, request, answer in zip(some, asked, answers, strict=True):
+                if answer is None:
+                    continue
+                try:
+                    yield schema_id, self._text(schema_id, self._read(request, answer))
+                except (RegistryUnavailableError, ConfigurationError) as error:
+                    failures.append(error)
+            if failures:
+                raise failures[0]
+            if None in answers:
+                return
 
     def register(self, subject: str, text: str) -> int:
         """See the port. Looks it up first, so that a user who may only read can use what is there
@@ -98,21 +114,33 @@ class HttpRegistry:
             raise self._strange(f"subject {subject!r}", answer)
         return schema_id
 
+    def _text(self, schema_id: int, answer: dict[str, Any] | None) -> str | None:
+        if answer is None:
+            return None
+        text = answer.get("schema")
+        if not isinstance(text, str):
+            raise self._strange(f"schema {schema_id}", answer)
+        return text
+
     def _ask(
         self, method: str, path: str, body: Mapping[str, Any] | None = None, subject: str = ""
     ) -> dict[str, Any] | None:
         """The answer's object; None where the registry says it has no such thing."""
-        # In a thread of its own, as the caller's may run a loop already.
-        with ThreadPoolExecutor(1, thread_name_prefix="registry") as pool:
-            try:
-                status, content = pool.submit(
-                    lambda: asyncio.run(self._request(method, path, body))
-                ).result()
-            except (aiohttp.ClientError, OSError, TimeoutError) as error:
-                raise RegistryUnavailableError(
-                    f"the schema registry at {self._url} does not answer: "
-                    f"{error or type(error).__name__}; waiting for it, nothing is lost"
-                ) from error
+        content = None if body is None else orjson.dumps(body)
+        request = Request(method, self._url + path, content)
+        (answer,) = self._requests.all([request])
+        assert answer is not None  # of which only a limit on the time makes one
+        return self._read(request, answer, subject)
+
+    def _read(
+        self, request: Request, answered: Answer | Exception, subject: str = ""
+    ) -> dict[str, Any] | None:
+        if isinstance(answered, Exception):
+            raise RegistryUnavailableError(
+                f"the schema registry at {self._url} does not answer: "
+                f"{answered or type(answered).__name__}; waiting for it, nothing is lost"
+            ) from answered
+        status, content = answered
         try:
             answer = orjson.loads(content)
         except orjson.JSONDecodeError:
@@ -137,33 +165,10 @@ class HttpRegistry:
                 "change the subject's compatibility"
             )
         raise RegistryUnavailableError(
-            f"the schema registry at {self._url} answered {status} {message} to {method} {path}; "
+            f"the schema registry at {self._url} answered {status} {message} to "
+            f"{request.method} {request.path(self._url)}; "
             "if that stays so, look whether SCHEMA_REGISTRY_URL has the right path"
         )
-
-    async def _request(
-        self, method: str, path: str, body: Mapping[str, Any] | None
-    ) -> tuple[int, bytes]:
-        timeout = aiohttp.ClientTimeout(total=self._timeout_s)
-        async with (
-            aiohttp.ClientSession(
-                timeout=timeout, headers=self._headers, trust_env=True
-            ) as session,
-            session.request(
-                method,
-                URL(self._url + path, encoded=True),
-                data=None if body is None else orjson.dumps(body),
-                ssl=self._ssl,
-                # A redirect would carry the password elsewhere.
-                allow_redirects=False,
-            ) as response,
-        ):
-            content = bytearray()
-            async for chunk in response.content.iter_any():
-                content += chunk
-                if len(content) > _LONGEST:
-                    raise aiohttp.ClientPayloadError(f"an answer of more than {_LONGEST} bytes")
-            return response.status, bytes(content)
 
     def _strange(self, what: str, answer: Any) -> RegistryUnavailableError:
         return RegistryUnavailableError(

@@ -18,22 +18,27 @@ def open_wire(url: str, options: Mapping[str, str] | None, clock: Clock) -> Wire
     """The wire that a registry's address makes, driftloop's own schemas enrolled; without an
     address, that of single-object encoding.
 
-    Waits a minute for a registry that does not answer. Raises :class:`RegistryUnavailableError`,
-    :class:`ConfigurationError`, and :class:`SchemaError` where the registry refuses one of them.
+    Whoever opens it closes it. Waits a minute for a registry that does not answer. Raises
+    :class:`RegistryUnavailableError`, :class:`ConfigurationError`, and :class:`SchemaError` where
+    the registry refuses one of them.
     """
     if not url:
         return Wire()
     # Here, not above: a process without a registry need not load an HTTP client.
     from driftloop.adapters.registry.client import HttpRegistry
 
-    wire = Wire(HttpRegistry(url, options))
+    wire = Wire(HttpRegistry(url, options), clock.monotonic)
     deadline = clock.monotonic() + _DEADLINE_S
-    while True:
-        try:
-            wire.enroll_records()
-            return wire
-        except RegistryUnavailableError as error:
-            if clock.monotonic() >= deadline:
-                raise
-            _log.warning("%s", error)
-            clock.pause(_PAUSE_S)
+    try:
+        while True:
+            try:
+                wire.enroll_records()
+                return wire
+            except RegistryUnavailableError as error:
+                if clock.monotonic() >= deadline:
+                    raise
+                _log.warning("%s", error)
+                clock.pause(_PAUSE_S)
+    except BaseException:
+        wire.close()
+        raise

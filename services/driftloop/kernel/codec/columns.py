@@ -175,17 +175,19 @@ class ColumnReader:
         """A batch of which the ``strange`` rows name ids that are not known to mean this schema."""
         current = wire.in_force()
         ids = ids_of_rows(rows, strange)
+        order = np.argsort(ids, kind="stable")
+        distinct, starts = np.unique(ids[order], return_index=True)
+        current.learn(distinct.tolist())
         parts: list[tuple[I64, Decoded]] = []
+        refused: list[tuple[I64, DecodeError]] = []
         same = False
-        for schema_id in np.unique(ids).tolist():
-            chosen = strange[ids == schema_id]
+        groups = np.split(strange[order], starts[1:])
+        for schema_id, chosen in zip(distinct.tolist(), groups, strict=True):
             try:
                 framing.frame_of(framing.MAGIC + schema_id.to_bytes(4, "big"))
                 writer = current.resolved(schema_id, self.schema)
             except DecodeError as error:
-                rejected = [Rejected(row, error) for row in range(len(chosen))]
-                none = self._run_empty()
-                parts.append((chosen, Decoded(np.empty(0, np.int64), none, rejected)))
+                refused.append((chosen, error))
                 continue
             if writer.fingerprint == self.schema.fingerprint:
                 same = True
@@ -193,6 +195,11 @@ class ColumnReader:
             reader = self._reader_of(writer)
             some = rows.take(chosen)
             parts.append((chosen, reader.read(some) if reader else self._read_slowly(some)))
+        if refused:
+            errors = [error for chosen, error in refused for _ in range(len(chosen))]
+            rejected = [Rejected(row, error) for row, error in enumerate(errors)]
+            none = Decoded(np.empty(0, np.int64), self._run_empty(), rejected)
+            parts.append((np.concatenate([chosen for chosen, _ in refused]), none))
         others = np.sort(np.concatenate([at for at, _ in parts])) if parts else _NO_IDS
         own = np.setdiff1d(np.arange(len(rows), dtype=np.int64), others, assume_unique=True)
         if len(own):

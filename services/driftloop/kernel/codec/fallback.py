@@ -32,6 +32,14 @@ def read_rows(
     good: list[int] = []
     plain: list[dict[str, Any]] = []
     rejected: list[Rejected] = []
+    if header:
+        wire.in_force().learn(
+            int.from_bytes(value[1 : framing.ID_HEADER_LENGTH], "big")
+            for value in values
+            if value is not None
+            and value[:1] == framing.MAGIC
+            and len(value) >= framing.ID_HEADER_LENGTH
+        )
     for row, value in enumerate(values):
         try:
             plain.append(_read(schema, wanted, columns, header, value))

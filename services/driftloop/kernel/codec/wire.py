@@ -7,7 +7,9 @@ written in single-object encoding. Both framings are read either way.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -18,14 +20,23 @@ from driftloop.kernel.codec.avro_types import check_schema
 from driftloop.kernel.codec.blocks import I64
 from driftloop.kernel.compatibility import reading_problems
 from driftloop.kernel.declaration import Declaration
-from driftloop.kernel.errors import DecodeError, SchemaError
+from driftloop.kernel.errors import DecodeError, RegistryBehindError, SchemaError
 from driftloop.kernel.ports import SchemaRegistry
 from driftloop.kernel.reasons import Reason
 from driftloop.kernel.schemas import Schema, parse_schema, record_schema, schema_versions
 
 _NO_IDS: I64 = np.empty(0, np.int64)
 _REMEMBERED = 4096
-"""Ids whose meaning is kept: bytes that name ever new ones must not fill the memory."""
+"""Ids whose schema is kept: bytes that name ever new ones must not fill the memory."""
+REFUSED = 65_536
+"""Ids kept that mean nothing which can be read, 250 bytes each. More than a poll has records (at
+most 32,768): a batch that is tried again must find what was answered before."""
+UNKNOWN_FOR_S = 300.0
+"""How long an id that the registry does not know is not asked for again: longer than a batch is
+tried for, and not so long that a schema registered later is not found."""
+ASKING_S = 20.0
+"""The longest at a time: well under max.poll.interval.ms."""
+_LONGEST_DETAIL = 300
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -34,13 +45,27 @@ V = TypeVar("V")
 class Wire:
     """What one registry's ids mean, asked once each; without one, single-object encoding only."""
 
-    def __init__(self, registry: SchemaRegistry | None = None) -> None:
+    def __init__(
+        self,
+        registry: SchemaRegistry | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """``monotonic``: seconds from an arbitrary start."""
         self._registry = registry
+        self._monotonic = monotonic
         self._headers: dict[bytes, bytes] = {}
-        self._ids: dict[bytes, I64] = {}
-        self._writers: dict[int, Schema | tuple[Reason, str]] = {}
-        self._problems: dict[tuple[int, str], str] = {}
+        self._ids: OrderedDict[bytes, I64] = OrderedDict()
+        self._writers: OrderedDict[int, Schema] = OrderedDict()
+        self._refused: OrderedDict[int, tuple[Reason, str, float]] = OrderedDict()
+        """Per id that means nothing which can be read: why, and until when that holds."""
+        self._problems: OrderedDict[tuple[int, str], str] = OrderedDict()
         """Per id and text of the reader, whose defaults and aliases no fingerprint tells."""
+        self._asking_until = float("inf")
+
+    def close(self) -> None:
+        """Let go of the registry's connections; used again, it opens new ones."""
+        if self._registry is not None:
+            self._registry.close()
 
     @property
     def has_registry(self) -> bool:
@@ -80,6 +105,32 @@ class Wire:
         """The ids known to mean exactly this schema (or one of the same canonical form)."""
         return self._ids.get(schema.fingerprint, _NO_IDS)
 
+    @contextmanager
+    def asking_within(self, seconds: float) -> Iterator[None]:
+        """Ask no longer than so many seconds in all. What is left then raises
+        :class:`RegistryBehindError`."""
+        self._asking_until = self._monotonic() + seconds
+        try:
+            yield
+        finally:
+            self._asking_until = float("inf")
+
+    def learn(self, ids: Iterable[int]) -> None:
+        """Ask for all of these ids at once that are not known; what can be no id is passed over.
+
+        Raises :class:`RegistryUnavailableError` where what one of them means cannot be known now.
+        """
+        if self._registry is None:
+            return
+        now = self._monotonic()
+        missing = [
+            schema_id
+            for schema_id in dict.fromkeys(ids)
+            if 1 <= schema_id <= framing.LARGEST_ID and not self._is_known(schema_id, now)
+        ]
+        if missing:
+            self._ask(self._registry, missing, min(ASKING_S, self._asking_until - now))
+
     def writer(self, schema_id: int) -> Schema:
         """What an id means; the registry is asked the first time.
 
@@ -93,15 +144,13 @@ class Wire:
                 "SCHEMA_REGISTRY_URL names one",
             )
         known = self._writers.get(schema_id)
-        if known is None:
-            known = self._ask(self._registry, schema_id)
-            if isinstance(known, Schema):
-                self._learn(schema_id, known)
-            else:
-                _remember(self._writers, schema_id, known)
-        if isinstance(known, Schema):
+        if known is None and not self._is_known(schema_id, self._monotonic()):
+            self.learn([schema_id])
+            known = self._writers.get(schema_id)
+        if known is not None:
             return known
-        raise DecodeError(*known)
+        reason, detail, _ = self._refused.get(schema_id, (Reason.UNKNOWN_SCHEMA, "", 0.0))
+        raise DecodeError(reason, detail or f"the registry knows no schema with id {schema_id}")
 
     def resolved(self, schema_id: int, reader: Schema) -> Schema:
         """The writer's schema, which ``reader`` can read (Avro 1.11, Schema Resolution).
@@ -129,21 +178,46 @@ class Wire:
 
     def _learn(self, schema_id: int, schema: Schema) -> None:
         _remember(self._writers, schema_id, schema)
+        self._refused.pop(schema_id, None)
         ids = self._ids.get(schema.fingerprint, _NO_IDS)
         if schema_id not in ids:
             # Looked through per record: the newest few will do, and others are asked for again.
             _remember(self._ids, schema.fingerprint, np.append(ids, np.int64(schema_id))[-8:])
 
-    def _ask(self, registry: SchemaRegistry, schema_id: int) -> Schema | tuple[Reason, str]:
-        text = registry.text_of(schema_id)
+    def _is_known(self, schema_id: int, now: float) -> bool:
+        if schema_id in self._writers:
+            return True
+        refused = self._refused.get(schema_id)
+        return refused is not None and now < refused[2]
+
+    def _ask(self, registry: SchemaRegistry, ids: list[int], within_s: float) -> None:
+        answered = 0
+        if within_s > 0:
+            for schema_id, text in registry.texts_of(ids, within_s):
+                self._answer(schema_id, text)
+                answered += 1
+        if answered < len(ids):
+            raise RegistryBehindError(
+                f"the schema registry answered on {answered} of {len(ids)} ids that records name, "
+                "and time is up; going on with the others, nothing is lost"
+            )
+
+    def _answer(self, schema_id: int, text: str | None) -> None:
+        self._refused.pop(schema_id, None)  # so that the oldest answers are forgotten first
         if text is None:
-            return Reason.UNKNOWN_SCHEMA, f"the registry knows no schema with id {schema_id}"
+            until = self._monotonic() + UNKNOWN_FOR_S
+            _remember(self._refused, schema_id, (Reason.UNKNOWN_SCHEMA, "", until), REFUSED)
+            return
         try:
             schema = parse_schema(text, source=f"the registry's schema {schema_id}")
             check_schema(schema, ())
-        except (SchemaError, RecursionError) as error:
-            return Reason.WRONG_SCHEMA, f"schema id {schema_id} cannot be followed: {error}"
-        return schema
+        except SchemaError as error:
+            why = f"schema id {schema_id} cannot be followed: {str(error)[:_LONGEST_DETAIL]}"
+            # What an id means never changes.
+            refused = (Reason.WRONG_SCHEMA, why, float("inf"))
+            _remember(self._refused, schema_id, refused, REFUSED)
+            return
+        self._learn(schema_id, schema)
 
 
 def events_subject(declaration: Declaration) -> str:
@@ -180,7 +254,7 @@ def installed(wire: Wire) -> Iterator[Wire]:
         install(before)
 
 
-def _remember(known: dict[K, V], key: K, value: V) -> None:
+def _remember(known: OrderedDict[K, V], key: K, value: V, most: int = _REMEMBERED) -> None:
     known[key] = value
-    while len(known) > _REMEMBERED:
-        known.pop(next(iter(known)))
+    while len(known) > most:
+        known.popitem(last=False)
