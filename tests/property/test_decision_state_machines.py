@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
+from unittest.mock import patch
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -28,6 +31,7 @@ from decision_builders import (
     version,
 )
 from driftloop.deployer.core import DeployerCore
+from driftloop.drift import state
 from driftloop.drift.core import DriftCore
 from driftloop.kernel.catalog import Catalog
 from driftloop.kernel.ports import RecordBatch
@@ -71,14 +75,14 @@ seen_windows = st.one_of(
         st.integers(0, 12),
         st.sampled_from([NEAR, FAR]),
         missing=st.sampled_from([0, 200]),
-        version=st.integers(0, 2),
+        version=st.sampled_from([1, 1, 1, 0, 2]),
         revision=st.integers(0, 1),
     ),
     st.builds(
         outcomes,
         st.integers(0, 12),
         st.sampled_from([[0.3] * 300, [2.0] * 300]),
-        version=st.integers(0, 2),
+        version=st.sampled_from([1, 1, 1, 0, 2]),
     ),
 )
 
@@ -159,7 +163,9 @@ def drift_inputs(draw: st.DrawFn) -> tuple[dict[str, Any], list[Any]]:
         st.integers(0, 12),
         st.integers(0, 20).map(lambda hour: hour * HOUR),
     )
-    records = draw(st.lists(st.one_of(seen_windows, seen_windows, seen_windows, said), max_size=25))
+    steps = st.one_of(seen_windows, seen_windows, seen_windows, said)
+    least = draw(st.sampled_from([0, 25]))
+    records = draw(st.lists(steps, min_size=least, max_size=40))
     if alerts.get("segment"):
         records = [in_segments(r) if isinstance(r, Window) else r for r in records]
     return alerts, records
@@ -243,48 +249,69 @@ def outputs_of(
 
 
 places = st.sets(st.integers(0, 40))
+remembered = pytest.mark.parametrize("entries", [0, 3, 5], ids=lambda n: f"{n} entries" * bool(n))
+"""As many as a history may have, or few: old windows come to lie together."""
 
 
+@contextmanager
+def remembering(entries: int) -> Iterator[None]:
+    """While a history has so many entries; 0: as usual."""
+    few = {"_LEAST_ENTRIES": 2, "_MOST_ENTRIES": entries, "_ROWS": 20_000, "_FINENESS": 1}
+    with ExitStack() as stack:
+        for name, value in few.items() if entries else ():
+            stack.enter_context(patch.object(state, name, value))
+        yield
+
+
+@remembered
 @QUICK
 @given(drift_inputs(), places, places)
 def test_drift_does_not_depend_on_batches_and_restarts(
-    given_inputs: tuple[dict[str, Any], list[Any]], cuts: set[int], restarts: set[int]
+    entries: int,
+    given_inputs: tuple[dict[str, Any], list[Any]],
+    cuts: set[int],
+    restarts: set[int],
 ) -> None:
     alerts, records = given_inputs
     known = known_to_drift(alerts)
-    whole = outputs_of(lambda: DriftCore(known), batches(records, set()), set())
-    parts = outputs_of(lambda: DriftCore(known), batches(records, cuts), restarts)
+    with remembering(entries):
+        whole = outputs_of(lambda: DriftCore(known), batches(records, set()), set())
+        parts = outputs_of(lambda: DriftCore(known), batches(records, cuts), restarts)
     # As text: an estimate before the labels come has NaN for them.
     assert list(map(repr, parts)) == list(map(repr, whole))
 
 
+@remembered
 @QUICK
 @given(drift_inputs(), places)
 def test_the_state_of_drift_is_the_same_however_often_it_was_committed(
-    given_inputs: tuple[dict[str, Any], list[Any]], cuts: set[int]
+    entries: int, given_inputs: tuple[dict[str, Any], list[Any]], cuts: set[int]
 ) -> None:
     alerts, records = given_inputs
     stores: list[dict[str, bytes]] = []
-    for often in (True, False):
-        core, store = DriftCore(known_to_drift(alerts)), dict[str, bytes]()
-        for each in batches(records, cuts):
-            core.process(each)
-            if often:
-                commit(core, store)
-        commit(core, store)
-        stores.append(store)
+    with remembering(entries):
+        for often in (True, False):
+            core, store = DriftCore(known_to_drift(alerts)), dict[str, bytes]()
+            for each in batches(records, cuts):
+                core.process(each)
+                if often:
+                    commit(core, store)
+            commit(core, store)
+            stores.append(store)
     assert stores[0] == stores[1]
 
 
+@remembered
 @QUICK
 @given(
     st.sampled_from(POLICIES[:4]),
     st.sampled_from(POLICIES[:4]),
-    st.lists(seen_windows, max_size=20),
+    st.lists(seen_windows, min_size=5, max_size=20),
     st.lists(seen_windows, max_size=20),
     places,
 )
 def test_drift_does_not_depend_on_restarts_around_a_new_declaration(
+    entries: int,
     before: dict[str, Any],
     after: dict[str, Any],
     first: list[Any],
@@ -306,7 +333,28 @@ def test_drift_does_not_depend_on_restarts_around_a_new_declaration(
             assert not outputs.dead_letters
         return out
 
-    assert said(restarts | {len(first)}) == said(set())
+    with remembering(entries):
+        assert said(restarts | {len(first)}) == said(set())
+
+
+@QUICK
+@given(
+    st.lists(st.tuples(st.sampled_from([NEAR, NEAR, FAR]), st.integers(0, 3)), min_size=20),
+    st.sampled_from([(), ("hour_of_day",), ("day_of_week",)]),
+    places,
+)
+def test_drift_takes_windows_that_lie_together_back_after_a_restart(
+    windows: list[tuple[tuple[int, ...], int]], season: tuple[str, ...], restarts: set[int]
+) -> None:
+    records = [
+        predictions(hour, x, missing=100 * missing) for hour, (x, missing) in enumerate(windows)
+    ]
+    each = set(range(len(records)))
+    known = known_to_drift({"season": season} if season else {})
+    with remembering(5):
+        whole = outputs_of(lambda: DriftCore(known), batches(records, each), set())
+        parts = outputs_of(lambda: DriftCore(known), batches(records, each), restarts)
+    assert list(map(repr, parts)) == list(map(repr, whole))
 
 
 def check_order(said: list[Any]) -> None:

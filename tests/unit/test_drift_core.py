@@ -453,8 +453,8 @@ def test_the_statistic_grows_by_the_rows_and_multiplies_by_the_e_value() -> None
 
 
 def test_the_onset_is_where_the_evidence_begins() -> None:
-    assert onset([-1.0, 2.0, -5.0, 1.0, 3.0]) == 3
-    assert onset([1.0]) == 0
+    assert onset(np.array([-1.0, 2.0, -5.0, 1.0, 3.0])) == 3
+    assert onset(np.array([1.0])) == 0
 
 
 def test_alerts_that_end_together_end_in_one_order_also_after_a_restart() -> None:

@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from decision_builders import (
+    HOUR,
     LOSS_EDGES,
     LOSS_MEANS,
     MODEL,
@@ -209,6 +210,24 @@ def test_a_shift_of_a_feature_is_found(sigma: float, within: int) -> None:
         windows += [window(rng, hour, 250, moved) for hour in range(10, 10 + within // 250)]
         (found,) = run(sampled_profile(rng, 10_000), windows, budget=1.0, floors=True)
         assert found.subject == "x"
+
+
+def test_clumps_in_small_windows_hide_no_change() -> None:
+    # Five labels a window and a dispersion of five: what it takes lies in a thousand windows. Of
+    # 100 such streams with other seeds all were found, within 10,200 labels.
+    rng = np.random.default_rng(17)
+    whole = profile()
+    loss = replace(whole.loss, errors=4000, dispersion=5.0, error_dispersion=5.0)
+    losses = [[0.2, 0.2, 0.6, 0.6, 0.6], [0.2, 0.2, 0.2, 0.6, 0.6]]
+    for _ in range(3):
+        rates = [ERRORS] * 400 + [ERRORS + 0.05] * 2400
+        windows = [
+            outcomes(hour, losses[hour % 2], errors=int(rng.binomial(5, rate)))
+            for hour, rate in enumerate(rates)
+        ]
+        (found,) = run(replace(whole, loss=loss), windows, budget=1.0, floors=True)
+        assert found.subject == "errors"
+        assert found.opened_at // HOUR > 400
 
 
 def test_a_column_of_many_rare_levels_does_not_alarm() -> None:

@@ -16,7 +16,7 @@ from driftloop.drift.effects import LEAST_CONSTANT_ROWS, Effect
 from driftloop.drift.panel import Key, Panel
 from driftloop.drift.recovery import Recovery
 from driftloop.drift.shiryaev import onset, threshold
-from driftloop.drift.state import History, Kept, Part
+from driftloop.drift.state import History, Kept, Part, reach
 from driftloop.drift.still import STILL, Still
 from driftloop.drift.streams import Measure, Watched
 from driftloop.drift.watch import Watch
@@ -128,12 +128,7 @@ class Detectors:
             return history.since(self._still.runs[index][0])
         panel = self._panels[family]
         windows = history.since(int(panel.since[row, index]))
-        payoffs = {slot: panel.payoffs(key, slot) for slot in {kept.slot for kept in windows}}
-        span = panel.group.span(index)
-        scores = [
-            float((panel.counts([kept], row)[span] * payoffs[kept.slot]).sum()) for kept in windows
-        ]
-        return windows[onset(scores) :]
+        return windows[onset(panel.scores(key, windows)) :] if windows else []
 
     def newest(self, key: Key, history: History) -> list[Kept]:
         """The newest windows that count towards a stream's evidence."""
@@ -184,6 +179,11 @@ class Detectors:
             return 0
         panel = self._panels[family]
         return int(panel.counts([kept], row)[panel.group.span(index)].sum())
+
+    @property
+    def reach(self) -> int:
+        """Rows of the newest windows that an onset is looked for in."""
+        return reach(max((panel.widest for panel in self._panels.values()), default=1.0))
 
     @property
     def reference(self) -> str:

@@ -52,6 +52,18 @@ class Group:
             np.maximum(found, 0, out=found)
         return np.asarray(found, dtype=np.float64)
 
+    def own(self, counts: I64, stream: int) -> F64:
+        """:meth:`flat` of one stream's bins only, (..., B)."""
+        bins = self.streams[stream].bins
+        if self._plain:
+            found = counts[..., [place for (place,) in bins]]
+        else:
+            found = np.stack([counts[..., places].sum(axis=-1) for places in bins], axis=-1)
+        less = self.streams[stream].less
+        if less >= 0:
+            found[..., 0] = np.maximum(found[..., 0] - counts[..., less], 0)
+        return np.asarray(found, dtype=np.float64)
+
     def totals(self, flat: F64) -> F64:
         """Per stream the sum of its bins, (..., T)."""
         return np.asarray(np.add.reduceat(flat, self.starts, axis=-1), dtype=np.float64)

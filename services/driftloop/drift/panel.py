@@ -65,21 +65,29 @@ class Panel:
         """How far above its threshold each stream is, (S, T), natural logarithm."""
         return np.asarray(self.levels - self.group.thresholds, dtype=np.float64)
 
-    def payoffs(self, key: Key, slot: int) -> F64:
-        """Log payoffs, (B,), of the bet of a stream that in hindsight was best. For locating a
-        change, not for testing."""
+    @property
+    def widest(self) -> float:
+        """The largest dispersion."""
+        return float(self.dispersions.max())
+
+    def scores(self, key: Key, windows: Sequence[Kept]) -> F64:
+        """Log e-values, (W,), of windows on the bet of a stream that in hindsight was best. For
+        locating a change, not for testing."""
         _, row, stream = key
-        own = np.flatnonzero(self.group.owners == stream)
-        best = int(own[np.argmax(self._log_m[row, own])])
-        logs = self.group.payoffs(self._bag(slot)[row], stream, best)
-        return np.asarray(logs / self.dispersions[row, stream], dtype=np.float64)
+        best = self._best(row, stream)
+        slots = np.array([kept.slot for kept in windows], dtype=np.int64)
+        counts = self.group.own(np.array([kept.counts[row] for kept in windows]), stream)
+        scores: F64 = np.zeros(len(windows))
+        for slot in np.unique(slots).tolist():
+            at = slots == slot
+            scores[at] = counts[at] @ self.group.payoffs(self._bag(slot)[row], stream, best)
+        return np.asarray(scores / self.dispersions[row, stream], dtype=np.float64)
 
     def evidence(self, key: Key, windows: Sequence[Kept]) -> float:
         """What these windows by themselves pay, logarithm, under the bet of a stream that in
         hindsight was best: within the bag as it was before them."""
         _, row, stream = key
-        own = np.flatnonzero(self.group.owners == stream)
-        best = int(own[np.argmax(self._log_m[row, own])])
+        best = self._best(row, stream)
         span = self.group.span(stream)
         paid = 0.0
         for slot in {kept.slot for kept in windows}:
@@ -171,6 +179,11 @@ class Panel:
     def load_bag(self, slot: int, plain: Sequence[Any]) -> None:
         self._bags[slot] = floats(plain)
         self._unsaved.add(slot)
+
+    def _best(self, row: int, stream: int) -> int:
+        """A stream's bet that has won most."""
+        own = np.flatnonzero(self.group.owners == stream)
+        return int(own[np.argmax(self._log_m[row, own])])
 
     def _bag(self, slot: int) -> F64:
         found = self._bags.get(slot)

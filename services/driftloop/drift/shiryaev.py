@@ -30,7 +30,6 @@ winter an alarm, which is true of the data, if no news to its owner (declare a s
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 
@@ -61,12 +60,8 @@ def log_mean(log_m: F64, log_weights: F64, axis: int) -> F64:
     return np.asarray(np.squeeze(top + np.log(total), axis=axis), dtype=np.float64)
 
 
-def onset(scores: Sequence[float]) -> int:
+def onset(scores: F64) -> int:
     """Where the change most likely began: the index from which the sum of the windows' log
-    e-values to the end is largest (where a CUSUM of them last left 0)."""
-    best, best_sum, total = len(scores) - 1, -math.inf, 0.0
-    for index in range(len(scores) - 1, -1, -1):
-        total += scores[index]
-        if total > best_sum:
-            best, best_sum = index, total
-    return best
+    e-values, (W,) with W > 0, to the end is largest (where a CUSUM of them last left 0)."""
+    sums = np.cumsum(scores[::-1])
+    return len(scores) - 1 - int(np.argmax(sums))

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from driftloop.kernel.codec.blocks import F64, I64
+from driftloop.kernel.decisions import merge_ranges
 from driftloop.kernel.records import OffsetRange, Window
 
-_LEAST_WINDOWS = 64
-_MOST_WINDOWS = 256
+_LEAST_ENTRIES = 64
+_MOST_ENTRIES = 256
 _ROWS = 4000
-"""Rows that are kept for finding an onset, where they fit into the most windows."""
+"""Independent rows that are kept for finding an onset."""
+_MOST_ROWS = 1_000_000
+"""Of any kind: what varies even more cannot be told from what it always does."""
+_FINENESS = 8
+"""Of windows together: they have at most this part of the rows since then."""
 
 N = TypeVar("N", np.float64, np.int64)
 
@@ -41,13 +46,15 @@ def integers(plain: Sequence[Any]) -> I64:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A window as later windows need it."""
+    """A window as later windows need it, or several of one slot together."""
 
     number: int
-    """Ascending over a model's windows of one stream."""
+    """Ascending over a model's windows of one stream; of several that of the first, as are ``id``
+    and ``start``."""
     id: str
     start: int
     end: int
+    """Of several the last."""
     rows: int
     slot: int
     """Of the season; -1 without one."""
@@ -59,6 +66,16 @@ class Kept:
     def of(cls, number: int, window: Window, slot: int, counts: I64) -> Kept:
         return cls(
             number, window.id, window.start, window.end, window.rows, slot, window.sources, counts
+        )
+
+    def with_later(self, other: Kept) -> Kept:
+        """Together with windows of the same slot that came later."""
+        return replace(
+            self,
+            end=max(self.end, other.end),
+            rows=self.rows + other.rows,
+            sources=merge_ranges((*self.sources, *other.sources)),
+            counts=self.counts + other.counts,
         )
 
     def to_plain(self) -> list[Any]:
@@ -84,24 +101,40 @@ class Part:
     """Makes its value, which is large."""
 
 
+def reach(dispersion: float) -> int:
+    """Rows to keep, given how many tell as much as one."""
+    return int(min(_ROWS * max(dispersion, 1.0), _MOST_ROWS))
+
+
 @dataclass(slots=True)
 class History:
-    """The newest windows of the version being watched, oldest first: enough for finding an onset,
-    and never more than 256."""
+    """The newest windows of the version being watched, oldest first: enough for finding an onset.
+
+    There are never more than 256 entries. Where windows are small, old ones lie together in one
+    entry, the older the more of them: at most an eighth as many rows as have come since, so that an
+    onset is known to an eighth of its age. Such an entry counts as its first window: who asks for
+    the windows since one in its middle does not get it.
+    """
 
     windows: list[Kept] = field(default_factory=list)
+    grown: set[int] = field(default_factory=set)
+    """Numbers of entries that later windows went into since they were kept last."""
 
-    def append(self, window: Kept) -> None:
-        """Take in a window, and let go of the oldest."""
+    def append(self, window: Kept, rows: int) -> None:
+        """Take in a window; ``rows``: of the newest windows, to be there still."""
         self.windows.append(window)
-        rows = sum(kept.rows for kept in self.windows)
+        known = sum(kept.rows for kept in self.windows)
         gone = 0
-        while len(self.windows) - gone > _LEAST_WINDOWS:
-            rows -= self.windows[gone].rows
-            if rows < _ROWS and len(self.windows) - gone <= _MOST_WINDOWS:
+        while len(self.windows) - gone > _LEAST_ENTRIES:
+            known -= self.windows[gone].rows
+            if known < rows:
                 break
             gone += 1
         del self.windows[:gone]
+        if len(self.windows) > _MOST_ENTRIES:
+            self._put_together()
+        # Those that cannot lie together: of many slots, or with too many rows.
+        del self.windows[: max(0, len(self.windows) - _MOST_ENTRIES)]
 
     def newest(self, rows: int) -> list[Kept]:
         """The newest windows that have ``rows`` rows together (all, if they have fewer)."""
@@ -112,4 +145,25 @@ class History:
         return self.windows[at:]
 
     def since(self, number: int) -> list[Kept]:
+        """The windows from this number on, none before it."""
         return [kept for kept in self.windows if kept.number >= number]
+
+    def _put_together(self) -> None:
+        """Pairs of neighbours in the older half; where slots take turns, of neighbours in one."""
+        middle = len(self.windows) // 2
+        since = sum(kept.rows for kept in self.windows[middle:])
+        # From the newest on, which the fewest rows have come since.
+        entries: list[Kept | None] = []
+        single: dict[int, tuple[int, int]] = {}
+        for kept in reversed(self.windows[:middle]):
+            at, allowed = single.pop(kept.slot, (-1, 0))
+            later = entries[at] if at >= 0 else None
+            if later is not None and _FINENESS * (kept.rows + later.rows) <= allowed:
+                entries[at] = None
+                entries.append(kept.with_later(later))
+                self.grown.add(kept.number)
+            else:
+                single[kept.slot] = (len(entries), since)
+                entries.append(kept)
+            since += kept.rows
+        self.windows[:middle] = [kept for kept in reversed(entries) if kept is not None]

@@ -146,8 +146,9 @@ class Track:
         for kept in self._history.windows:
             name = f"kept/{kept.number:012d}"
             names.add(name)
-            if name not in self._written:
+            if name not in self._written or kept.number in self._history.grown:
                 self._entries.put(self._prefix + name, kept.to_plain())
+        self._history.grown.clear()
         for name in self._written - names:
             self._entries.delete(self._prefix + name)
         self._written = names
@@ -211,7 +212,7 @@ class Track:
                 self._cases = []
                 self._history = History()
             self._detectors, self._stored = detectors, {}
-        self._history.append(kept)
+        self._history.append(kept, detectors.reach)
         self._moved = True
         said = judge(detectors, window, kept, self._model, self._history, self._cases, self._onsets)
         # Of the open ones, too, that have nothing to say: their evidence is this window's.

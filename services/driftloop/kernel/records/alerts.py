@@ -72,7 +72,8 @@ class Evidence:
     rows: int
     """Rows since the suspected onset."""
     windows: tuple[str, ...]
-    """Ids of the windows since the suspected onset, oldest first, at most 64 newest."""
+    """Ids of the windows since the suspected onset, oldest first, at most 64 newest. Of old windows
+    that are remembered together (``drift.state``) the first is named."""
     share: float = 0.0
     """Share of the model's false-alarm budget that the test has."""
     dispersion: float = 1.0
