@@ -40,6 +40,7 @@ from driftloop.kernel.records import (
     AlertStatus,
     CommandAction,
     Estimate,
+    Profile,
     ReferenceCounts,
     SegmentStatistics,
     Severity,
@@ -221,6 +222,50 @@ def test_more_errors_open_an_alert_about_the_concept() -> None:
     first = opening(said)
     assert (first.kind, first.subject) == (AlertKind.CONCEPT_DRIFT, "errors")
     assert first.evidence.effect == pytest.approx(0.08)
+
+
+def never_wrong(least: float = 0.0) -> Profile:
+    """Of a model that made no errors, with one and the same loss for every row; ``least``: of its
+    scores."""
+    known = profile()
+    x, score = known.numeric
+    loss = replace(
+        known.loss,
+        edges=(),
+        counts=(known.rows,),
+        means=(0.001,),
+        errors=0,
+        score_errors=(0,) * BINS,
+        score_losses=(0.001 * known.rows / BINS,) * BINS,
+    )
+    return replace(known, numeric=(x, replace(score, minimum=least)), loss=loss)
+
+
+def test_the_first_errors_of_a_model_that_was_never_wrong_are_told_of() -> None:
+    core = DriftCore(catalog(declaration(), version(1, never_wrong())))
+
+    def give(hours: range, errors: int) -> list[Alert]:
+        windows = []
+        for hour in hours:
+            window = outcomes(hour, [7.0 if n < errors else 0.001 for n in range(500)])
+            assert window.statistics.loss is not None
+            loss = replace(window.statistics.loss, errors=errors, bins=(500,))
+            windows.append(replace(window, statistics=replace(window.statistics, loss=loss)))
+        return alerts_of(core.process(batch(TOPICS.windows, *windows)))
+
+    assert not give(range(10), 0)
+    first = opening(give(range(10, 12), 500))
+    assert (first.kind, first.subject) == (AlertKind.CONCEPT_DRIFT, "errors")
+    assert first.evidence.effect == pytest.approx(1.0)
+    assert first.onset == 10 * HOUR
+
+
+def test_a_regression_of_one_loss_has_no_errors_to_watch() -> None:
+    policy = declaration().alerts
+    watched = [
+        watched_streams(never_wrong(least), Stream.OUTCOMES, policy).all() for least in (0.0, -1.0)
+    ]
+    assert [[one.subject for one in streams] for streams in watched] == [["errors"], []]
 
 
 def test_what_has_no_share_of_the_budget_is_not_watched() -> None:

@@ -235,8 +235,9 @@ class _Maker:
         same = baseline.counts[1:] == (baseline.errors,)
         if len(bins) > 1 and not same:
             out.append(_Draft(kind, LOSS, Measure.LOSS, single, 0, baseline.dispersion))
-        # A regression makes none; a classifier without any is watched by its losses.
-        if baseline.errors > 0:
+        # A classifier that made none is watched by its losses, if they differ; where all are alike,
+        # its first errors are all that could show a change.
+        if baseline.errors > 0 or not (out or self._regression()):
             out.append(
                 _Draft(
                     kind,
@@ -249,6 +250,11 @@ class _Maker:
                 )
             )
         return out
+
+    def _regression(self) -> bool:
+        """Whether the profile shows that scores are no probabilities; there are no errors then."""
+        scores = (column for column in self._profile.numeric if column.name == SCORE)
+        return any(column.minimum < 0.0 or column.maximum > 1.0 for column in scores)
 
 
 def subjects(streams: Sequence[Watched]) -> tuple[str, ...]:
