@@ -183,6 +183,20 @@ def test_a_feature_that_stands_still_opens_an_alert_until_it_moves() -> None:
     assert (over.id, over.status) == (first.id, AlertStatus.RESOLVED)
 
 
+def test_one_row_that_moves_ends_no_alert_of_a_feature_that_stands_still() -> None:
+    watching = Watching()
+    watching.give(predictions(0))
+    bins = (0, 0, 0, 1000, 0, 0, 0, 0, 0, 0)
+    windows = [predictions(h, bins, constant=True) for h in (1, 2, 4, 5)]
+    windows.insert(2, predictions(3, (1, 0, 0, 999, 0, 0, 0, 0, 0, 0)))
+    said = [a for a in watching.give(*windows) if a.kind is AlertKind.CONSTANT]
+    first = opening(said)
+    assert {(a.id, a.status is AlertStatus.RESOLVED) for a in said} == {(first.id, False)}
+    (over,) = [a for a in watching.give(predictions(6)) if a.kind is AlertKind.CONSTANT]
+    assert over.status is AlertStatus.RESOLVED
+    assert over.summary.startswith("Feature x moves again: 1,000 rows have moved")
+
+
 def test_features_that_change_together_are_one_alert() -> None:
     watching = Watching()
     watching.give(*(predictions(h) for h in range(4)))

@@ -106,6 +106,11 @@ def recovered(alert: Alert, rows: int) -> str:
     """One sentence on why an alert is over: its rows are like the reference's again. Its evidence
     is that of the newest ``rows`` rows."""
     evidence = alert.evidence
+    if alert.kind is AlertKind.CONSTANT:
+        return (
+            f"Feature {alert.subject} moves again: {rows:,} rows have moved since the newest "
+            "window of one value, as many as it took to tell that it stood still."
+        )
     return (
         f"Back to version {alert.version}'s reference: {evidence.effect_name} "
         f"{evidence.effect:.4f} in the newest {rows:,} rows, below half the floor of "
