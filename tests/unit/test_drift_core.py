@@ -40,6 +40,7 @@ from driftloop.kernel.records import (
     AlertStatus,
     CommandAction,
     Estimate,
+    Load,
     Profile,
     ReferenceCounts,
     SegmentStatistics,
@@ -578,6 +579,20 @@ def test_a_command_about_no_open_alert_is_a_dead_letter() -> None:
     wrong = replace(command("c1", CommandAction.SNOOZE), alert="other", until=5)
     (letter,) = core.process(batch(TOPICS.commands, wrong)).dead_letters
     assert "no alert 'other' is open" in letter.detail
+
+
+def test_nothing_is_kept_of_models_that_nobody_declared() -> None:
+    # Of the model's partition, or they would be refused for that.
+    names = [f"n{n}" for n in range(500) if TOPICS.partition(f"n{n}") == TOPICS.partition(MODEL)]
+    core = Watching().core
+    asked = [replace(command("c1", CommandAction.SNOOZE), model=name, until=5) for name in names]
+    loads = [Load(name, "0", 1, 2, -1, 2, "gone", 0) for name in names]
+    for topic, records in ((TOPICS.commands, asked), (TOPICS.loads, loads)):
+        outputs = core.process(batch(topic, *records))
+        assert len(outputs.dead_letters) == len(names) > 0
+        assert not outputs.sends
+    assert not core.models()
+    assert core.snapshot() == {}
 
 
 def test_each_segment_is_watched_on_its_own() -> None:

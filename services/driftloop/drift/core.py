@@ -230,6 +230,12 @@ class DriftCore:
         found, letters = read_records(SERVICE, Load, batch, self._catalog.topics)
         outbox = Outbox()
         for row, load in found:
+            if load.model not in self._catalog.models and load.model not in self._models:
+                why = f"load of model {load.model!r}, which is not declared"
+                letters.append(
+                    dead_letter(SERVICE, batch, row, DecodeError(Reason.OUT_OF_LIMITS, why))
+                )
+                continue
             at = batch.offsets[row]
             source = OffsetRange(batch.topic, batch.partition, at, at + 1)
             for alert in self._model(load.model).loading.seen(load, source):
@@ -243,9 +249,11 @@ class DriftCore:
         for row, command in found:
             if command.action not in (CommandAction.ACKNOWLEDGE, CommandAction.SNOOZE):
                 continue
-            model = self._model(command.model)
-            alert = next((a for a in model.open_alerts() if a.id == command.alert), None)
-            if alert is None:
+            # Of any name that somebody wrote; nothing is kept of models that nothing is known of.
+            model = self._models.get(command.model)
+            alerts = [] if model is None else model.open_alerts()
+            alert = next((a for a in alerts if a.id == command.alert), None)
+            if model is None or alert is None:
                 why = f"command {command.id}: no alert {command.alert!r} is open"
                 letters.append(
                     dead_letter(SERVICE, batch, row, DecodeError(Reason.OUT_OF_LIMITS, why))
