@@ -20,7 +20,7 @@ from driftloop.cli import alerting
 from driftloop.cli.alert_evidence import evidence_of
 from driftloop.cli.alert_records import AlertBook
 from driftloop.cli.alert_view import AlertPage, print_page
-from driftloop.cli.alert_words import number
+from driftloop.cli.alert_words import facts, number
 from driftloop.kernel.codec.records import codec
 from driftloop.kernel.ports import Log
 from driftloop.kernel.records import Alert, Command, CommandAction, Finding, ModelRecord
@@ -115,6 +115,12 @@ def test_a_page_has_the_evidence_in_words(run: Run, world: AlertWorld) -> None:
         "every row counts",
     ):
         assert part in page
+
+
+def test_the_budget_of_a_segment_is_of_its_rows(world: AlertWorld) -> None:
+    over, _ = ids(world)
+    alert = replace(next(a for a in world.alerts() if a.id == over), segment="a")
+    assert dict(facts(alert, 0, 1.0))["budget"].endswith("in 333,333 rows of segment a")
 
 
 def test_every_stream_of_an_alert_is_named(world: AlertWorld) -> None:

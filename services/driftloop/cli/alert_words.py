@@ -71,7 +71,7 @@ def facts(alert: Alert, now: int, budget: float | None) -> list[tuple[str, str]]
         found += [
             ("e-value", _logs(evidence.e_value)),
             ("threshold", f"{_logs(evidence.threshold)}, passed by {times:.1f} powers of ten"),
-            ("budget", _budget(evidence.share, budget)),
+            ("budget", _budget(evidence.share, budget, alert.segment)),
         ]
     floor = floor_text(evidence.effect_name, evidence.effect_floor)
     times = evidence.effect / evidence.effect_floor if evidence.effect_floor > 0 else 0.0
@@ -134,11 +134,13 @@ def _logs(log_e: float) -> str:
     return f"{number(log_e)} (log10 {log_e / LOG_TEN:.2f})"
 
 
-def _budget(share: float, budget: float | None) -> str:
+def _budget(share: float, budget: float | None, segment: str) -> str:
     text = f"{100 * share:.2f}% of it is this test's"
     if budget and share > 0.0:
         rows = 100_000 / (budget * share)
         text += f": of {budget:g} per 100,000 rows, one false alert in {rows:,.0f} rows"
+        if segment:
+            text += f" of segment {segment}"
     return text
 
 

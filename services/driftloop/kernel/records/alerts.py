@@ -67,7 +67,8 @@ class Evidence:
     effect: float
     effect_name: str
     """The effect's unit: ``psi``, ``standardised_shift``, ``loss_increase``, ``error_increase``,
-    ``share_increase``, ``age_ms``, ..."""
+    ``missing_share``, ``unseen_share``, ``outside_share`` (all three more than the reference's),
+    ``constant_rows``, ``age_ms`` or ``processes``."""
     effect_floor: float
     rows: int
     """Rows since the suspected onset."""
