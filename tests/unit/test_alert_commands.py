@@ -278,3 +278,11 @@ def test_an_alert_whose_declaration_is_gone_ends_with_a_verdict_of_its_own(
 
 def newest_command(world: AlertWorld) -> Command:
     return codec(Command).decode(world._batches(world.topics.commands)[-1].values[0])
+
+
+def test_a_budget_against_first_weeks_says_when_it_holds(world: AlertWorld) -> None:
+    record = world.alerts()[0]
+    first = replace(record, evidence=replace(record.evidence, reference="first_weeks by hour"))
+    told = dict(facts(first, record.at, 1.0))["budget"]
+    assert "if those weeks had 400 windows or more" in told
+    assert "those weeks" not in dict(facts(record, record.at, 1.0))["budget"]

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from driftloop.cli.alert_evidence import LOG_TEN
 from driftloop.cli.alert_records import state_text
 from driftloop.cli.records_text import moment
-from driftloop.kernel.records import Alert, AlertKind, AlertStatus
+from driftloop.drift.collecting import ENOUGH_WINDOWS
+from driftloop.kernel.records import Alert, AlertKind, AlertStatus, Evidence
 
 UNTESTED = (AlertKind.STALE, AlertKind.NOT_LOADED)
 """Kinds that no test decides, and that have no e-value."""
@@ -71,7 +72,7 @@ def facts(alert: Alert, now: int, budget: float | None) -> list[tuple[str, str]]
         found += [
             ("e-value", _logs(evidence.e_value)),
             ("threshold", f"{_logs(evidence.threshold)}, passed by {times:.1f} powers of ten"),
-            ("budget", _budget(evidence.share, budget, alert.segment)),
+            ("budget", _budget(evidence, budget, alert.segment)),
         ]
     floor = floor_text(evidence.effect_name, evidence.effect_floor)
     times = evidence.effect / evidence.effect_floor if evidence.effect_floor > 0 else 0.0
@@ -134,13 +135,16 @@ def _logs(log_e: float) -> str:
     return f"{number(log_e)} (log10 {log_e / LOG_TEN:.2f})"
 
 
-def _budget(share: float, budget: float | None, segment: str) -> str:
+def _budget(evidence: Evidence, budget: float | None, segment: str) -> str:
+    share = evidence.share
     text = f"{100 * share:.2f}% of it is this test's"
     if budget and share > 0.0:
         rows = 100_000 / (budget * share)
         text += f": of {budget:g} per 100,000 rows, one false alert in {rows:,.0f} rows"
         if segment:
             text += f" of segment {segment}"
+        if evidence.reference.startswith("first_weeks"):
+            text += f", if those weeks had {ENOUGH_WINDOWS} windows or more"
     return text
 
 

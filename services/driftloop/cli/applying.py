@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from driftloop.cli.control import read_catalog, read_records
+from driftloop.drift.collecting import ENOUGH_WINDOWS
 from driftloop.kernel.codec import wire
 from driftloop.kernel.codec.records import codec
 from driftloop.kernel.declaration import Declaration, Format
@@ -18,9 +19,6 @@ from driftloop.kernel.topics import ControlTopics, ModelTopics
 from driftloop.models.parameters import check_parameters
 
 _FLUSH_S = 30.0
-_LEAST_WINDOWS = 400
-"""Of a reference of first weeks: fewer do not show how large the clumps are that rows come in, and
-more alerts are false than the budget says (`make bench NAME=features`, `fa_per_100k_first_120`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +68,10 @@ def advice(declaration: Declaration) -> list[str]:
     """What is allowed, and likely not meant."""
     alerts, size = declaration.alerts, declaration.windows.size
     found: list[str] = []
-    if alerts.reference == "first_weeks" and alerts.reference_period < _LEAST_WINDOWS * size:
+    if alerts.reference == "first_weeks" and alerts.reference_period < ENOUGH_WINDOWS * size:
         found.append(
             f"reference_period in [alerts] is {alerts.reference_period // size} windows: of fewer "
-            f"than {_LEAST_WINDOWS} it is not known well how much windows vary by themselves, and "
+            f"than {ENOUGH_WINDOWS} it is not known well how much windows vary by themselves, and "
             "more alerts than false_alarms_per_100k may be false; make it longer, or the windows "
             "shorter"
         )

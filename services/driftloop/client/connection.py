@@ -195,7 +195,7 @@ class Client:
 def _wire(registry: str | SchemaRegistry, options: Mapping[str, str] | None, clock: Clock) -> Wire:
     if isinstance(registry, str):
         return open_wire(registry, options, clock)
-    wire = Wire(registry)
+    wire = Wire(registry, clock.monotonic)
     wire.enroll_records()
     return wire
 

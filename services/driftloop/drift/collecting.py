@@ -17,6 +17,9 @@ K = TypeVar("K")
 
 COLLECTION = "collection"
 """First part of its entries' names."""
+ENOUGH_WINDOWS = 400
+"""Of a reference of first weeks: fewer do not show how large the clumps are that rows come in, and
+more alerts are false than the budget says (`make bench NAME=features`, `fa_per_100k_first_120`)."""
 _MOST_BLOCKS = 128
 """Of time whose counts are kept apart. Enough for eight of sixteen together, and for a bound."""
 
