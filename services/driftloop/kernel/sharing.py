@@ -47,11 +47,6 @@ class Parted:
         return {name: self.rows[a:b] for name, (a, b) in zip(self.names, pairs, strict=True)}
 
 
-def header_of(model: Declaration) -> Headers:
-    """What tells a model's records apart; nothing where its topics are its own."""
-    return ((MODEL_HEADER, model.name.encode()),) if model.topics.shared else ()
-
-
 def headers(model: Declaration, count: int) -> Sequence[Headers] | None:
     """The header of ``count`` records of one model."""
     return table_of([model.name], np.zeros(count, np.int64)) if model.topics.shared else None

@@ -67,10 +67,6 @@ class Wire:
         if self._registry is not None:
             self._registry.close()
 
-    @property
-    def has_registry(self) -> bool:
-        return self._registry is not None
-
     def enroll(self, subject: str, schema: Schema) -> bytes:
         """Register a schema under a subject where it is not yet, and write it by its id from now
         on; the header of its records. Single-object encoding where there is no registry.

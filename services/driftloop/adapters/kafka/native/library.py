@@ -22,7 +22,6 @@ _TEXT = ctypes.c_char_p
 _ERROR_ROOM = 512
 
 PRODUCER, CONSUMER = 0, 1
-NO_ERROR = 0
 QUEUE_FULL = -184
 PURGE_ALL = 3
 """Of ``rd_kafka_purge``: what is queued and what is under way."""
