@@ -279,15 +279,6 @@ HELD_BY: Mapping[tuple[str, str], str] = {
         "ours is the compiled function: 16 kB of masks and some 200 leaves are read for a row, "
         "from the second cache."
     ),
-    ("many", "cost_ratio"): (
-        "Profiled with polls of 16,384 rows, where the ratio was 1.58: of what an event cost more "
-        "(1.3 to 2 us) the interpreter took two thirds of one, per model and poll: a call of its "
-        "scorer, finding what serves it, with some ten rows each to spread it over; with the "
-        "default polls there are fewer rows to spread it over, and an event costs 2.7 us more. "
-        "Half a microsecond is allocating and copying in the C library: librdkafka "
-        "takes and gives records with headers one by one. The rest is telling the models apart and "
-        "gathering their rows."
-    ),
     ("scale", "linear_or_better"): (
         "Cost per feature and per byte falls or stays in every curve; cost per event rises from "
         "one process to two. Part of that is what a process costs once: with a million events of 4 "
