@@ -303,6 +303,26 @@ def test_another_thread_commits_while_partitions_move(log: Log) -> None:
     assert log.committed(group, [topic]) == {TopicPartition(topic, p): 1 for p in range(2)}
 
 
+@pytest.mark.timeout(120)
+def test_what_is_open_is_committed_when_a_member_leaves(log: Log) -> None:
+    topic, group = _topic(log, 1), _group()
+    _send(log, topic, [b"a"], 0)
+    listener = Listener()
+    session = _join(log, group, [topic], listener, "a")
+    _gather(session, 1)
+    source = TopicPartition(topic, 0)
+
+    def commit() -> None:
+        session.begin()
+        session.commit({source: 1})
+
+    with ThreadPoolExecutor(1) as executor:
+        listener.finish = lambda: executor.submit(commit).result()
+        session.close()
+    assert listener.revoked == [source]
+    assert log.committed(group, [topic]) == {source: 1}
+
+
 def test_positions_pass_over_transaction_markers(log: Log, topic: str) -> None:
     writer = _join(log, _group(), [_topic(log)], Listener())
     writer.begin()

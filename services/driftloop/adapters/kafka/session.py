@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException
@@ -81,7 +82,7 @@ class KafkaSession:
             # Without a partition there is nothing to wait for but a rebalance.
             if not self._positions:
                 self._member.poll(timeout_s)
-            self._membership = self._member.consumer_group_metadata()
+            self._note_membership(self._member)
             return self._fetcher.poll(limit, timeout_s, self._positions)
         except KafkaException as error:
             raise unavailable("polling", error) from error
@@ -183,12 +184,17 @@ class KafkaSession:
             return LogError(f"{doing}: {error.text}: the transaction was aborted")
         return LogUnavailableError(f"{doing}: {error.text}")
 
+    def _note_membership(self, consumer: Any) -> None:
+        # A consumer that is being closed has none to give; what it was last is what it is.
+        with suppress(RuntimeError):
+            self._membership = consumer.consumer_group_metadata()
+
     def _assigned(self, consumer: Any, partitions: list[Any]) -> None:
         if self._closed:
             # They come while we leave; a closing consumer is answered nothing any more.
             consumer.incremental_assign(partitions)
             return
-        self._membership = consumer.consumer_group_metadata()
+        self._note_membership(consumer)
         gained = self._with_companions(partitions)
         starts = self._listener.on_assigned(gained)
         committed = {}
@@ -212,7 +218,7 @@ class KafkaSession:
         self._fetcher.assign(begin)
 
     def _revoked(self, consumer: Any, partitions: list[Any]) -> None:
-        self._membership = consumer.consumer_group_metadata()
+        self._note_membership(consumer)
         leaving = self._with_companions(partitions)
         self._listener.on_revoked(leaving)
         self._leave(consumer, partitions, leaving)
