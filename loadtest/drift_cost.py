@@ -29,7 +29,7 @@ from driftloop.kernel.statistics.merge import statistics_digest
 from driftloop.kernel.statistics.sketch import Sketch
 from driftloop.kernel.topics import ControlTopics
 from driftloop.models.profile import make_profile
-from loadtest.drifting import version, window
+from loadtest.drifting import FLOORS, version, window
 from loadtest.stream import declared
 
 _FEATURES = 20
@@ -42,15 +42,6 @@ _ROUNDS = 5
 _WARM_CHANGED = 80
 """Windows until the history is full."""
 _CHANGE = 0.5
-_FLOORS = (
-    "psi_floor",
-    "shift_floor",
-    "loss_floor",
-    "error_floor",
-    "missing_floor",
-    "unseen_floor",
-    "outside_floor",
-)
 
 
 def share_of_a_core(seed: int) -> dict[str, Any]:
@@ -67,7 +58,7 @@ def share_of_a_core(seed: int) -> dict[str, Any]:
         )
         for stream in Stream
     }
-    floors = dict.fromkeys(_FLOORS, 100.0)
+    floors = dict.fromkeys(FLOORS, 100.0)
     patient = replace(declaration, alerts=replace(declaration.alerts, **floors))
     above = {
         str(stream): statistics.median(

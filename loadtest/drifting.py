@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from scipy.stats import chi2
@@ -34,6 +34,9 @@ from driftloop.kernel.records import (
     WindowStatistics,
 )
 from driftloop.models.profile import numeric_profile
+
+FLOORS = tuple(item.name for item in fields(AlertPolicy) if item.name.endswith("_floor"))
+"""Of an alert policy."""
 
 MODEL = "m"
 SECOND = 1000

@@ -7,6 +7,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+from loadtest.drifting import FLOORS
 from numpy.typing import NDArray
 
 from decision_builders import (
@@ -83,17 +84,6 @@ def run(
         alert for each in windows for alert in track.take(each, watched, watched.counts(each))
     ]
     return [alert for alert in alerts if alert.status is AlertStatus.OPENED]
-
-
-FLOORS = (
-    "psi_floor",
-    "shift_floor",
-    "loss_floor",
-    "error_floor",
-    "missing_floor",
-    "unseen_floor",
-    "outside_floor",
-)
 
 
 FIRST = np.zeros(1, dtype=np.int64)

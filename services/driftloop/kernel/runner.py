@@ -29,6 +29,7 @@ from driftloop.kernel.errors import (
     RegistryBehindError,
     RegistryUnavailableError,
 )
+from driftloop.kernel.lag import Lag
 from driftloop.kernel.metrics import Meter
 from driftloop.kernel.pauses import Pauses
 from driftloop.kernel.pipeline import GAP_S, Inline, Job, Pipeline
@@ -45,7 +46,6 @@ _REGISTRY_S = 60.0
 """For all the batches of a step, to ask the schema registry and to wait for it: well under
 max.poll.interval.ms."""
 _REGISTRY_PAUSE_S = 1.0
-_LAG_EVERY_S = 2.0
 _LEAST_PAUSE_S = 0.001
 _BATCHES_AHEAD = 4
 """Full batches processed at most before the transaction that holds the first of them is through."""
@@ -135,8 +135,7 @@ class Runner:
             gap_s=0.0 if committer is None or isinstance(committer, Inline) else wiring.gap_s,
         )
         self._status: Mapping[TopicPartition, int] = {}
-        self._newest: dict[str, int] = {}
-        """Highest Kafka timestamp read, per topic."""
+        self._lag = Lag(log, clock, meter)
         self._idle = False
         self._failed = False
         self._joined = False
@@ -146,9 +145,6 @@ class Runner:
         self._polled_at = clock.monotonic()
         self._resume_at = clock.monotonic()
         self._registry_until = self._resume_at
-        self._measure_at = 0.0
-        self.lag = 0
-        """Records not read when last measured."""
 
     def step(self, timeout_s: float) -> bool:
         """Read, process, and commit when it is due. Whether there was anything to do."""
@@ -173,7 +169,7 @@ class Runner:
             early_s = self._polled_at + self._polls.gap_s - started
             if early_s > 0.0:
                 self._clock.pause(min(early_s, timeout_s))
-            self._polled_at = self._clock.monotonic()
+            started = self._polled_at = self._clock.monotonic()
             batches = self._session.poll(self._polls.rows, timeout_s)
             if self._rewind_due:
                 # What was aborted while partitions left is read again, kept partitions included.
@@ -201,7 +197,7 @@ class Runner:
             batches, rewound = (), True
         self._idle = not (batches or rewound or self._staged() or self._pipeline.busy)
         self._status = self._session.positions()
-        self._measure_lag()
+        self._lag.measure(self._status)
         if batches:
             self._meter.observe(metrics.STEP_SECONDS, [self._clock.monotonic() - started])
         return bool(batches) or rewound
@@ -222,22 +218,10 @@ class Runner:
         """Whether the group has given this member its share, or there is nothing to share."""
         return self._joined or not self._topics
 
-    def _measure_lag(self) -> None:
-        """Sets the lag gauges, at most once in _LAG_EVERY_S: it asks the broker."""
-        now = self._clock.monotonic()
-        if now < self._measure_at:
-            return
-        self._measure_at = now + _LAG_EVERY_S
-        positions = self._session.positions()
-        ends = self._log.end_offsets(sorted({source.topic for source in positions}))
-        behind = {s: max(0, ends.get(s, position) - position) for s, position in positions.items()}
-        for source, rows in behind.items():
-            self._meter.set(metrics.LAG_ROWS, rows, source.topic, str(source.partition))
-        for topic, newest in self._newest.items():
-            waiting = any(rows for source, rows in behind.items() if source.topic == topic)
-            age = (self._clock.now() - newest) / 1000 if waiting else 0.0
-            self._meter.set(metrics.LAG_SECONDS, max(age, 0.0), topic)
-        self.lag = sum(behind.values())
+    @property
+    def lag(self) -> int:
+        """Records not read when last measured."""
+        return self._lag.rows
 
     def close(self) -> None:
         """Commit what is open and leave; after a failure, leave without committing."""
@@ -301,8 +285,7 @@ class Runner:
         for batch in batches:
             self._pending[batch.source] = batch.next_offset
             self._rows += len(batch)
-            newest = max(self._newest.get(batch.topic, 0), batch.timestamps[-1])
-            self._newest[batch.topic] = newest
+            self._lag.note(batch)
             self._meter.add(metrics.CONSUMED, len(batch), batch.topic)
             self._meter.observe(metrics.BATCH_ROWS, [len(batch)])
 
@@ -315,21 +298,7 @@ class Runner:
             self._read_control(until_caught_up=True)
         topic = batches[0].topic
         sharers = {model.name for model in self.catalog.models_of(topic)}
-        strangers = dict.fromkeys(parted.nameless.tolist(), "")
-        if sharers.issuperset(parted.names):
-            shared = sharing.Shared(batches, parted.names, parted.rows, parted.cuts)
-        else:
-            parts = parted.parts
-            names = [name for name in parted.names if name in sharers]
-            for name in parts.keys() - sharers:
-                strangers |= dict.fromkeys(parts[name].tolist(), name)
-            rows = [parts[name] for name in names]
-            shared = sharing.Shared(
-                batches,
-                names,
-                np.concatenate([np.zeros(0, np.int64), *rows]),
-                np.cumsum([0, *map(len, rows)], dtype=np.int64),
-            )
+        shared, strangers = parted.among(sharers, batches)
         starts = np.cumsum([0, *map(len, batches)]).tolist()
         letters = []
         for at, name in sorted(strangers.items()):
@@ -424,7 +393,7 @@ class Runner:
 
     def _drop(self, partitions: Sequence[TopicPartition]) -> None:
         for source in partitions:
-            self._meter.forget(metrics.LAG_ROWS, source.topic, str(source.partition))
+            self._lag.forget(source)
             self._core.drop(source)
 
     def _read_control(self, timeout_s: float = 0.0, *, until_caught_up: bool = False) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -45,6 +45,23 @@ class Parted:
         """Rows of each model."""
         pairs = pairwise(self.cuts.tolist())
         return {name: self.rows[a:b] for name, (a, b) in zip(self.names, pairs, strict=True)}
+
+    def among(
+        self, sharers: Set[str], batches: Sequence[RecordBatch]
+    ) -> tuple[Shared, Mapping[int, str]]:
+        """What belongs to models that share the topic; and the rows of no such model, with the name
+        that they give (empty: none). ``batches``: those that were parted."""
+        strangers = dict.fromkeys(self.nameless.tolist(), "")
+        if sharers >= set(self.names):
+            return Shared(batches, self.names, self.rows, self.cuts), strangers
+        parts = self.parts
+        names = [name for name in self.names if name in sharers]
+        for name in parts.keys() - sharers:
+            strangers |= dict.fromkeys(parts[name].tolist(), name)
+        rows = [parts[name] for name in names]
+        every = np.concatenate([np.zeros(0, np.int64), *rows])
+        cuts = np.cumsum([0, *map(len, rows)], dtype=np.int64)
+        return Shared(batches, names, every, cuts), strangers
 
 
 def headers(model: Declaration, count: int) -> Sequence[Headers] | None:

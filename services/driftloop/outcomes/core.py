@@ -81,7 +81,7 @@ class OutcomesCore:
         take = (
             self._matching.labels
             if batch.topic == model.topics.labels
-            else (self._matching.predictions)
+            else self._matching.predictions
         )
         joined = take(model, state, batch, self._meter)
         self._came += len(batch)

@@ -13,7 +13,8 @@ from driftloop.kernel.codec.blocks import F64, I32, I64, Categories, EventBlock,
 from driftloop.kernel.codec.categories import categories_of_slices, codes_of_integers
 from driftloop.kernel.codec.columns import ColumnReader, Columns, bits
 from driftloop.kernel.codec.faults import Faults, check_categories, check_ids, check_times, ids_of
-from driftloop.kernel.codec.json_rows import JsonField, JsonReader
+from driftloop.kernel.codec.json_rows import JsonReader
+from driftloop.kernel.codec.json_types import JsonField
 from driftloop.kernel.codec.plan import Column, Kind, Want, resolve_columns
 from driftloop.kernel.codec.slice_kernels import first_outside, gather
 from driftloop.kernel.declaration import Declaration, Format, VectorFeature

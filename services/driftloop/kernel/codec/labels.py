@@ -9,7 +9,8 @@ import numpy as np
 from driftloop.kernel.codec.blocks import F64, LabelBlock, Rejected
 from driftloop.kernel.codec.columns import ColumnReader
 from driftloop.kernel.codec.faults import Faults, check_ids, check_times, ids_of
-from driftloop.kernel.codec.json_rows import JsonField, JsonReader
+from driftloop.kernel.codec.json_rows import JsonReader
+from driftloop.kernel.codec.json_types import JsonField
 from driftloop.kernel.codec.plan import Want
 from driftloop.kernel.declaration import Declaration, Format, Task
 from driftloop.kernel.reasons import Reason
