@@ -3,8 +3,10 @@
 Each point is the processor time of all members of the group per event, threads included, while
 they take a backlog of the same number of events. A curve is linear or better where nothing that is
 added costs more than what was there before: the cost per feature, per byte and per process and
-event does not rise from one point to the next by more than what rounds differ anyway. How much the
-next feature or byte costs is in ``marginal``.
+event does not rise from one point to the next, and no point lies below the straight line between
+its neighbours (a fixed cost would hide from the first alone what bends upwards), both within what
+rounds differ anyway. How much the next feature or byte costs is in ``marginal``; which threads took
+a point's cost is in ``threads``.
 
 Statistics read predictions, which leave the events' payload behind; so the bytes of events are a
 question to inference alone.
@@ -25,7 +27,7 @@ from typing import Any
 from loadtest.ground import Ground, Times, fill_events, fill_predictions, ground, put_in_service
 from loadtest.measure import setting
 from loadtest.member import Asked
-from loadtest.members import run_members
+from loadtest.members import Spent, run_members
 from loadtest.river_tree import frozen
 from loadtest.stream import Encoder, Stream, declared
 
@@ -95,7 +97,7 @@ def _points(on: Ground, shape: Shape, events: int, rounds: int) -> list[dict[str
     model = declared(shape.name, features=shape.features, payload=shape.payload)
     put_in_service(on, model, frozen(shape.features))
     filled = 0
-    costs: dict[tuple[str, int], list[float]] = {
+    costs: dict[tuple[str, int], list[Spent]] = {
         (service, count): [] for service in shape.services for count in PROCESSES
     }
 
@@ -104,13 +106,13 @@ def _points(on: Ground, shape: Shape, events: int, rounds: int) -> list[dict[str
     for turn in range(-1, rounds):
         for (service, count), kept in costs.items():
             first, filled = filled, filled + number
-            used = _cost(on, shape, service, count, first, number)
+            spent = _spent(on, shape, service, count, first, number)
             sys.stderr.write(
                 f"round {turn + 1}, {service}, {shape.features} features, {shape.event_bytes} "
-                f"bytes, {count} processes: {used:.2f} us/event\n"
+                f"bytes, {count} processes: {spent.cpu / number * 1e6:.2f} us/event\n"
             )
             if turn >= 0:
-                kept.append(used)
+                kept.append(spent)
     return [
         {
             "service": service,
@@ -118,14 +120,25 @@ def _points(on: Ground, shape: Shape, events: int, rounds: int) -> list[dict[str
             "event_bytes": shape.event_bytes,
             "payload": shape.payload,
             "processes": count,
-            "us_per_event": statistics.median(kept),
-            "spread": [min(kept), max(kept)],
+            "us_per_event": statistics.median(used := [spent.cpu / number * 1e6 for spent in kept]),
+            "spread": [min(used), max(used)],
+            "threads": _by_thread(kept, number),
         }
         for (service, count), kept in costs.items()
     ]
 
 
-def _cost(on: Ground, shape: Shape, service: str, count: int, first: int, number: int) -> float:
+def _by_thread(kept: Sequence[Spent], events: int) -> dict[str, float]:
+    """Median us per event of each thread that takes at least a hundredth of one."""
+    names = sorted({name for spent in kept for name in spent.threads})
+    medians = {
+        name: statistics.median(spent.threads.get(name, 0.0) for spent in kept) / events * 1e6
+        for name in names
+    }
+    return {name: used for name, used in medians.items() if used >= 0.01}
+
+
+def _spent(on: Ground, shape: Shape, service: str, count: int, first: int, number: int) -> Spent:
     topic = f"{shape.name}.{'events' if service == 'inference' else 'predictions'}"
 
     def fill(committing: Callable[[], None]) -> None:
@@ -137,7 +150,7 @@ def _cost(on: Ground, shape: Shape, service: str, count: int, first: int, number
     directory = str(on.settings.directory)
     group = "sketch" if service == "statistics" else ""
     asked = Asked(_SERVICES[service], topic, on.bootstrap, directory, group)
-    return run_members(on, asked, fill, count=count).cpu / number * 1e6
+    return run_members(on, asked, fill, count=count)
 
 
 def _verdicts(points: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -150,7 +163,7 @@ def _verdicts(points: Sequence[dict[str, Any]]) -> dict[str, Any]:
                 curve = curve_of(own, axis, count)
                 if len(curve) > 1:
                     name = f"{service}, {axis}, {count} processes"
-                    linear[name] = proportional_at_most(curve)
+                    linear[name] = proportional_at_most(curve) and nowhere_convex(curve)
                     marginal[name] = [(d - b) / (c - a) for (a, b), (c, d) in pairwise(curve)]
         pairs = [
             (p["us_per_event"], q["us_per_event"])
@@ -181,3 +194,11 @@ def curve_of(
 def proportional_at_most(curve: Sequence[tuple[float, float]]) -> bool:
     """Whether the cost per unit of size never rises from one point to the next."""
     return all(d / c <= _TOLERANCE * b / a for (a, b), (c, d) in pairwise(curve))
+
+
+def nowhere_convex(curve: Sequence[tuple[float, float]]) -> bool:
+    """Whether no point lies below the straight line between its neighbours."""
+    return all(
+        _TOLERANCE * middle >= low + (high - low) * (b - a) / (c - a)
+        for (a, low), (b, middle), (c, high) in zip(curve, curve[1:], curve[2:], strict=False)
+    )

@@ -8,7 +8,7 @@ import pytest
 from loadtest.__main__ import BENCHMARKS
 from loadtest.report import PAGE, PLOTS, pages
 from loadtest.results import ROOT, recorded
-from loadtest.scale import proportional_at_most
+from loadtest.scale import nowhere_convex, proportional_at_most
 from loadtest.svg import bars, lines
 from loadtest.wanted import BENCHMARKS as LISTED
 from loadtest.wanted import Wanted
@@ -72,6 +72,13 @@ def test_bounds_are_met_or_not(wanted: Wanted, value: float, met: bool) -> None:
 def test_a_cost_that_grows_faster_than_what_it_is_for_is_not_linear() -> None:
     assert proportional_at_most([(1, 1.0), (10, 4.0), (100, 40.0)])
     assert not proportional_at_most([(1, 1.0), (10, 20.0)])
+
+
+def test_a_curve_that_bends_upwards_behind_a_fixed_cost_is_not_linear() -> None:
+    bent = [(float(n), 10.0 + 0.01 * n * n) for n in (1, 4, 16, 64)]
+    assert proportional_at_most(bent)
+    assert not nowhere_convex(bent)
+    assert nowhere_convex([(1, 1.0), (10, 1.9), (100, 10.9)])
 
 
 def test_plots_are_well_formed(tmp_path: Path) -> None:
