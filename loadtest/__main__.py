@@ -2,7 +2,8 @@
 
 What comes out is kept in ``loadtest/results``, unless ``LOADTEST_RESULTS`` names another directory.
 Those that simulate take ``--seed`` and ``--scale`` (of the number of repetitions); what comes of
-others than the usual ones is printed and not kept. ``chaos`` is not among all of them, and has
+others than the usual ones is printed and not kept. ``--profile`` says where the time of ours goes
+instead (``loadtest/results/profiles``). ``chaos`` is not among all of them, and has
 options of its own: ``python -m loadtest chaos --help``.
 """
 
@@ -27,6 +28,7 @@ from loadtest import (
     loop,
     many,
     models,
+    profiles,
     results,
     scale,
     statistics,
@@ -60,6 +62,11 @@ def main(words: list[str]) -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(["chaos", *BENCHMARKS]))
     parser.add_argument("--seed", type=int, help="of the streams")
     parser.add_argument("--scale", type=float, help="of the number of repetitions, 1 by default")
+    parser.add_argument(
+        "--profile",
+        action="store_true",
+        help=f"where ours spends its time, without its peers: {', '.join(profiles.PROFILED)}",
+    )
     asked = parser.parse_args(words)
     chosen = {k: getattr(asked, k) for k in ("seed", "scale") if getattr(asked, k) is not None}
     for name in asked.names:
@@ -67,6 +74,11 @@ def main(words: list[str]) -> int:
             parser.error(f"no benchmark {name!r}; there are: chaos, {', '.join(BENCHMARKS)}")
     if chosen and (len(asked.names) != 1 or asked.names[0] not in SIMULATIONS):
         parser.error(f"--seed and --scale are for one of {', '.join(SIMULATIONS)}")
+    if asked.profile:
+        if chosen or len(asked.names) != 1 or asked.names[0] not in profiles.PROFILED:
+            parser.error(f"--profile is for one of {', '.join(profiles.PROFILED)}")
+        _print(_profile(asked.names[0]))
+        return 0
     if len(asked.names) == 1:
         _print(_run(asked.names[0], chosen))
         return 0
@@ -85,6 +97,14 @@ def _run(name: str, chosen: dict[str, Any]) -> dict[str, Any]:
     if chosen:
         return found
     path = results.record(name, found, around, results.directory())
+    sys.stderr.write(f"{name}: kept in {path}\n")
+    return found
+
+
+def _profile(name: str) -> dict[str, Any]:
+    around = results.surroundings()
+    found = profiles.run(name)
+    path = results.record_profile(name, found, around)
     sys.stderr.write(f"{name}: kept in {path}\n")
     return found
 

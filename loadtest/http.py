@@ -63,9 +63,10 @@ class Round:
     """Per request."""
     per_second: float
     p99_ms: float
+    answered: int
 
 
-class _Body:
+class Body:
     """A request's body, as bytes and in a file."""
 
     def __init__(self, directory: Path, name: str, content: bytes, json_length: int = 0) -> None:
@@ -84,16 +85,16 @@ def run() -> dict[str, Any]:
     """Outputs are compared before anything is timed."""
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        servers = _servers(stack, directory)
-        pair = {name: servers[name] for name in ("driftloop", "aiohttp_river")}
-        single_row = _Body(directory, "one", parts.request(1))
-        json = _Body(directory, "json", parts.request(64))
-        binary = _Body(directory, "binary", *parts.binary_request(64))
-        _compare(servers, single_row, 1)
-        _compare(servers, json, 64)
+        every = servers(stack, directory)
+        pair = {name: every[name] for name in ("driftloop", "aiohttp_river")}
+        single_row = Body(directory, "one", parts.request(1))
+        json = Body(directory, "json", parts.request(64))
+        binary = Body(directory, "binary", *parts.binary_request(64))
+        _compare(every, single_row, 1)
+        _compare(every, json, 64)
         _compare(pair, binary, 64)
         sys.stderr.write("equal outputs; timing\n")
-        others = {name: server for name, server in servers.items() if name != "aiohttp_river"}
+        others = {name: server for name, server in every.items() if name != "aiohttp_river"}
         single = _measure(others, single_row)
         many = _measure(pair, binary)
         many_json = _measure(pair, json)
@@ -117,7 +118,8 @@ def run() -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _servers(stack: ExitStack, directory: Path, names: Sequence[str] = NAMES) -> dict[str, Server]:
+def servers(stack: ExitStack, directory: Path, names: Sequence[str] = NAMES) -> dict[str, Server]:
+    """Those of ``names``, answering; stopped with ``stack``."""
     artifacts = directory / "artifacts"
     path, digest = parts.publish(DirectoryStore(artifacts))
     bootstrap = os.environ.get("KAFKA_BOOTSTRAP_SERVERS")
@@ -138,16 +140,16 @@ def _servers(stack: ExitStack, directory: Path, names: Sequence[str] = NAMES) ->
             mlserver_peer.variables(),
         ),
     }
-    servers = {}
+    started = {}
     for name in names:
         port = _free_port()
         words, variables = commands[name](port)
         log = stack.enter_context((directory / f"{name}.log").open("wb"))
         process = subprocess.Popen(words, env={**variables, **_ONE_THREAD}, stdout=log, stderr=log)
         stack.callback(_stop, process)
-        servers[name] = Server(port, psutil.Process(process.pid))
+        started[name] = Server(port, psutil.Process(process.pid))
         _wait(name, port, process, directory / f"{name}.log")
-    return servers
+    return started
 
 
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
@@ -184,7 +186,7 @@ def _ask(port: int, body: bytes, headers: Mapping[str, str]) -> Any:
         return orjson.loads(answer.read())
 
 
-def _compare(servers: Mapping[str, Server], body: _Body, count: int) -> None:
+def _compare(servers: Mapping[str, Server], body: Body, count: int) -> None:
     expected = parts.asked(parts.trained(), parts.rows(count))
     for name, server in servers.items():
         output = _ask(server.port, body.content, body.headers())["outputs"][0]
@@ -193,21 +195,22 @@ def _compare(servers: Mapping[str, Server], body: _Body, count: int) -> None:
         )
 
 
-def _measure(servers: Mapping[str, Server], body: _Body) -> dict[str, list[Round]]:
+def _measure(servers: Mapping[str, Server], body: Body) -> dict[str, list[Round]]:
     """In turn, the order turning with each round; one round before is not counted."""
     names = list(servers)
     rounds: dict[str, list[Round]] = {name: [] for name in names}
     for turn in range(-1, ROUNDS):
         for name in names[turn % len(names) :] + names[: turn % len(names)]:
-            found = _load(servers[name], body)
+            found = load(servers[name], body)
             if turn >= 0:
                 rounds[name].append(found)
         sys.stderr.write(f"round {turn + 1} of {ROUNDS}\n")
     return rounds
 
 
-def _load(server: Server, body: _Body) -> Round:
-    words = [str(server.port), _PATH, str(body.path), str(CONNECTIONS), str(SECONDS)]
+def load(server: Server, body: Body, seconds: float = SECONDS) -> Round:
+    """Send one body over all connections, again and again."""
+    words = [str(server.port), _PATH, str(body.path), str(CONNECTIONS), str(seconds)]
     words += [body.json_length] if body.json_length else []
     before = server.cpu()
     done = subprocess.run(
@@ -219,7 +222,9 @@ def _load(server: Server, body: _Body) -> Round:
     said = orjson.loads(done.stdout)
     if said["failed"] or not said["answered"]:
         raise RuntimeError(f"requests failed: {said}")
-    return Round(spent / said["answered"] * 1e6, said["per_second"], said["p99_ms"])
+    return Round(
+        spent / said["answered"] * 1e6, said["per_second"], said["p99_ms"], said["answered"]
+    )
 
 
 def _ratio(rounds: Mapping[str, list[Round]], peer: str) -> dict[str, float]:

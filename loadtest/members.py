@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,6 +17,8 @@ from loadtest.ground import Ground
 from loadtest.member import Asked, command
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
+Sampling = Callable[[int], AbstractContextManager[None]]
+"""Given a process's id."""
 _JOIN_S = 120.0
 _STOP_S = 60.0
 
@@ -33,6 +36,10 @@ class Spent:
     """The processor time by thread."""
 
 
+def _unsampled(pid: int) -> AbstractContextManager[None]:
+    return nullcontext()
+
+
 def run_members(
     on: Ground,
     asked: Asked,
@@ -40,9 +47,11 @@ def run_members(
     *,
     count: int = 1,
     partitions: int = 4,
+    sampling: Sampling = _unsampled,
 ) -> Spent:
     """``count`` processes share the partitions of ``asked.topic`` evenly. ``fill`` calls its
-    argument before it commits what it wrote."""
+    argument before it commits what it wrote. ``sampling`` is entered for each process while it
+    works."""
     members = [_start(replace(asked, instance=str(number))) for number in range(count)]
     try:
         _wait_for_shares(members, partitions)
@@ -56,12 +65,15 @@ def run_members(
                 _tell(member, b"begin\n")
                 _until(member, "begun")
 
-        fill(begin)
-        ends = on.ends(asked.topic)
-        line = orjson.dumps({"until": {str(p): end for p, end in ends.items()}}) + b"\n"
-        for member in members:
-            _tell(member, line)
-        found = [_until(member, "cpu") for member in members]
+        with ExitStack() as stack:
+            for member in members:
+                stack.enter_context(sampling(member.pid))
+            fill(begin)
+            ends = on.ends(asked.topic)
+            line = orjson.dumps({"until": {str(p): end for p, end in ends.items()}}) + b"\n"
+            for member in members:
+                _tell(member, line)
+            found = [_until(member, "cpu") for member in members]
         for member in members:
             member.wait(_STOP_S)
     finally:

@@ -23,9 +23,8 @@ _HEAD = (
     "outputs are compared before anything is timed. Costs are processor time of whole processes, "
     "threads included. Every peer has the best reasonable settings known to us; they are in its "
     "code, in `loadtest/`, with the reasons. A figure is the median of the rounds; the spread is "
-    "their least and most. What holds a figure back was read off profiles of the process that is "
-    "measured, `py-spy record --native --rate 200 --duration 20 --pid PID`, while its benchmark "
-    "ran.\n"
+    "their least and most. What holds a figure back is read off profiles of the process that is "
+    "measured: `make bench NAME=... ARGS=--profile`, below where one was kept.\n"
 )
 
 
@@ -123,7 +122,30 @@ def _each(results: Results, plots: Mapping[str, str]) -> list[str]:
         lines += [
             f"![{plot}]({PLOTS}/{plot}.svg)\n" for plot in plots if plot.partition("-")[0] == name
         ]
+        if "profile" in result:
+            lines += _profile(name, result["profile"])
     return [*lines, *_ratios_plot(plots)]
+
+
+def _profile(name: str, profile: Mapping[str, Any]) -> list[str]:
+    around = profile["environment"]
+    threads = ", ".join(
+        f"{thread} {used:.2f}" for thread, used in profile["us_by_thread"].items() if used >= 0.01
+    )
+    lines = [
+        f"Where the time of ours goes (`make bench NAME={name} ARGS=--profile`, "
+        f"{around['at'][:10]}, commit {around['commit'][:12] or 'unknown'}). "
+        f"By thread, us of each of {profile['events']:,}: {threads}. Of the threads that run "
+        f"Python, {profile['samples']:,} samples, in percent:",
+        "",
+        "| function | with what it calls | alone |",
+        "| --- | --- | --- |",
+    ]
+    lines += [
+        f"| `{function}` | {100 * share['with what it calls']:.0f} | {100 * share['alone']:.0f} |"
+        for function, share in profile["functions"].items()
+    ]
+    return [*lines, ""]
 
 
 def _ratios_plot(plots: Mapping[str, str]) -> list[str]:

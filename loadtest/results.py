@@ -15,6 +15,7 @@ import orjson
 
 ROOT = Path(__file__).resolve().parents[1]
 DIRECTORY = ROOT / "loadtest" / "results"
+PROFILES = "profiles"
 _OWN = (":!loadtest/results", ":!docs/benchmarks", ":!docs/benchmarks.md")
 """What a benchmark itself, or the page of it, changes in the tree."""
 
@@ -53,14 +54,23 @@ def record(
     return path
 
 
+def record_profile(name: str, result: Mapping[str, Any], around: Mapping[str, Any]) -> Path:
+    """Beside the results, as :func:`record`."""
+    return record(name, result, around, directory() / PROFILES)
+
+
 def directory() -> Path:
     """Where this process keeps results: ``LOADTEST_RESULTS``, or where they are recorded."""
     return Path(os.environ.get("LOADTEST_RESULTS", DIRECTORY))
 
 
 def recorded(where: Path = DIRECTORY) -> dict[str, dict[str, Any]]:
-    """By benchmark."""
-    return {path.stem: orjson.loads(path.read_bytes()) for path in sorted(where.glob("*.json"))}
+    """By benchmark; where there is a profile of it too it is under ``profile``."""
+    results = {path.stem: orjson.loads(path.read_bytes()) for path in sorted(where.glob("*.json"))}
+    for path in (where / PROFILES).glob("*.json"):
+        if path.stem in results:
+            results[path.stem]["profile"] = orjson.loads(path.read_bytes())
+    return results
 
 
 def _git(*words: str) -> str:

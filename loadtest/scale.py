@@ -2,11 +2,13 @@
 
 Each point is the processor time of all members of the group per event, threads included, while
 they take a backlog of the same number of events. A curve is linear or better where nothing that is
-added costs more than what was there before: the cost per feature, per byte and per process and
-event does not rise from one point to the next, and no point lies below the straight line between
-its neighbours (a fixed cost would hide from the first alone what bends upwards), both within what
-rounds differ anyway. How much the next feature or byte costs is in ``marginal``; which threads took
-a point's cost is in ``threads``.
+added costs more than what was there before: the cost per feature and per byte does not rise from
+one point to the next, no point lies below the straight line between its neighbours (a fixed cost
+would hide from the first alone what bends upwards), and an event does not cost more with a process
+more. All within what rounds differ anyway: the first by a tenth, the second by all rounds of a
+point, and of the processes, which with the broker are three on two cores, the best rounds count.
+How much the next feature or byte costs is in ``marginal``; which threads took a point's cost is in
+``threads``.
 
 Statistics read predictions, which leave the events' payload behind; so the bytes of events are a
 question to inference alone.
@@ -163,10 +165,11 @@ def _verdicts(points: Sequence[dict[str, Any]]) -> dict[str, Any]:
                 curve = curve_of(own, axis, count)
                 if len(curve) > 1:
                     name = f"{service}, {axis}, {count} processes"
-                    linear[name] = proportional_at_most(curve) and nowhere_convex(curve)
-                    marginal[name] = [(d - b) / (c - a) for (a, b), (c, d) in pairwise(curve)]
+                    costs = [(size, cost) for size, cost, _ in curve]
+                    linear[name] = proportional_at_most(costs) and nowhere_convex(curve)
+                    marginal[name] = [(d - b) / (c - a) for (a, b), (c, d) in pairwise(costs)]
         pairs = [
-            (p["us_per_event"], q["us_per_event"])
+            (p["spread"][0], q["spread"][0])
             for p in own
             for q in own
             if (p["processes"], q["processes"]) == PROCESSES
@@ -181,10 +184,11 @@ def _verdicts(points: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def curve_of(
     points: Sequence[dict[str, Any]], axis: str, processes: int
-) -> list[tuple[float, float]]:
-    """(size, cost) of one axis, ascending: along features without payload, along bytes with it."""
+) -> list[tuple[float, float, tuple[float, float]]]:
+    """(size, cost, its least and most) of one axis, ascending: along features without payload,
+    along bytes with it."""
     chosen = [
-        (float(p[axis]), float(p["us_per_event"]))
+        (float(p[axis]), float(p["us_per_event"]), (float(p["spread"][0]), float(p["spread"][1])))
         for p in points
         if p["processes"] == processes and (p["payload"] == 0) == (axis == "features")
     ]
@@ -196,9 +200,12 @@ def proportional_at_most(curve: Sequence[tuple[float, float]]) -> bool:
     return all(d / c <= _TOLERANCE * b / a for (a, b), (c, d) in pairwise(curve))
 
 
-def nowhere_convex(curve: Sequence[tuple[float, float]]) -> bool:
-    """Whether no point lies below the straight line between its neighbours."""
+def nowhere_convex(curve: Sequence[tuple[float, float, tuple[float, float]]]) -> bool:
+    """Whether no point lies, with all its rounds, below the straight line between the lowest of its
+    neighbours. Points are (size, cost, (least, most))."""
     return all(
-        _TOLERANCE * middle >= low + (high - low) * (b - a) / (c - a)
-        for (a, low), (b, middle), (c, high) in zip(curve, curve[1:], curve[2:], strict=False)
+        most >= low + (high - low) * (b - a) / (c - a)
+        for (a, _, (low, _)), (b, _, (_, most)), (c, _, (high, _)) in zip(
+            curve, curve[1:], curve[2:], strict=False
+        )
     )

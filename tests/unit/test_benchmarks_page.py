@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from loadtest.__main__ import BENCHMARKS
+from loadtest.profiles import summary
 from loadtest.report import PAGE, PLOTS, pages
 from loadtest.results import ROOT, recorded
 from loadtest.scale import nowhere_convex, proportional_at_most
@@ -77,8 +78,9 @@ def test_a_cost_that_grows_faster_than_what_it_is_for_is_not_linear() -> None:
 def test_a_curve_that_bends_upwards_behind_a_fixed_cost_is_not_linear() -> None:
     bent = [(float(n), 10.0 + 0.01 * n * n) for n in (1, 4, 16, 64)]
     assert proportional_at_most(bent)
-    assert not nowhere_convex(bent)
-    assert nowhere_convex([(1, 1.0), (10, 1.9), (100, 10.9)])
+    assert not nowhere_convex([(n, cost, (0.95 * cost, 1.05 * cost)) for n, cost in bent])
+    straight = [(1.0, 1.0), (10.0, 1.9), (100.0, 10.9)]
+    assert nowhere_convex([(n, cost, (0.99 * cost, 1.01 * cost)) for n, cost in straight])
 
 
 def test_plots_are_well_formed(tmp_path: Path) -> None:
@@ -89,3 +91,21 @@ def test_plots_are_well_formed(tmp_path: Path) -> None:
         lines("t", {"s": [(1.0, 2.0), (64.0, 3.0)]}, "features", "us"),
     ):
         ElementTree.fromstring(svg)
+
+
+def test_a_profile_tells_functions_with_what_they_call() -> None:
+    stacks = [
+        "run (driftloop/kernel/runner.py);poll (a.py);0x7f00 6",
+        "run (driftloop/kernel/runner.py);poll (a.py) 2",
+        "run (driftloop/kernel/runner.py);poll (a.py);poll (a.py) 2",
+    ]
+
+    found = summary(stacks)
+
+    assert found["samples"] == 10
+    assert found["functions"]["run (driftloop/kernel/runner.py)"] == {
+        "alone": 0.0,
+        "with what it calls": 1.0,
+    }
+    assert found["functions"]["poll (a.py)"] == {"alone": 0.4, "with what it calls": 1.0}
+    assert found["functions"]["compiled loops"]["alone"] == 0.6
