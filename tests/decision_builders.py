@@ -98,7 +98,7 @@ def declaration(**policies: Mapping[str, Any]) -> Declaration:
         prior=0.5,
         topics=ModelTopics.of(MODEL),
         partitions=1,
-        events=EventFields(Format.AVRO, schema, "id", "at", 0, 1 << 50),
+        events=EventFields(Format.AVRO, schema, "id", "at", 0, 1 << 50, 1 << 62),
         labels=LabelFields(Format.AVRO, "id", "label", "at", 100 * HOUR),
         numeric=(NumericFeature("x", -1e9, 1e9),),
         categorical=(CategoricalFeature("c"),),

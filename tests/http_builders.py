@@ -40,7 +40,9 @@ SCHEMA = {
 }
 MODEL = replace(
     declaration(),
-    events=EventFields(Format.JSON, parse_schema(json.dumps(SCHEMA)), "id", "time", 0, 1 << 40),
+    events=EventFields(
+        Format.JSON, parse_schema(json.dumps(SCHEMA)), "id", "time", 0, 1 << 40, 1 << 62
+    ),
 )
 STRICT = replace(MODEL, http=HttpPolicy(strict=True))
 NOW = 1_000_000

@@ -56,7 +56,7 @@ def declaration(name: str = "m", *, partitions: int = 2) -> Declaration:
         prior=0.5,
         topics=ModelTopics.of(name),
         partitions=partitions,
-        events=EventFields(Format.AVRO, schema, "id", "time", 0, 1 << 60),
+        events=EventFields(Format.AVRO, schema, "id", "time", 0, 1 << 60, 1 << 62),
         labels=LabelFields(Format.AVRO, "id", "label", "time", 1000),
         numeric=(NumericFeature("x", -1e9, 1e9), NumericFeature("y", -1e9, 1e9)),
         categorical=(CategoricalFeature("kind"),),

@@ -70,7 +70,7 @@ def infer(body: bytes, length: bytes | None) -> None:
     try:
         request = parse_request(body, length)
         rows = READER.read(request)
-        READER.check_times(rows.times or [0], "as given")
+        READER.check_times(rows.times or [0], 1, "as given")
     except ProtocolError as refused:
         if refused.status != 400 or not refused.message:
             raise

@@ -152,6 +152,7 @@ id = "payment_id"
 time = "paid_at"
 earliest = 2020-01-01
 latest = 2030-01-01T06:00:00+02:00
+ahead = "any"
 [labels]
 format = "json"
 id = "payment"
@@ -193,6 +194,7 @@ guard_rows = 0
     assert model.events.format is Format.JSON
     assert model.events.earliest == 1_577_836_800_000
     assert model.events.latest == 1_893_470_400_000
+    assert model.events.ahead == 1 << 62
     assert (model.labels.id, model.labels.label, model.labels.time) == ("payment", "fraud", "seen")
     assert model.labels.horizon == 56 * DAY
     assert model.windows.size == 900_000

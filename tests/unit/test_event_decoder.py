@@ -75,7 +75,7 @@ def declaration(
         prior=0.2,
         topics=ModelTopics.of("flights"),
         partitions=2,
-        events=EventFields(form, schema or schema_of(*FIELDS), "id", "when", 1000, 2000),
+        events=EventFields(form, schema or schema_of(*FIELDS), "id", "when", 1000, 2000, 1 << 62),
         labels=LabelFields(form, "flight", "late", "landed", 500),
         numeric=(NumericFeature("seats", 0, 500), NumericFeature("speed", -1.0, 10.0)),
         categorical=tuple(map(CategoricalFeature, ("carrier", "rank", "night", "kind"))),
@@ -119,6 +119,40 @@ def test_an_event_becomes_columns_in_the_declarations_order(form: Format) -> Non
         for row in codes.tolist()
     ]
     assert read == [["AÖ", "-3", "true", "prop"], [None, "7", "false", "prop"]]
+
+
+def limited(form: Format = Format.AVRO) -> Declaration:
+    declared = declaration(form)
+    return replace(declared, events=replace(declared.events, ahead=100))
+
+
+@pytest.mark.parametrize("form", list(Format))
+def test_a_time_lies_at_most_so_far_ahead_of_its_record(form: Format) -> None:
+    write = avro if form is Format.AVRO else (lambda record: json.dumps(record).encode())
+    sent: list[bytes | None] = [write(EVENT | {"id": f"e{k}"}) for k in range(4)]
+    # Each event is of 1,500: just near enough, too far, and of a record without a time; and the
+    # second record is none.
+    recorded = np.array([1400, 1, 1399, -1], np.int64)
+    sent[1] = None
+    block, rejected = EventDecoder(limited(form)).decode(sent, recorded)
+    assert block.rows.tolist() == [0, 3]
+    assert [(r.row, r.error.reason) for r in rejected] == [
+        (1, Reason.EMPTY),
+        (2, Reason.OUT_OF_LIMITS),
+    ]
+    assert "101 ms ahead of its record" in str(rejected[1].error)
+    block, rejected = EventDecoder(limited(form)).decode(sent)
+    assert block.rows.tolist() == [0, 2, 3]
+
+
+def test_a_label_lies_at_most_so_far_ahead_of_its_record() -> None:
+    values = [
+        json.dumps({"flight": "e", "late": 1, "landed": landed}).encode() for landed in (1500, 1501)
+    ]
+    recorded = np.array([1400, 1400], np.int64)
+    block, (bad,) = LabelDecoder(limited(Format.JSON)).decode(values, recorded)
+    assert block.rows.tolist() == [0]
+    assert (bad.row, bad.error.reason) == (1, Reason.OUT_OF_LIMITS)
 
 
 @pytest.mark.parametrize("form", list(Format))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -163,10 +164,17 @@ def test_the_event_time_may_be_a_parameter_of_the_request() -> None:
 
 
 def test_event_times_outside_the_declared_ones_are_refused() -> None:
-    READER.check_times([0, (1 << 40) - 1], "as given")
+    READER.check_times([0, (1 << 40) - 1], 1, "as given")
     for times in ([1 << 40], [5, -1]):
         with pytest.raises(ProtocolError, match="event time"):
-            READER.check_times(times, "as given")
+            READER.check_times(times, 1, "as given")
+
+
+def test_event_times_far_ahead_of_the_server_are_refused() -> None:
+    reader = RowReader(replace(MODEL, events=replace(MODEL.events, ahead=10)), 8)
+    reader.check_times([12], 2, "as given")
+    with pytest.raises(ProtocolError, match="10 ms ahead of now"):
+        reader.check_times([12, 13], 2, "as given")
 
 
 def test_messages_name_tensor_and_row() -> None:

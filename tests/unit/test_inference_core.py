@@ -42,7 +42,9 @@ SCHEMA: dict[str, Any] = {
 MODEL = replace(
     declaration(),
     prior=0.25,
-    events=EventFields(Format.JSON, parse_schema(json.dumps(SCHEMA)), "id", "time", 0, 1 << 40),
+    events=EventFields(
+        Format.JSON, parse_schema(json.dumps(SCHEMA)), "id", "time", 0, 1 << 40, 1 << 62
+    ),
 )
 
 
@@ -133,6 +135,15 @@ def test_a_version_installed_between_two_batches_answers_from_the_next_on(
     core.install("m", Serving(1, 1, FirstFeature(), -1, None))
     after = predictions(core.process(batch([event("c"), event("d")])))
     assert [p.version for p in before + after] == [0, 0, 1, 1]
+
+
+def test_an_event_of_a_clock_that_is_ahead_becomes_a_dead_letter(known: Catalog) -> None:
+    model = replace(MODEL, events=replace(MODEL.events, ahead=100))
+    core = InferenceCore(catalog(declared=model), CountingMeter())
+    outputs = core.process(batch([event("a", time=1100), event("b", time=1101)]))
+    assert [found.event_id for found in predictions(outputs)] == ["a"]
+    (letter,) = outputs.dead_letters
+    assert (letter.offset, letter.reason) == (11, Reason.OUT_OF_LIMITS)
 
 
 def test_rows_that_are_no_event_become_dead_letters_and_the_others_are_answered(

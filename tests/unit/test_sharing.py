@@ -46,7 +46,7 @@ class Bench:
     """Three models on shared topics, and a runner of inference."""
 
     def __init__(self) -> None:
-        self.clock = ManualClock()
+        self.clock = ManualClock(1_700_000_000_000)
         self.log = MemoryLog(self.clock)
         self.log.ensure_topics([*TOPICS.specs(), *SHARED.specs(1)])
         self.producer = self.log.producer("test")

@@ -13,6 +13,7 @@ import numpy as np
 from driftloop.inference.reports import Reports
 from driftloop.inference.tallies import Tallies
 from driftloop.kernel import metrics, sharing
+from driftloop.kernel.alike import Alike, Shapes
 from driftloop.kernel.catalog import Catalog
 from driftloop.kernel.codec.blocks import (
     I32,
@@ -24,14 +25,11 @@ from driftloop.kernel.codec.blocks import (
 )
 from driftloop.kernel.codec.events import EventDecoder
 from driftloop.kernel.codec.rows import encode_predictions
-from driftloop.kernel.deadletters import dead_letter
 from driftloop.kernel.declaration import Declaration
 from driftloop.kernel.metrics import Meter
 from driftloop.kernel.ports import RecordBatch, Send, TopicPartition
 from driftloop.kernel.processor import Outputs
 from driftloop.kernel.sharing import Shared
-from driftloop.kernel.slices import Slices
-from driftloop.kernel.slices import concat as concat_slices
 from driftloop.models.constant import ConstantModel
 from driftloop.models.ports import FrozenModel
 
@@ -65,8 +63,7 @@ class InferenceCore:
         self.find: Callable[[Declaration], Serving | None] = lambda model: None
         """What should serve a model that nothing was installed for; None: nothing yet."""
         self._decoders: dict[Hashable, EventDecoder] = {}
-        self._shapes: dict[str, tuple[Declaration, Hashable]] = {}
-        self._same: dict[Hashable, Hashable] = {}
+        self._shapes = Shapes(_shape)
         self._tallies = Tallies(meter)
 
     def install(self, model: str, serving: Serving) -> None:
@@ -103,15 +100,17 @@ class InferenceCore:
         self._serving.pop(model, None)
 
     def process(self, batch: RecordBatch) -> Outputs:
-        model = self._catalog.model_of(batch)
-        n = len(batch)
-        rows = np.arange(n, dtype=np.int64)
-        return self._process_alike(self._shape_of(model), [model], [batch], rows, [0, n])
+        return self._process_alike(Alike.of(self._catalog.model_of(batch), batch))
 
     def process_shared(self, shared: Sequence[Shared]) -> Outputs:
         """Batches that several models share. Models whose events look alike are decoded and encoded
         together, and scored one after the other."""
-        made = [self._process_alike(*alike) for one in shared for alike in self._alike(one)]
+        models = self._catalog.models
+        made = [
+            self._process_alike(alike)
+            for one in shared
+            for alike in self._shapes.split(one, models)
+        ]
         if len(made) == 1:
             return made[0]
 
@@ -126,53 +125,24 @@ class InferenceCore:
             committed,
         )
 
-    def _alike(
-        self, shared: Shared
-    ) -> list[tuple[Hashable, list[Declaration], Sequence[RecordBatch], I64, Sequence[int]]]:
-        """Models by shape, with what :meth:`_process_alike` takes of them."""
-        models = [self._catalog.models[name] for name in shared.names]
-        shapes = list(map(self._shape_of, models))
-        cuts = shared.cuts.tolist()
-        if len(set(shapes)) == 1:
-            return [(shapes[0], models, shared.batches, shared.rows, cuts)]
-        found = []
-        for shape in dict.fromkeys(shapes):
-            chosen = [k for k, own in enumerate(shapes) if own is shape]
-            parts = [shared.rows[cuts[k] : cuts[k + 1]] for k in chosen]
-            ends = np.cumsum([0, *map(len, parts)]).tolist()
-            rows = np.concatenate(parts)
-            found.append((shape, [models[k] for k in chosen], shared.batches, rows, ends))
-        return found
-
-    def _process_alike(
-        self,
-        shape: Hashable,
-        models: Sequence[Declaration],
-        batches: Sequence[RecordBatch],
-        rows: I64,
-        cuts: Sequence[int],
-    ) -> Outputs:
-        """``rows`` of the batches end to end, model after model; ``cuts`` is where each one's
-        begin, and where the last one's end."""
-        model = models[0]
-        block, rejected = self._decoder(shape, model).decode(_values(batches, rows, cuts))
-        starts = np.cumsum([0, *map(len, batches)])
-        letters = []
-        for bad in rejected:
-            row = int(rows[bad.row])
-            which = int(np.searchsorted(starts, row, side="right")) - 1
-            own = row - int(starts[which])
-            letters.append(dead_letter(SERVICE, batches[which], own, bad.error))
+    def _process_alike(self, alike: Alike) -> Outputs:
+        model = alike.models[0]
+        recorded = alike.timestamps()
+        block, rejected = self._decoder(model).decode(alike.values(), recorded)
+        letters = [alike.letter(SERVICE, bad.row, bad.error) for bad in rejected]
         if len(block.rows) == 0:
             return Outputs(dead_letters=letters)
-        kept = rows[block.rows]
-        offsets = _column([batch.offsets for batch in batches])[kept]
-        asked = _column([batch.timestamps for batch in batches])[kept]
-        partitions = np.array([batch.partition for batch in batches], np.int32)
-        partition = np.repeat(partitions, np.diff(starts))[kept]
-        bounds = pairwise(np.searchsorted(block.rows, cuts).tolist())
-        runs = [(m, low, high) for m, (low, high) in zip(models, bounds, strict=True) if low < high]
-        predictions = self._predict(block, runs, partition, offsets)
+        asked = recorded[block.rows]
+        partitions = np.array([batch.partition for batch in alike.batches], np.int32)
+        bounds = pairwise(np.searchsorted(block.rows, alike.cuts).tolist())
+        runs = [
+            (own, low, high)
+            for own, (low, high) in zip(alike.models, bounds, strict=True)
+            if low < high
+        ]
+        predictions = self._predict(
+            block, runs, partitions[alike.which()[block.rows]], alike.offsets()[block.rows]
+        )
         headers = None
         if model.topics.shared:
             whose = np.repeat(np.arange(len(runs)), [high - low for _, low, high in runs])
@@ -187,14 +157,6 @@ class InferenceCore:
             model.topics.predictions, block.ids, encode_predictions(predictions), headers=headers
         )
         return Outputs([send], letters, answered)
-
-    def _shape_of(self, model: Declaration) -> Hashable:
-        known = self._shapes.get(model.name)
-        if known is None or known[0] is not model:
-            # One object per shape: comparing these by what they are takes far longer.
-            shape = _shape(model)
-            known = self._shapes[model.name] = (model, self._same.setdefault(shape, object()))
-        return known[1]
 
     def _predict(
         self,
@@ -253,7 +215,8 @@ class InferenceCore:
     def drop(self, source: TopicPartition) -> None:
         """Nothing is held of a partition."""
 
-    def _decoder(self, shape: Hashable, model: Declaration) -> EventDecoder:
+    def _decoder(self, model: Declaration) -> EventDecoder:
+        shape = self._shapes.of(model)
         known = self._decoders.get(shape)
         if known is None:
             known = self._decoders[shape] = EventDecoder(model)
@@ -273,26 +236,8 @@ def _shape(model: Declaration) -> Hashable:
         events.time,
         events.earliest,
         events.latest,
+        events.ahead,
         model.numeric,
         model.categorical,
         model.vectors,
     )
-
-
-def _values(
-    batches: Sequence[RecordBatch], rows: I64, cuts: Sequence[int]
-) -> Sequence[bytes | None]:
-    if len(batches) == len(cuts) - 1 == 1 and len(rows) == len(batches[0]):
-        return batches[0].values
-    columns = [Slices.of(batch.values) for batch in batches]
-    # Of one poll the batches mostly lie in one buffer, which then need not be copied.
-    if any(column.data is not columns[0].data for column in columns):
-        return concat_slices(columns).take(rows)
-    at = np.concatenate([column.at for column in columns])
-    length = np.concatenate([column.length for column in columns])
-    return Slices(columns[0].data, at[rows], length[rows])
-
-
-def _column(columns: Sequence[Sequence[int]]) -> I64:
-    """One after the other."""
-    return np.concatenate([np.asarray(column, np.int64) for column in columns])

@@ -112,11 +112,12 @@ class InferenceEndpoint:
         request = parse_request(exchange.body, exchange.headers.get(_HEADER), self._heads)
         reader = self._reader(model)
         rows = reader.read(request)
+        now = self._clock.now()
         if rows.times is None:
-            rows.times = self._clock.now()
-            reader.check_times(rows.times, "the server's clock")
+            rows.times = now
+            reader.check_times(now, now, "the server's clock")
         else:
-            reader.check_times(rows.times, "as given")
+            reader.check_times(rows.times, now, "as given")
         # Who names a version that does not answer hears so before he waits in the queue.
         if version != NEWEST:
             with suppress(LoadingError):

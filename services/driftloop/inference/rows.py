@@ -233,12 +233,14 @@ class RowReader:
             f"[{feature.lowest!r}, {feature.highest!r}]; null is a missing value",
         )
 
-    def check_times(self, times: int | Sequence[int], source: str) -> None:
-        """Raises :class:`ProtocolError`. ``source`` says where they are from."""
+    def check_times(self, times: int | Sequence[int], now: int, source: str) -> None:
+        """Raises :class:`ProtocolError`. ``now``: the server's time; ``source`` says where they are
+        from."""
         events = self.declaration.events
         times = (times,) if isinstance(times, int) else times
         # Times are 64 bits wide on the topic, whatever was declared.
-        latest = min(events.latest, 1 << 63)
+        latest = min(events.latest, 1 << 63, now + events.ahead + 1)
+        what = "" if latest == events.latest else f"; that is {events.ahead} ms ahead of now"
         if times and events.earliest <= min(times) and max(times) < latest:
             return
         for row, time in enumerate(times):
@@ -246,7 +248,7 @@ class RowReader:
                 raise ProtocolError(
                     400,
                     f"row {row} has the event time {time} ({source}), outside "
-                    f"[{events.earliest}, {events.latest}) ms; give it as parameter "
+                    f"[{events.earliest}, {latest}) ms{what}; give it as parameter "
                     f"{EVENT_TIME!r} or input {events.time!r}",
                 )
 

@@ -85,6 +85,9 @@ class EventFields:
     earliest: int
     """Events with an event time outside [earliest, latest) are rejected, ms."""
     latest: int
+    ahead: int
+    """Events, and labels, with a time that lies further ahead of their record's own are rejected,
+    ms: one of them would carry the watermarks along, and make all that follow late."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,8 @@ most, and they must fit into a record."""
 _FORMATS = [form.value for form in Format]
 _FEATURE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}")
 _OUTPUT = "the model's output"
+_ANY = 1 << 62
+"""Ahead of every time there is."""
 _LABEL_FIELDS = {"id": "event_id", "label": "label", "time": "observed_at"}
 
 
@@ -60,6 +62,7 @@ class EventParser:
         latest = section.moment("latest", "2100-01-01")
         if not {"earliest", "latest"} & section.failed and earliest >= latest:
             section.problem("latest", "latest in [events] must be after earliest")
+        ahead = section.duration("ahead", "1d", least="0s", words={"any": _ANY})
         section.finish()
         self._field(section, "id", identity, ("string",))
         self._field(section, "time", time, ("long",))
@@ -75,7 +78,7 @@ class EventParser:
         self._taken = {identity: "the events' id", time: "the events' time"}
         if schema is None:
             return None
-        return EventFields(form, schema, identity, time, earliest, latest)
+        return EventFields(form, schema, identity, time, earliest, latest, ahead)
 
     def labels(self, section: Section) -> LabelFields:
         form = Format(section.choice("format", _FORMATS, Format.AVRO.value))

@@ -9,7 +9,7 @@ from typing import Any
 
 KEYS: Mapping[str, tuple[str, ...]] = {
     "[model]": ("name", "task", "classes", "error_bound", "prior", "partitions"),
-    "[events]": ("schema", "format", "id", "time", "earliest", "latest"),
+    "[events]": ("schema", "format", "id", "time", "earliest", "latest", "ahead"),
     "[labels]": ("format", "id", "label", "time", "horizon"),
     "[[features]]": ("name", "kind", "limits", "length"),
     "[topics]": ("shared", "events", "labels", "predictions", "outcomes"),

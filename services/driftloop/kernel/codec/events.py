@@ -12,7 +12,14 @@ from driftloop.kernel.codec.avro_types import check_schema, is_optional, items_o
 from driftloop.kernel.codec.blocks import F64, I32, I64, Categories, EventBlock, Features, Rejected
 from driftloop.kernel.codec.categories import categories_of_slices, codes_of_integers
 from driftloop.kernel.codec.columns import ColumnReader, Columns, bits
-from driftloop.kernel.codec.faults import Faults, check_categories, check_ids, check_times, ids_of
+from driftloop.kernel.codec.faults import (
+    Faults,
+    TimeLimits,
+    check_categories,
+    check_ids,
+    check_times,
+    ids_of,
+)
 from driftloop.kernel.codec.json_rows import JsonReader
 from driftloop.kernel.codec.json_types import JsonField
 from driftloop.kernel.codec.plan import Column, Kind, Want, resolve_columns
@@ -70,21 +77,25 @@ class EventDecoder:
             raise SchemaError("the id or a categorical feature cannot be a numeric feature too")
         # So infinities are outside, whatever was declared.
         most = sys.float_info.max
+        self._times = TimeLimits(events.earliest, events.latest, events.ahead)
         self._limits = _Limits(
             np.array([max(part.lowest, -most) for part in declaration.numeric], np.float64),
             np.array([min(part.highest, most) for part in declaration.numeric], np.float64),
         )
 
-    def decode(self, values: Sequence[bytes | None]) -> tuple[EventBlock, list[Rejected]]:
-        """The events of a batch, and its other rows in ascending order. Raises
-        :class:`RegistryUnavailableError` where an id's meaning cannot be known now."""
+    def decode(
+        self, values: Sequence[bytes | None], recorded: I64 | None = None
+    ) -> tuple[EventBlock, list[Rejected]]:
+        """The events of a batch, and its other rows in ascending order. ``recorded``: the times of
+        their records, negative where they have none, ms; None where they are not to be compared
+        with. Raises :class:`RegistryUnavailableError` where an id's meaning cannot be known now."""
         decoded = self._reader.read(values)
         faults = Faults(decoded)
         columns = decoded.columns
         numeric = self._numbers(faults, columns)
         events = self.declaration.events
         check_ids(faults, events.id, columns, self._id)
-        check_times(faults, events.time, columns, self._time, events.earliest, events.latest)
+        check_times(faults, events.time, columns, self._time, self._times, recorded)
         self._check_numbers(faults, numeric)
         check_categories(faults, self._categorical_names, columns, self._categorical)
         if faults:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
@@ -14,6 +15,8 @@ from driftloop.kernel.errors import DecodeError
 from driftloop.kernel.reasons import Reason
 from driftloop.kernel.slices import Slices
 
+_FAR = 1 << 62
+"""No time is this late; sums of times stay within 64 bits."""
 LONGEST_ID = 1024
 """Bytes. A prediction carries its event's id twice, and an id that does not fit into a record would
 stop all that are read with it."""
@@ -35,6 +38,11 @@ class Faults:
     def add(self, index: int, reason: Reason, detail: str) -> None:
         """Of the ``index``-th decoded row; a row's first fault counts."""
         self._found.setdefault(index, DecodeError(reason, detail))
+
+    def of_decoded(self, column: I64) -> I64:
+        """Of a column of the batch what belongs to the decoded rows."""
+        rows = self._decoded.rows
+        return column if len(rows) == len(column) else column[rows]
 
     def keep(self) -> I64:
         """Indices of the decoded rows without a fault."""
@@ -92,26 +100,55 @@ def check_categories(
             )
 
 
+@dataclass(frozen=True, slots=True)
+class TimeLimits:
+    """Which times are accepted, ms."""
+
+    earliest: int
+    latest: int
+    """The first that is not."""
+    ahead: int
+    """Of the record's own time, at most."""
+
+
 def check_times(
-    faults: Faults, name: str, columns: Columns, column: Column, earliest: int, latest: int
+    faults: Faults,
+    name: str,
+    columns: Columns,
+    column: Column,
+    limits: TimeLimits,
+    recorded: I64 | None,
 ) -> None:
-    """A time is there, and within [earliest, latest), ms."""
+    """A time is there, and within its limits. ``recorded``: times of the batch's records, negative
+    where they have none; None: of records that are not known."""
     slot = column.slot
     times = columns.integers[:, slot]
     null = columns.integer_null[:, slot] != 0
     # Limits may lie beyond 64 bits, where nothing is outside them.
-    low, high = max(earliest, -(2**63)), min(latest, 2**63) - 1
+    low, high = max(limits.earliest, -(2**63)), min(limits.latest, 2**63) - 1
     bad = null | (times < low) | (times > high)
+    own = None
+    if recorded is not None:
+        own = faults.of_decoded(recorded)
+        bad |= (own >= 0) & (times > limits.ahead + np.minimum(own, _FAR - limits.ahead))
     if not bad.any():
         return
     for index in np.flatnonzero(bad).tolist():
         if null[index]:
             faults.add(index, Reason.MISSING_FIELD, f"field {name!r}, the time, is missing")
+        elif low <= times[index] <= high and own is not None:
+            faults.add(
+                index,
+                Reason.OUT_OF_LIMITS,
+                f"field {name!r} is {int(times[index])}, {int(times[index] - own[index])} ms ahead"
+                f" of its record; ahead in [events] allows {limits.ahead}",
+            )
         else:
             faults.add(
                 index,
                 Reason.OUT_OF_LIMITS,
-                f"field {name!r} is {int(times[index])}, outside [{earliest}, {latest})",
+                f"field {name!r} is {int(times[index])}, outside"
+                f" [{limits.earliest}, {limits.latest})",
             )
 
 

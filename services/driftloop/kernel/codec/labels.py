@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from driftloop.kernel.codec.blocks import F64, LabelBlock, Rejected
+from driftloop.kernel.codec.blocks import F64, I64, LabelBlock, Rejected
 from driftloop.kernel.codec.columns import ColumnReader
-from driftloop.kernel.codec.faults import Faults, check_ids, check_times, ids_of
+from driftloop.kernel.codec.faults import Faults, TimeLimits, check_ids, check_times, ids_of
 from driftloop.kernel.codec.json_rows import JsonReader
 from driftloop.kernel.codec.json_types import JsonField
 from driftloop.kernel.codec.plan import Want
@@ -22,7 +22,8 @@ class LabelDecoder:
 
     A binary label is 0 or 1 (in JSON true and false too), a multiclass one a class's index (in JSON
     its name too), a regression's finite. A label's time lies within the limits of event times,
-    extended by the horizon: it moves the event time of outcomes, so it may not be absurd.
+    extended by the horizon, and not further ahead of its record than an event's: it moves the event
+    time of outcomes, so it may not be absurd.
     """
 
     def __init__(self, declaration: Declaration) -> None:
@@ -50,11 +51,14 @@ class LabelDecoder:
                     JsonField(labels.time, Want.INTEGER, optional=True, booleans=False),
                 ]
             )
-        self._earliest = events.earliest
-        self._latest = events.latest + labels.horizon
+        self._times = TimeLimits(events.earliest, events.latest + labels.horizon, events.ahead)
 
-    def decode(self, values: Sequence[bytes | None]) -> tuple[LabelBlock, list[Rejected]]:
-        """The labels of a batch, and its other rows in ascending order. Never raises."""
+    def decode(
+        self, values: Sequence[bytes | None], recorded: I64 | None = None
+    ) -> tuple[LabelBlock, list[Rejected]]:
+        """The labels of a batch, and its other rows in ascending order. ``recorded``: the times of
+        their records, negative where they have none, ms; None where they are not to be compared
+        with. Never raises."""
         decoded = self._reader.read(values)
         columns = decoded.columns
         name, label_name, time_name = self._names
@@ -62,7 +66,7 @@ class LabelDecoder:
         slot, time_slot = places[label_name].slot, places[time_name].slot
         faults = Faults(decoded)
         check_ids(faults, name, columns, places[name])
-        check_times(faults, time_name, columns, places[time_name], self._earliest, self._latest)
+        check_times(faults, time_name, columns, places[time_name], self._times, recorded)
         self._check_labels(faults, label_name, columns.numbers[:, slot])
         if faults:
             columns = columns.take(faults.keep())
