@@ -30,8 +30,14 @@ CLOSE = SIZE + LATENESS
 EXPIRE = CLOSE + RETENTION
 
 
-def core(meter: CountingMeter | None = None) -> MergeCore:
-    return MergeCore(catalog(1, 2), idle_after_ms=IDLE, meter=meter)
+class Merging(MergeCore):
+    def take(self, partial: Partial, now: int) -> list[Window]:
+        """Of a partial alone, as it is written."""
+        return self.merge(partial, codec(Partial).encode(partial), now)
+
+
+def core(meter: CountingMeter | None = None) -> Merging:
+    return Merging(catalog(1, 2), idle_after_ms=IDLE, meter=meter)
 
 
 def names(windows: list[Window]) -> list[tuple[int, int, int]]:
@@ -40,9 +46,9 @@ def names(windows: list[Window]) -> list[tuple[int, int, int]]:
 
 def test_a_window_closes_when_every_partition_has_passed_it() -> None:
     merge = core()
-    assert merge.merge(partial(0, watermark=50), 0) == []
-    assert merge.merge(partial(100, watermark=CLOSE), 0) == []
-    (window,) = merge.merge(partial(0, watermark=CLOSE, partition=1), 0)
+    assert merge.take(partial(0, watermark=50), 0) == []
+    assert merge.take(partial(100, watermark=CLOSE), 0) == []
+    (window,) = merge.take(partial(0, watermark=CLOSE, partition=1), 0)
     assert names([window]) == [(0, 1, 0)]
     assert [s.partition for s in window.sources] == [0, 1]
     assert window.watermark == CLOSE
@@ -57,9 +63,9 @@ def test_windows_close_in_order_of_start_the_newest_version_first() -> None:
     merge = core()
     for start, version in ((100, 2), (0, 2), (100, 1), (0, 1)):
         part = partial(start, watermark=0, version_number=version, source_partitions=1)
-        assert merge.merge(part, 0) == []
+        assert merge.take(part, 0) == []
     closing = partial(300, watermark=350, source_partitions=1)
-    assert names(merge.merge(closing, 0)) == [(0, 2, 0), (0, 1, 0), (100, 2, 0), (100, 1, 0)]
+    assert names(merge.take(closing, 0)) == [(0, 2, 0), (0, 1, 0), (100, 2, 0), (100, 1, 0)]
 
 
 def test_partials_in_any_order_and_repetition_make_the_same_windows() -> None:
@@ -75,7 +81,7 @@ def test_partials_in_any_order_and_repetition_make_the_same_windows() -> None:
         merge = core()
         shuffled = [*parts, *parts]
         random.Random(seed).shuffle(shuffled)
-        windows = [w for part in [*shuffled, *closing] for w in merge.merge(part, 0)]
+        windows = [w for part in [*shuffled, *closing] for w in merge.take(part, 0)]
         digests.add(tuple((w.id, w.rows, w.sources, w.digest) for w in windows))
     assert len(digests) == 1
     assert [rows for _, rows, _, _ in digests.pop()] == [18, 18]
@@ -83,12 +89,12 @@ def test_partials_in_any_order_and_repetition_make_the_same_windows() -> None:
 
 def test_late_partials_make_one_revision_at_the_next_time_step() -> None:
     merge = core()
-    merge.merge(partial(0, watermark=50), 0)
-    merge.merge(partial(0, watermark=CLOSE, partition=1), 0)
-    assert names(merge.merge(partial(100, watermark=CLOSE), 0)) == [(0, 1, 0)]
+    merge.take(partial(0, watermark=50), 0)
+    merge.take(partial(0, watermark=CLOSE, partition=1), 0)
+    assert names(merge.take(partial(100, watermark=CLOSE), 0)) == [(0, 1, 0)]
     for p in (0, 1):
         late = partial(0, watermark=CLOSE, partition=p, end_offset=20, rows=5, late=2)
-        assert merge.merge(late, 0) == []
+        assert merge.take(late, 0) == []
     (window,) = merge.on_time(0)
     assert names([window]) == [(0, 1, 1)]
     assert (window.rows, window.late) == (10, 4)
@@ -97,39 +103,39 @@ def test_late_partials_make_one_revision_at_the_next_time_step() -> None:
 
 def test_a_window_of_late_rows_alone_is_given_out() -> None:
     merge = core()
-    merge.merge(partial(200, watermark=250, source_partitions=1), 0)
-    assert merge.merge(partial(0, watermark=250, source_partitions=1, late=3), 0) == []
+    merge.take(partial(200, watermark=250, source_partitions=1), 0)
+    assert merge.take(partial(0, watermark=250, source_partitions=1, late=3), 0) == []
     assert names(merge.on_time(0)) == [(0, 1, 0)]
 
 
 def test_an_old_partial_of_a_closed_window_revises_nothing() -> None:
     merge = core()
-    merge.merge(partial(0, watermark=CLOSE, source_partitions=1, end_offset=10), 0)
-    merge.merge(partial(0, watermark=CLOSE, source_partitions=1, end_offset=5), 0)
+    merge.take(partial(0, watermark=CLOSE, source_partitions=1, end_offset=10), 0)
+    merge.take(partial(0, watermark=CLOSE, source_partitions=1, end_offset=5), 0)
     assert merge.on_time(0) == []
 
 
 def test_an_idle_partition_does_not_hold_windows_back() -> None:
     merge = core()
-    merge.merge(partial(0, watermark=50, partition=1), 0)
-    merge.merge(partial(100, watermark=CLOSE), 0)
+    merge.take(partial(0, watermark=50, partition=1), 0)
+    merge.take(partial(100, watermark=CLOSE), 0)
     assert merge.on_time(IDLE - 1) == []
-    merge.merge(partial(100, watermark=CLOSE + 1, end_offset=11), IDLE - 1)
+    merge.take(partial(100, watermark=CLOSE + 1, end_offset=11), IDLE - 1)
     assert names(merge.on_time(IDLE)) == [(0, 1, 0)]
 
 
 def test_idleness_does_not_pass_the_highest_event_time() -> None:
     merge = core()
-    merge.merge(partial(0, watermark=50), 0)
+    merge.take(partial(0, watermark=50), 0)
     assert merge.on_time(100 * IDLE) == []
 
 
 def test_a_partition_that_comes_back_late_revises_the_window() -> None:
     merge = core()
-    merge.merge(partial(0, watermark=CLOSE), 0)
+    merge.take(partial(0, watermark=CLOSE), 0)
     merge.on_time(0)
     assert names(merge.on_time(IDLE)) == [(0, 1, 0)]
-    merge.merge(partial(0, watermark=50, partition=1), IDLE)
+    merge.take(partial(0, watermark=50, partition=1), IDLE)
     (window,) = merge.on_time(IDLE)
     assert (window.revision, window.rows) == (1, 6)
 
@@ -138,21 +144,21 @@ def test_partials_of_expired_windows_are_counted_unless_they_are_repeats() -> No
     meter = CountingMeter()
     merge = core(meter)
     first = partial(0, watermark=EXPIRE, source_partitions=1, end_offset=10, rows=3)
-    assert names(merge.merge(first, 0)) == [(0, 1, 0)]
-    merge.merge(first, 0)
+    assert names(merge.take(first, 0)) == [(0, 1, 0)]
+    merge.take(first, 0)
     too_late = metrics.TOO_LATE_ROWS.name, "m", "predictions"
     assert too_late not in meter.counts
-    merge.merge(partial(0, watermark=0, source_partitions=1, end_offset=11, rows=4), 0)
+    merge.take(partial(0, watermark=0, source_partitions=1, end_offset=11, rows=4), 0)
     assert meter.counts[too_late] == 4
     assert merge.on_time(0) == []
 
 
 def test_a_revision_that_waits_is_given_out_before_its_window_expires() -> None:
     merge = core()
-    merge.merge(partial(0, watermark=CLOSE, source_partitions=1), 0)
-    merge.merge(partial(0, watermark=CLOSE, source_partitions=1, end_offset=20), 0)
+    merge.take(partial(0, watermark=CLOSE, source_partitions=1), 0)
+    merge.take(partial(0, watermark=CLOSE, source_partitions=1, end_offset=20), 0)
     expiring = partial(400, watermark=EXPIRE, source_partitions=1)
-    assert names(merge.merge(expiring, 0)) == [(0, 1, 1)]
+    assert names(merge.take(expiring, 0)) == [(0, 1, 1)]
 
 
 def test_published_windows_are_not_given_out_again_after_a_restart() -> None:
@@ -161,27 +167,27 @@ def test_published_windows_are_not_given_out_again_after_a_restart() -> None:
         partial(0, watermark=CLOSE, partition=0),
         partial(0, watermark=CLOSE, partition=1),
     ]
-    windows = [w for part in parts for w in before.merge(part, 0)]
+    windows = [w for part in parts for w in before.take(part, 0)]
     after = core()
     for window in windows:
         after.published(window)
-    given = [w for part in parts for w in after.merge(part, 0)] + after.on_time(0)
+    given = [w for part in parts for w in after.take(part, 0)] + after.on_time(0)
     assert given == []
-    after.merge(partial(0, watermark=CLOSE, partition=1, end_offset=30, rows=4), 0)
+    after.take(partial(0, watermark=CLOSE, partition=1, end_offset=30, rows=4), 0)
     assert names(after.on_time(0)) == [(0, 1, 1)]
 
 
 def test_a_table_behind_the_windows_topic_gives_out_no_smaller_window() -> None:
     whole = core()
-    whole.merge(partial(0, watermark=CLOSE, end_offset=10), 0)
-    (window,) = whole.merge(partial(0, watermark=CLOSE, partition=1, end_offset=10), 0)
+    whole.take(partial(0, watermark=CLOSE, end_offset=10), 0)
+    (window,) = whole.take(partial(0, watermark=CLOSE, partition=1, end_offset=10), 0)
     behind = core()
     behind.published(window)
-    behind.merge(partial(0, watermark=CLOSE, end_offset=5, rows=1), 0)
+    behind.take(partial(0, watermark=CLOSE, end_offset=5, rows=1), 0)
     assert behind.on_time(0) == []
-    behind.merge(partial(0, watermark=CLOSE, end_offset=40, rows=9), 0)
+    behind.take(partial(0, watermark=CLOSE, end_offset=40, rows=9), 0)
     assert behind.on_time(0) == []
-    behind.merge(partial(0, watermark=CLOSE, partition=1, end_offset=10), 0)
+    behind.take(partial(0, watermark=CLOSE, partition=1, end_offset=10), 0)
     assert names(behind.on_time(0)) == [(0, 1, 1)]
 
 
@@ -204,7 +210,7 @@ def test_a_restart_anywhere_gives_the_same_windows(cut: int) -> None:
             if number == restart:
                 merge = core()
                 merge.restore(table.items())
-            given += merge.merge(part, 0) + merge.on_time(0)
+            given += merge.take(part, 0) + merge.on_time(0)
             for key, value in merge.entries().items():
                 if value is None:
                     table.pop(key, None)
@@ -217,9 +223,9 @@ def test_a_restart_anywhere_gives_the_same_windows(cut: int) -> None:
 
 def test_dropping_a_control_partition_forgets_its_models() -> None:
     merge = core()
-    merge.merge(partial(0, watermark=50, source_partitions=1), 0)
+    merge.take(partial(0, watermark=50, source_partitions=1), 0)
     merge.drop(catalog().topics.partition("m"))
-    assert merge.merge(partial(100, watermark=CLOSE, source_partitions=1), 0) == []
+    assert merge.take(partial(100, watermark=CLOSE, source_partitions=1), 0) == []
 
 
 # Behind the runner's protocol.

@@ -10,7 +10,7 @@ import pytest
 
 from driftloop.kernel.errors import DecodeError
 from driftloop.kernel.records import NumericStatistics, Stream, WindowStatistics
-from driftloop.kernel.statistics.checks import check_same_shape, check_statistics
+from driftloop.kernel.statistics.checks import check_statistics, shape_of
 from driftloop.kernel.statistics.sketch import Sketch
 from window_builders import declaration, outcomes, profile
 
@@ -32,7 +32,7 @@ def with_first(**values: object) -> WindowStatistics:
 def test_what_a_sketch_gives_is_accepted() -> None:
     check_statistics(statistics())
     check_statistics(statistics(shadow=2))
-    check_same_shape(statistics(), statistics())
+    assert shape_of(statistics()) == shape_of(statistics())
 
 
 @pytest.mark.parametrize(
@@ -57,5 +57,4 @@ def test_counts_and_sums_that_cannot_be_are_rejected(bad: Callable[[], WindowSta
 
 def test_statistics_of_another_reference_or_shadow_are_of_another_window() -> None:
     for other in (statistics(with_profile=False), statistics(shadow=2), with_first(name="z")):
-        with pytest.raises(DecodeError, match="not those of the window"):
-            check_same_shape(statistics(), other)
+        assert shape_of(statistics()) != shape_of(other)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from driftloop.featurestats.merged import MergedStream, read_partial
 from driftloop.featurestats.sketch import SERVICE
@@ -37,15 +38,15 @@ class MergeCore:
         """Whether the partial's model is declared; if not, the control topics are behind."""
         return partial.model in self._catalog.models
 
-    def merge(self, partial: Partial, now: int) -> list[Window]:
-        """Take in a partial. Returns the windows that its watermark closes, in order; what it
-        changes in windows closed before comes with the next :meth:`on_time`.
+    def merge(self, partial: Partial, encoded: bytes, now: int) -> list[Window]:
+        """Take in a partial, and its record. Returns the windows that its watermark closes, in
+        order; what it changes in windows closed before comes with the next :meth:`on_time`.
 
         Raises :class:`DecodeError`, and changes nothing, for one that does not fit the others of
         its window.
         """
         stream = self._stream(partial.model, partial.stream)
-        lost = stream.add(partial, now)
+        lost = stream.add(partial, encoded, now)
         if lost:
             self._meter.add(metrics.TOO_LATE_ROWS, lost, partial.model, partial.stream)
         return self._measured(stream.close(now))
@@ -115,25 +116,25 @@ class MergeProcessor:
     def __init__(self, core: MergeCore, catalog: Catalog) -> None:
         self._core = core
         self._catalog = catalog
-        self._waiting: list[tuple[RecordBatch, int, Partial]] = []
+        self._waiting: list[tuple[RecordBatch, Received]] = []
 
     def process(self, batch: RecordBatch) -> Outputs:
         partials, letters = decode_partials(batch)
-        for _, partial in partials:
-            if not self._core.knows(partial):
-                raise ControlBehindError(f"model {partial.model!r} is not declared yet")
-        self._waiting += [(batch, row, partial) for row, partial in partials]
+        for received in partials:
+            if not self._core.knows(received.partial):
+                raise ControlBehindError(f"model {received.partial.model!r} is not declared yet")
+        self._waiting += [(batch, received) for received in partials]
         return Outputs(dead_letters=letters)
 
     def on_time(self, now: int) -> Outputs:
         """Merges what was processed: idleness needs the time."""
         windows: list[Window] = []
         letters: list[DeadLetter] = []
-        for batch, row, partial in self._waiting:
+        for batch, received in self._waiting:
             try:
-                windows += self._core.merge(partial, now)
+                windows += self._core.merge(received.partial, received.encoded, now)
             except DecodeError as error:
-                letters.append(dead_letter(SERVICE, batch, row, error))
+                letters.append(dead_letter(SERVICE, batch, received.row, error))
         self._waiting.clear()
         windows += self._core.on_time(now)
         return Outputs(window_sends(self._catalog, windows), letters)
@@ -156,7 +157,7 @@ class MergeProcessor:
         self._waiting = [
             waiting
             for waiting in self._waiting
-            if topics.partition(waiting[2].model) != source.partition
+            if topics.partition(waiting[1].partial.model) != source.partition
         ]
         self._core.drop(source.partition)
 
@@ -165,19 +166,25 @@ class MergeProcessor:
         return [(source.partition, "")]
 
 
-def decode_partials(
-    batch: RecordBatch,
-) -> tuple[Sequence[tuple[int, Partial]], Sequence[DeadLetter]]:
-    """The partials of a batch of the partials topic with their rows, and what is none."""
-    partials: list[tuple[int, Partial]] = []
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A partial as it came."""
+
+    row: int
+    """Of its batch."""
+    partial: Partial
+    encoded: bytes
+
+
+def decode_partials(batch: RecordBatch) -> tuple[Sequence[Received], Sequence[DeadLetter]]:
+    """The partials of a batch of the partials topic, and what is none."""
+    partials: list[Received] = []
     letters: list[DeadLetter] = []
     for row, value in enumerate(batch.values):
         try:
-            partial = read_partial(value)
+            partials.append(Received(row, read_partial(value), value or b""))
         except DecodeError as error:
             letters.append(dead_letter(SERVICE, batch, row, error))
-        else:
-            partials.append((row, partial))
     return partials, letters
 
 

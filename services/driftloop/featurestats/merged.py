@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 
 from driftloop.kernel.codec.records import codec
@@ -12,7 +12,7 @@ from driftloop.kernel.errors import DecodeError
 from driftloop.kernel.reasons import Reason
 from driftloop.kernel.records import OffsetRange, Partial, Stream, Window
 from driftloop.kernel.records.windows import window_id
-from driftloop.kernel.statistics.checks import check_same_shape, check_statistics
+from driftloop.kernel.statistics.checks import check_statistics, shape_of
 from driftloop.kernel.statistics.merge import merge_all, statistics_digest
 from driftloop.kernel.windows import Watermarks, WindowKey, closes_at, expires_at
 
@@ -52,6 +52,18 @@ class Publication:
         return any(s.partition == source.partition and s.end >= source.end for s in self.sources)
 
 
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What one source partition has contributed to a window. Its statistics stay encoded: decoded
+    they take ten times the memory, and all windows of the retention are kept."""
+
+    source: OffsetRange
+    encoded: bytes
+
+    def partial(self) -> Partial:
+        return codec(Partial).decode(self.encoded)
+
+
 class MergedStream:
     """Parts and publications per window.
 
@@ -68,23 +80,31 @@ class MergedStream:
         self._stream = stream
         self._watermarks = Watermarks(idle_after)
         self._closed_to: int | None = None
-        self._parts: dict[WindowKey, dict[int, Partial]] = {}
+        self._parts: dict[WindowKey, dict[int, _Part]] = {}
+        self._shapes: dict[WindowKey, Hashable] = {}
+        """Of the statistics of each window's parts."""
+        self._same: dict[Hashable, Hashable] = {}
+        """Shapes are large, and mostly equal: one object for each."""
         self._published: dict[WindowKey, Publication] = {}
         self._revisable: set[WindowKey] = set()
         self._unchecked = False
         """Whether something was told from outside since revisions were last looked for."""
         self._changed: dict[bytes, bytes | None] = {}
 
-    def add(self, partial: Partial, now: int) -> int:
-        """Take in a partial. Returns how many of its rows are lost because the window expired.
+    def add(self, partial: Partial, encoded: bytes, now: int) -> int:
+        """Take in a partial, and its record. Returns how many of its rows are lost because the
+        window expired.
 
         Raises :class:`DecodeError` before any change where it cannot be of the same window as its
         others.
         """
         partition = partial.source.partition
         key = WindowKey(partial.start, partial.version, partial.shadow)
-        for other in self._parts.get(key, {}).values():
-            check_same_shape(other.statistics, partial.statistics)
+        shape = shape_of(partial.statistics)
+        if self._shapes.get(key, shape) != shape:
+            raise DecodeError(
+                Reason.MALFORMED, "the columns, bins or levels are not those of the window's others"
+            )
         self._watermarks.hear(partition, now)
         self._watermarks.report(partition, partial.watermark, partial.source_partitions)
         if self._passed(expires_at(key.start, self.policy)):
@@ -92,8 +112,9 @@ class MergedStream:
             return 0 if known and known.covers(partial.source) else partial.statistics.rows
         parts = self._parts.setdefault(key, {})
         if partition not in parts or parts[partition].source.end < partial.source.end:
-            parts[partition] = partial
-            self._changed[self._entry(key, str(partition))] = codec(Partial).encode(partial)
+            parts[partition] = _Part(partial.source, encoded)
+            self._shapes[key] = self._same.setdefault(shape, shape)
+            self._changed[self._entry(key, str(partition))] = encoded
             if self._passed(closes_at(key.start, self.policy)):
                 self._revisable.add(key)
         return 0
@@ -144,7 +165,9 @@ class MergedStream:
             self._learn(key, Publication.decode(data))
             return
         partial = read_partial(data)
-        self._parts.setdefault(key, {})[partial.source.partition] = partial
+        self._parts.setdefault(key, {})[partial.source.partition] = _Part(partial.source, data)
+        shape = shape_of(partial.statistics)
+        self._shapes[key] = self._same.setdefault(shape, shape)
         self._watermarks.report(
             partial.source.partition, partial.watermark, partial.source_partitions
         )
@@ -174,12 +197,13 @@ class MergedStream:
         return [window for window in windows if window is not None]
 
     def _window(self, key: WindowKey) -> Window | None:
-        parts = [self._parts[key][partition] for partition in sorted(self._parts[key])]
-        sources = tuple(part.source for part in parts)
+        held = [self._parts[key][partition] for partition in sorted(self._parts[key])]
+        sources = tuple(part.source for part in held)
         known = self._published.get(key)
         if known is not None and not _reaches_further(sources, known.sources):
             return None
         assert self._closed_to is not None  # only closed windows are given out
+        parts = [part.partial() for part in held]
         statistics = merge_all(part.statistics for part in parts)
         window = Window(
             model=self._model,
@@ -204,6 +228,7 @@ class MergedStream:
     def _forget(self, key: WindowKey) -> None:
         for partition in self._parts.pop(key):
             self._changed[self._entry(key, str(partition))] = None
+        self._shapes.pop(key, None)
         self._revisable.discard(key)
         if len(self._published) > _REMEMBERED:
             oldest = min(self._published)

@@ -62,6 +62,7 @@ class FeaturestatsService:
                 ),
                 lead_topics=_row_topics,
                 batch_rows=settings.batch_rows,
+                process_shared=core.process_shared,
                 dead_letter_limit=settings.dead_letter_limit,
             ),
             context.log,

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
+import numpy.typing as npt
 
 from driftloop.featurestats.source import SourceWindows
 from driftloop.kernel import metrics
+from driftloop.kernel.alike import Alike, Shapes
 from driftloop.kernel.catalog import Catalog
-from driftloop.kernel.deadletters import dead_letter
+from driftloop.kernel.codec.blocks import I32, I64
 from driftloop.kernel.declaration import Declaration
 from driftloop.kernel.metrics import Meter, NullMeter
+from driftloop.kernel.placing import place
 from driftloop.kernel.ports import RecordBatch, Send, TopicPartition
 from driftloop.kernel.processor import Outputs
 from driftloop.kernel.records import Profile, Stream
-from driftloop.kernel.window_rows import decode_rows, stream_of
+from driftloop.kernel.sharing import Shared
+from driftloop.kernel.window_rows import StreamRows, decode_rows, grouped, stream_of
+from driftloop.kernel.windows import WindowKey, closes_at, expires_at
+
+Flags = npt.NDArray[np.bool_]
 
 SERVICE = "featurestats"
 COLUMNS_PER_S = 8_000
@@ -25,6 +34,22 @@ second. They are flushed less often, and half a core is enough."""
 _LONGEST_MS = 20_000
 """Between flushes: a partition that is silent for long no longer holds windows back
 (``DRIFTLOOP_IDLE_AFTER_MS``)."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """Rows of one stream that were decoded together."""
+
+    alike: Alike
+    rows: StreamRows
+    runs: Sequence[tuple[Declaration, RecordBatch, int, int]]
+    """By model and source partition: those from one of ``rows`` to before another."""
+    bounds: I64
+    """Where each run begins among the rows, and where the last one ends."""
+    run: I64
+    """Of each row."""
+    profiles: Mapping[tuple[str, int], Profile | None]
+    """By model and version."""
 
 
 class SketchCore:
@@ -50,6 +75,7 @@ class SketchCore:
         self._meter = meter or NullMeter()
         self._sources: dict[TopicPartition, dict[str, SourceWindows]] = {}
         """By source and model."""
+        self._shapes = Shapes(_shape)
         self._changed: dict[str, bytes | None] = {}
         self._pending = 0
         self._since: int | None = None
@@ -57,22 +83,86 @@ class SketchCore:
         """From the first row after a flush to the next one, ms."""
 
     def process(self, batch: RecordBatch) -> Outputs:
-        declaration = self._catalog.model_of(batch)
-        stream = stream_of(declaration, batch.topic)
-        rows = decode_rows(declaration, stream, batch.values)
-        versions = set(rows.version.tolist())
-        profiles = {version: self._profile(declaration.name, version) for version in versions}
-        # Nothing has changed up to here: what the catalog does not know yet is asked for again.
-        windows = self._windows(batch.source, declaration)
-        offsets = np.asarray(batch.offsets, np.int64)[rows.rows]
-        late, too_late = windows.update(rows, offsets, profiles)
-        # Added even when there are none: a series that is not there looks like one that is broken.
-        self._meter.add(metrics.LATE_ROWS, late, declaration.name, stream)
-        self._meter.add(metrics.TOO_LATE_ROWS, too_late, declaration.name, stream)
-        self._pending += len(batch)
-        return Outputs(
-            dead_letters=[dead_letter(SERVICE, batch, r.row, r.error) for r in rows.rejected]
+        return self._process([Alike.of(self._catalog.model_of(batch), batch)])
+
+    def process_shared(self, shared: Sequence[Shared]) -> Outputs:
+        """Batches that several models share. Those of models that look alike are decoded, and
+        placed in windows, together."""
+        models, split = self._catalog.models, self._shapes.split
+        return self._process([alike for one in shared for alike in split(one, models)])
+
+    def _process(self, parts: Sequence[Alike]) -> Outputs:
+        # What the catalog does not know yet is asked for again, all of it: nothing may have changed
+        # by then.
+        read = [self._read(alike) for alike in parts]
+        for one in read:
+            if one.runs:
+                self._take(one)
+            self._pending += len(one.alike.rows)
+        letters = [
+            one.alike.letter(SERVICE, bad.row, bad.error)
+            for one in read
+            for bad in one.rows.rejected
+        ]
+        return Outputs(dead_letters=letters)
+
+    def _read(self, alike: Alike) -> _Read:
+        """Raises :class:`ControlBehindError`."""
+        stream = stream_of(alike.models[0], alike.batches[0].topic)
+        rows = decode_rows(alike.models[0], stream, alike.values())
+        runs = list(alike.runs(rows.rows))
+        bounds = np.array([*(low for _, _, low, _ in runs), len(rows)])
+        run = np.repeat(np.arange(len(runs)), np.diff(bounds))
+        names = [model.name for model, *_ in runs]
+        profiles = self._profiles(names, run, rows.version) if runs else {}
+        return _Read(alike, rows, runs, bounds, run, profiles)
+
+    def _take(self, read: _Read) -> None:
+        """Put rows into their windows."""
+        rows, bounds = read.rows, read.bounds
+        windows = [self._windows(batch.source, model) for model, batch, *_ in read.runs]
+        start, late, kept = _placed(windows, rows.time, bounds)
+        self._count_late(windows, bounds, late & kept, ~kept)
+        chosen = np.flatnonzero(kept)
+        if not len(chosen):
+            return
+        columns = (read.run[chosen], start[chosen], rows.version[chosen], rows.shadow[chosen])
+        order, cuts = grouped(columns)
+        ordered = chosen[order]
+        offset = read.alike.offsets()[rows.rows]
+        firsts = order[cuts[:-1]]
+        groups = zip(
+            *(column[firsts].tolist() for column in columns),
+            pairwise(cuts.tolist()),
+            offset[ordered[cuts[:-1]]].tolist(),
+            offset[ordered[cuts[1:] - 1]].tolist(),
+            np.add.reduceat(late[ordered], cuts[:-1], dtype=np.int64).tolist(),
+            strict=True,
         )
+        for which, begin, version, shadow, (low, high), first, last, behind in groups:
+            own = windows[which]
+            profile = read.profiles[own.declaration.name, version]
+            key = WindowKey(begin, version, shadow)
+            own.take(key, rows, ordered[low:high], (first, last), behind, profile)
+
+    def _count_late(
+        self, windows: Sequence[SourceWindows], bounds: I64, late: Flags, too_late: Flags
+    ) -> None:
+        # Added even when there are none: a series that is not there looks like one that is broken.
+        for metric, rows in ((metrics.LATE_ROWS, late), (metrics.TOO_LATE_ROWS, too_late)):
+            counts = np.add.reduceat(rows, bounds[:-1], dtype=np.int64).tolist()
+            for own, count in zip(windows, counts, strict=True):
+                self._meter.add(metric, count, own.declaration.name, own.stream)
+
+    def _profiles(
+        self, names: Sequence[str], run: I64, version: I32
+    ) -> Mapping[tuple[str, int], Profile | None]:
+        """By model and version. Raises :class:`ControlBehindError`."""
+        changes = (np.diff(run) != 0) | (np.diff(version) != 0)
+        firsts = np.concatenate(([0], np.flatnonzero(changes) + 1))
+        pairs = zip(run[firsts].tolist(), version[firsts].tolist(), strict=True)
+        wanted = {(names[which], number) for which, number in pairs}
+        return {(name, number): self._profile(name, number) for name, number in wanted}
 
     def on_time(self, now: int) -> Outputs:
         """Starts the clock of the next flush."""
@@ -154,6 +244,26 @@ class SketchCore:
             [value for _, value in flushed],
             self._catalog.topics.partition(model),
         )
+
+
+def _placed(windows: Sequence[SourceWindows], time: I64, bounds: I64) -> tuple[I64, Flags, Flags]:
+    """Each row's window, whether it is late there, and whether that takes it still; the watermarks
+    of ``windows``, one per run, go on to the rows' times. All have the policy of the first."""
+    policy = windows[0].declaration.windows
+    watermarks = np.array([own.watermark for own in windows], np.int64)
+    start, late, kept = np.empty_like(time), np.empty(len(time), bool), np.empty(len(time), bool)
+    closes, expires = closes_at(0, policy), expires_at(0, policy)
+    place(time, bounds, policy.size, closes, expires, watermarks, start, late, kept)
+    for own, watermark in zip(windows, watermarks.tolist(), strict=True):
+        own.watermark = watermark
+    return start, late, kept
+
+
+def _shape(model: Declaration) -> Hashable:
+    """What decides how rows are read and placed in windows."""
+    counts = model.scores, len(model.numeric), len(model.categorical)
+    policy = model.windows
+    return (*counts, policy.size, policy.lateness, policy.retention)
 
 
 def state_prefix(model: str, stream: Stream, partition: int) -> str:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from driftloop.kernel.codec.blocks import I64
 from driftloop.kernel.codec.records import codec
 from driftloop.kernel.declaration import Declaration
@@ -17,7 +15,7 @@ from driftloop.kernel.records import OffsetRange, Partial, Profile, Stream
 from driftloop.kernel.records.windows import window_id
 from driftloop.kernel.statistics.sketch import Sketch
 from driftloop.kernel.window_rows import StreamRows
-from driftloop.kernel.windows import WindowKey, closes_at, expires_at, window_start
+from driftloop.kernel.windows import WindowKey, closes_at, expires_at
 
 _WATERMARK = "watermark"
 _BEFORE_ALL = -(1 << 62)
@@ -40,18 +38,19 @@ class SourceWindows:
     """What one source partition has contributed to which window, and its watermark.
 
     All of it depends on the partition's rows in offset order alone, not on how they were batched:
-    a row is late, or too late, by the watermark of the rows before it.
+    a row is late, or too late, by the watermark of the rows before it. Who places rows in windows
+    (:mod:`driftloop.kernel.placing`) keeps :attr:`watermark` up.
     """
 
     __slots__ = (
         "_changed",
         "_flushed_watermark",
         "_source",
-        "_watermark",
         "_windows",
         "declaration",
         "prefix",
         "stream",
+        "watermark",
     )
 
     def __init__(
@@ -63,7 +62,8 @@ class SourceWindows:
         """Of this source's state entries."""
         self._source = source
         self._windows: dict[WindowKey, _OpenWindow] = {}
-        self._watermark = _BEFORE_ALL
+        self.watermark = _BEFORE_ALL
+        """The highest event time seen, ms."""
         self._flushed_watermark: int | None = None
         self._changed: dict[str, bytes | None] = {}
 
@@ -72,32 +72,27 @@ class SourceWindows:
         """Of a window's statistics, about."""
         return 1 + len(self.declaration.numeric) + len(self.declaration.categorical)
 
-    def update(
-        self, rows: StreamRows, offset: I64, profiles: Mapping[int, Profile | None]
-    ) -> tuple[int, int]:
-        """Take in consecutive rows with the offset of each; returns how many were late, and how
-        many too late for any window. ``profiles`` has one for every version among the rows."""
-        if not len(rows):
-            return 0, 0
-        policy = self.declaration.windows
-        highest = np.maximum(np.maximum.accumulate(rows.time), self._watermark)
-        watermark = np.concatenate(([self._watermark], highest[:-1]))
-        start = window_start(rows.time, policy.size)
-        late = closes_at(start, policy) <= watermark
-        chosen = np.flatnonzero(expires_at(start, policy) > watermark)
-        for key, found in rows.by_window(chosen, policy.size):
-            first, last = int(offset[found[0]]), int(offset[found[-1]])
-            window = self._windows.get(key)
-            if window is None:
-                window = self._windows[key] = _OpenWindow(first, last, 0, None, None, True)
-            if window.sketch is None:
-                window.sketch = self._sketch(key, window.encoded, profiles[key.version])
-            rows.update(window.sketch, found)
-            window.end = last + 1
-            window.late += int(np.count_nonzero(late[found]))
-            window.dirty = True
-        self._watermark = int(highest[-1])
-        return int(np.count_nonzero(late[chosen])), len(rows) - len(chosen)
+    def take(
+        self,
+        key: WindowKey,
+        rows: StreamRows,
+        chosen: I64,
+        offsets: tuple[int, int],
+        late: int,
+        profile: Profile | None,
+    ) -> None:
+        """Take the chosen rows, of which ``late`` are late, into their window. ``offsets``: of the
+        first and the last of them. ``profile``: that of the window's version."""
+        first, last = offsets
+        window = self._windows.get(key)
+        if window is None:
+            window = self._windows[key] = _OpenWindow(first, last, 0, None, None, True)
+        if window.sketch is None:
+            window.sketch = self._sketch(key, window.encoded, profile)
+        rows.update(window.sketch, chosen)
+        window.end = last + 1
+        window.late += late
+        window.dirty = True
 
     def flush(self) -> Sequence[tuple[str, bytes]]:
         """Key and bytes of a partial per window that changed, in the order windows close.
@@ -115,15 +110,15 @@ class SourceWindows:
             last = key is dirty[-1]
             window = self._windows[key]
             partial = self._partial(
-                key, window, self._watermark if last else self._flushed_watermark
+                key, window, self.watermark if last else self._flushed_watermark
             )
             window.encoded = codec(Partial).encode(partial)
             window.dirty = False
             self._changed[self._entry(key)] = window.encoded
             name = window_id(partial.model, partial.stream, *key)
             flushed.append((f"{name}/{self._source.partition}", window.encoded))
-        self._flushed_watermark = self._watermark
-        self._changed[self.prefix + _WATERMARK] = b"%d" % self._watermark
+        self._flushed_watermark = self.watermark
+        self._changed[self.prefix + _WATERMARK] = b"%d" % self.watermark
         self._settle()
         return flushed
 
@@ -137,7 +132,7 @@ class SourceWindows:
         for entry, data in entries.items():
             name = entry[len(self.prefix) :]
             if name == _WATERMARK:
-                self._watermark = self._flushed_watermark = _parse_int(entry, data)
+                self.watermark = self._flushed_watermark = _parse_int(entry, data)
                 continue
             partial = codec(Partial).decode(data)
             key = WindowKey(partial.start, partial.version, partial.shadow)
@@ -180,10 +175,10 @@ class SourceWindows:
         """Forget expired windows, and put away the sketches of closed ones."""
         policy = self.declaration.windows
         for key, window in list(self._windows.items()):
-            if expires_at(key.start, policy) <= self._watermark:
+            if expires_at(key.start, policy) <= self.watermark:
                 del self._windows[key]
                 self._changed[self._entry(key)] = None
-            elif closes_at(key.start, policy) <= self._watermark:
+            elif closes_at(key.start, policy) <= self.watermark:
                 window.sketch = None
 
     def _entry(self, key: WindowKey) -> str:

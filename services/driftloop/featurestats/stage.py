@@ -96,7 +96,8 @@ class MergeWork:
         for batch in self._batches(records):
             partials, letters = decode_partials(batch)
             sends += map(self._letter, letters)
-            for row, partial in partials:
+            for received in partials:
+                partial = received.partial
 
                 def known(model: str = partial.model) -> None:
                     if model not in self._catalog.models:
@@ -104,9 +105,9 @@ class MergeWork:
 
                 self._when_catalog_is_there(known)
                 try:
-                    windows += self._core.merge(partial, self._clock.now())
+                    windows += self._core.merge(partial, received.encoded, self._clock.now())
                 except DecodeError as error:
-                    sends.append(self._letter(dead_letter(SERVICE, batch, row, error)))
+                    sends.append(self._letter(dead_letter(SERVICE, batch, received.row, error)))
         self._meter.add(metrics.CONSUMED, len(records), self._topics.partials)
         return self._work(sends, windows)
 

@@ -45,15 +45,24 @@ class StreamRows:
         if not len(chosen):
             return
         start = window_start(self.time[chosen], size)
-        version = self.version[chosen]
-        shadow = self.shadow[chosen]
-        order = np.lexsort((shadow, version, start))
-        start, version, shadow = start[order], version[order], shadow[order]
-        changes = (np.diff(start) != 0) | (np.diff(version) != 0) | (np.diff(shadow) != 0)
-        cuts = [0, *(np.flatnonzero(changes) + 1).tolist(), len(order)]
-        for low, high in pairwise(cuts):
-            key = WindowKey(int(start[low]), int(version[low]), int(shadow[low]))
+        columns = (start, self.version[chosen], self.shadow[chosen])
+        order, cuts = grouped(columns)
+        firsts = order[cuts[:-1]]
+        keys = map(WindowKey, *(column[firsts].tolist() for column in columns))
+        for key, (low, high) in zip(keys, pairwise(cuts.tolist()), strict=True):
             yield key, chosen[order[low:high]]
+
+
+def grouped(columns: Sequence[I64 | I32]) -> tuple[I64, I64]:
+    """Rows by the values of some columns, the first of which counts most: their order, that of the
+    rows among equal ones, and where in it each group begins and the last one ends. At least one
+    row."""
+    order = np.lexsort(tuple(reversed(columns)))
+    changes = np.zeros(len(order) - 1, np.bool_)
+    for column in columns:
+        changes |= np.diff(column[order]) != 0
+    cuts = np.concatenate(([0], np.flatnonzero(changes) + 1, [len(order)]))
+    return order, cuts
 
 
 def stream_of(declaration: Declaration, topic: str) -> Stream:

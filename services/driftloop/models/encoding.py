@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -62,10 +63,16 @@ class Encoding:
                     )
             return codes
         for column, lookup in enumerate(self._lookups):
-            # The last element answers index -1, which is missing.
-            mapping = [lookup.get(level, UNSEEN) for level in levels[column]]
-            mapping.append(MISSING)
-            codes[:, column] = np.array(mapping, dtype=np.int32)[given[:, column]]
+            names = levels[column]
+            places: np.ndarray[Any, Any] = given[:, column]
+            if len(names) > rows:
+                # Of a block of many models most levels are those of others.
+                used, places = np.unique(places, return_inverse=True)
+                known = [lookup.get(names[c], UNSEEN) if c >= 0 else MISSING for c in used.tolist()]
+            else:
+                # The last element answers index -1, which is missing.
+                known = [*(lookup.get(level, UNSEEN) for level in names), MISSING]
+            codes[:, column] = np.array(known, dtype=np.int32)[places]
         return codes
 
     def sizes(self) -> Sequence[int]:

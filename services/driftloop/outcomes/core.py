@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping, Sequence
+from itertools import pairwise
+
+import numpy as np
 
 from driftloop.kernel import metrics
+from driftloop.kernel.alike import Alike
 from driftloop.kernel.catalog import Catalog
 from driftloop.kernel.metrics import Meter, NullMeter
 from driftloop.kernel.ports import RecordBatch, Send, TopicPartition
 from driftloop.kernel.processor import Outputs
+from driftloop.kernel.records import DeadLetter
+from driftloop.kernel.sharing import Shared
 from driftloop.kernel.stores import KeyValueStore
-from driftloop.outcomes.joining import outcomes
-from driftloop.outcomes.matching import Matching
+from driftloop.outcomes.joining import Found, outcomes
+from driftloop.outcomes.matching import Labels, Matching, Predictions
 from driftloop.outcomes.memory import Removed
 from driftloop.outcomes.state import JoinState, Room
 
@@ -74,25 +80,48 @@ class OutcomesCore:
         self._matching = Matching()
 
     def process(self, batch: RecordBatch) -> Outputs:
-        model = self._catalog.model_of(batch)
-        self._dirty.add((model.name, batch.partition))
-        self._reflected[batch.source] = max(self.reflected(batch.source), batch.next_offset)
-        state = self.state(model.name, batch.partition)
-        take = (
-            self._matching.labels
-            if batch.topic == model.topics.labels
-            else self._matching.predictions
-        )
-        joined = take(model, state, batch, self._meter)
-        self._came += len(batch)
-        if state.behind:
-            self._behind[model.name, batch.partition] = None
-        sends: Sequence[Send] = ()
-        if joined.pairs is not None and len(joined.pairs):
-            sends = [outcomes(joined.pairs, model, batch.partition)]
-            self._meter.add(metrics.OUTCOMES, len(joined.pairs), model.name)
-        self._moved.add(model.name)
-        return Outputs(sends, joined.letters)
+        return self._process([Alike.of(self._catalog.model_of(batch), batch)])
+
+    def process_shared(self, shared: Sequence[Shared]) -> Outputs:
+        """Batches that several models share. Those of models that look alike are decoded and
+        encoded together, and matched one after the other."""
+        models, split = self._catalog.models, self._matching.shapes.split
+        return self._process([alike for one in shared for alike in split(one, models)])
+
+    def _process(self, parts: Sequence[Alike]) -> Outputs:
+        letters: list[DeadLetter] = []
+        # What cannot be read now is asked for again, all of it: nothing may have changed by then.
+        read = [self._matching.read(alike, letters) for alike in parts]
+        sends = [send for one in read for send in self._take(one, letters)]
+        return Outputs(sends, letters)
+
+    def _take(self, read: Predictions | Labels, letters: list[DeadLetter]) -> Sequence[Send]:
+        alike = read.alike
+        for batch in alike.batches:
+            self._reflected[batch.source] = max(self.reflected(batch.source), batch.next_offset)
+        runs = list(alike.runs(np.arange(len(alike.rows))))
+        bounds = np.searchsorted(read.rows, [*(low for _, _, low, _ in runs), len(alike.rows)])
+        found: list[Found] = []
+        for (model, batch, *_), (low, high) in zip(runs, pairwise(bounds.tolist()), strict=True):
+            key = model.name, batch.partition
+            self._dirty.add(key)
+            state = self.state(*key)
+            if low == high:
+                continue
+            part = read.part(low, high)
+            pairs = (
+                self._matching.labels(model, state, part, batch.partition, letters, self._meter)
+                if isinstance(part, Labels)
+                else self._matching.predictions(model, state, part, self._meter)
+            )
+            if state.behind:
+                self._behind[key] = None
+            if pairs is not None:
+                found.append(Found(model, batch.partition, pairs))
+                self._meter.add(metrics.OUTCOMES, len(pairs), model.name)
+            self._moved.add(model.name)
+        self._came += len(alike.rows)
+        return outcomes(found)
 
     def replay(self, batch: RecordBatch) -> None:
         """Take in a batch whose outputs are in the log already, and were counted."""

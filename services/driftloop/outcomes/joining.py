@@ -13,6 +13,7 @@ from driftloop.kernel.codec.reshape import concat, take
 from driftloop.kernel.codec.rows import encode_outcomes
 from driftloop.kernel.declaration import Declaration
 from driftloop.kernel.ports import Send
+from driftloop.kernel.slices import Slices
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,25 +44,26 @@ class Pairs:
         return self.observed_at - self.predictions.event_time
 
 
-def joined(parts: Sequence[Pairs], order: I64) -> Pairs:
-    """The rows of all parts, by ``order``; at least one part."""
-    whole = (
-        parts[0]
-        if len(parts) == 1
-        else Pairs(
-            concat([part.predictions for part in parts]),
-            np.concatenate([part.prediction_offset for part in parts]),
-            np.concatenate([part.label for part in parts]),
-            np.concatenate([part.observed_at for part in parts]),
-            np.concatenate([part.label_offset for part in parts]),
-        )
-    )
-    return whole if np.array_equal(order, np.arange(len(whole))) else whole.take(order)
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The pairs of one model's partition."""
+
+    model: Declaration
+    partition: int
+    """Where both halves lie in their topics."""
+    pairs: Pairs
 
 
-def outcomes(pairs: Pairs, model: Declaration, partition: int) -> Send:
-    """The outcomes, in the pairs' order. Both halves lie in ``partition`` of their topics."""
-    block, n = pairs.predictions, len(pairs)
+def outcomes(found: Sequence[Found]) -> list[Send]:
+    """The outcomes of models that are alike, encoded together: for each partition those of one
+    model after the other, in the pairs' order."""
+    found = sorted((one for one in found if len(one.pairs)), key=lambda one: one.partition)
+    if not found:
+        return []
+    pairs = _joined([one.pairs for one in found])
+    block = pairs.predictions
+    counts = [len(one.pairs) for one in found]
+    partition = np.repeat(np.array([one.partition for one in found], np.int32), counts)
     values = encode_outcomes(
         OutcomeBlock(
             ids=block.ids,
@@ -74,11 +76,33 @@ def outcomes(pairs: Pairs, model: Declaration, partition: int) -> Send:
             shadow_scores=block.shadow_scores,
             label=pairs.label,
             label_delay=pairs.delay(),
-            prediction_partition=np.full(n, partition, dtype=np.int32),
+            prediction_partition=partition,
             prediction_offset=pairs.prediction_offset,
-            label_partition=np.full(n, partition, dtype=np.int32),
+            label_partition=partition,
             label_offset=pairs.label_offset,
         )
     )
-    headers = sharing.headers(model, n)
-    return Send(model.topics.outcomes, block.ids, values, partition, headers=headers)
+    topics = found[0].model.topics
+    names = [one.model.name for one in found]
+    whose = np.repeat(np.arange(len(found)), counts)
+    ids = Slices.of(block.ids)
+    sends = []
+    for number in dict.fromkeys(one.partition for one in found):
+        low, high = np.searchsorted(partition, [number, number + 1]).tolist()
+        headers = sharing.table_of(names, whose[low:high]) if topics.shared else None
+        keys, records = ids[low:high], values[low:high]
+        sends.append(Send(topics.outcomes, keys, records, number, headers=headers))
+    return sends
+
+
+def _joined(parts: Sequence[Pairs]) -> Pairs:
+    """The rows of one part after the other; at least one part."""
+    if len(parts) == 1:
+        return parts[0]
+    return Pairs(
+        concat([part.predictions for part in parts]),
+        np.concatenate([part.prediction_offset for part in parts]),
+        np.concatenate([part.label for part in parts]),
+        np.concatenate([part.observed_at for part in parts]),
+        np.concatenate([part.label_offset for part in parts]),
+    )

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
 
 from driftloop.kernel import metrics
-from driftloop.kernel.codec.blocks import F64, I64, PredictionBlock
+from driftloop.kernel.alike import Alike, Shapes
+from driftloop.kernel.codec.blocks import F64, I32, I64, LabelBlock, PredictionBlock
 from driftloop.kernel.codec.labels import LabelDecoder
 from driftloop.kernel.codec.murmur2 import partitions_of
-from driftloop.kernel.codec.reshape import concat, take
+from driftloop.kernel.codec.reshape import concat, cut, take
 from driftloop.kernel.codec.rows import decode_predictions
-from driftloop.kernel.deadletters import dead_letter
 from driftloop.kernel.declaration import Declaration
 from driftloop.kernel.errors import DecodeError
 from driftloop.kernel.metrics import Meter
-from driftloop.kernel.ports import RecordBatch
 from driftloop.kernel.reasons import Reason
 from driftloop.kernel.records import DeadLetter
 from driftloop.kernel.slices import Slices
@@ -38,57 +37,108 @@ SERVICE = "outcomes"
 _FROM_PREDICTIONS, _FROM_LABELS = b"p", b"l"
 
 
-@dataclass(slots=True)
-class Joined:
-    """Of a batch: the pairs that are outcomes, and what was rejected."""
+@dataclass(frozen=True, slots=True)
+class Predictions:
+    """Predictions that were read together, or those of one model's partition."""
 
-    pairs: Pairs | None = None
-    letters: list[DeadLetter] = field(default_factory=list)
+    alike: Alike
+    rows: I64
+    """Which of the alike rows these are."""
+    block: PredictionBlock
+    records: Slices[bytes]
+    offset: I64
+
+    def part(self, low: int, high: int) -> Predictions:
+        """Some rows that follow each other, as a view."""
+        own = slice(low, high)
+        return Predictions(
+            self.alike,
+            self.rows[own],
+            cut(self.block, low, high),
+            self.records[own],
+            self.offset[own],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """The same of labels."""
+
+    alike: Alike
+    rows: I64
+    block: LabelBlock
+    offset: I64
+    belongs: I32
+    """The partition where each one's prediction is."""
+
+    def part(self, low: int, high: int) -> Labels:
+        """Some rows that follow each other, as a view."""
+        own = slice(low, high)
+        return Labels(
+            self.alike,
+            self.rows[own],
+            cut(self.block, low, high),
+            self.offset[own],
+            self.belongs[own],
+        )
 
 
 class Matching:
-    """The rules of the join. See :class:`driftloop.outcomes.core.OutcomesCore`."""
+    """The rules of the join. See :class:`driftloop.outcomes.core.OutcomesCore`.
+
+    What it finds to be wrong is added to ``letters``; what it returns are the pairs that are
+    outcomes, if any.
+    """
 
     def __init__(self) -> None:
-        self._decoders: dict[str, tuple[Declaration, LabelDecoder]] = {}
+        self.shapes = Shapes(_shape)
+        self._decoders: dict[Hashable, LabelDecoder] = {}
+
+    def read(self, alike: Alike, letters: list[DeadLetter]) -> Predictions | Labels:
+        """Decode records of predictions, or of labels."""
+        model, values = alike.models[0], alike.values()
+        if alike.batches[0].topic == model.topics.labels:
+            block, rejected = self._label_decoder(model).decode(values, alike.timestamps())
+            rows = block.rows
+            offset, belongs = alike.offsets()[rows], partitions_of(block.ids, model.partitions)
+            found: Predictions | Labels = Labels(alike, rows, block, offset, belongs)
+        else:
+            predictions, rows, rejected = decode_predictions(
+                values,
+                scores=model.scores,
+                numeric=len(model.numeric),
+                categorical=len(model.categorical),
+            )
+            records = cast("Slices[bytes]", Slices.of(values).take(rows))
+            found = Predictions(alike, rows, predictions, records, alike.offsets()[rows])
+        letters += [alike.letter(SERVICE, bad.row, bad.error) for bad in rejected]
+        return found
 
     def predictions(
-        self, model: Declaration, state: JoinState, batch: RecordBatch, meter: Meter
-    ) -> Joined:
-        """Take in a batch of predictions."""
-        found = Joined()
-        block, rows, rejected = decode_predictions(
-            batch.values,
-            scores=model.scores,
-            numeric=len(model.numeric),
-            categorical=len(model.categorical),
-        )
-        found.letters += [dead_letter(SERVICE, batch, bad.row, bad.error) for bad in rejected]
-        place = state.place
-        if len(rows) == 0:
-            return found
+        self, model: Declaration, state: JoinState, part: Predictions, meter: Meter
+    ) -> Pairs | None:
+        """Take in predictions of one model's partition; at least one."""
+        block, place = part.block, state.place
         names, entry, kind = state.find(Slices.of(block.ids))
         fresh = _firsts(names, (kind == ABSENT) | (kind == LABEL))
-        meter.add(
-            metrics.DUPLICATE_PREDICTIONS, len(rows) - int(np.count_nonzero(fresh)), model.name
-        )
+        duplicates = len(names) - int(np.count_nonzero(fresh))
+        meter.add(metrics.DUPLICATE_PREDICTIONS, duplicates, model.name)
         place.predicted_until = max(place.predicted_until, int(block.event_time.max()))
         if not fresh.any():
-            return found
-        offset = np.asarray(batch.offsets, np.int64)[rows]
+            return None
         waiting = np.flatnonzero(fresh & (kind == ABSENT))
-        records = cast("Slices[bytes]", Slices.of(batch.values).take(rows))
         # One horizon for the label, one for its place among the labels: see the class.
         expiry = _expiry(block.event_time, 2 * model.labels.horizon)
-        first = state.keep_predictions(block, records, offset, expiry)
+        first = state.keep_predictions(block, part.records, part.offset, expiry)
         state.put(
             [names[row] for row in waiting.tolist()], (4 * (first + waiting) + PREDICTION).tolist()
         )
         place.open_predictions += len(waiting)
+        pairs: Pairs | None = None
         matched = np.flatnonzero(fresh & (kind == LABEL))
         if len(matched):
             labels = self._open_labels(state, names, entry, matched)
-            pairs = Pairs(take(block, matched), offset[matched], *labels)
+            pairs = Pairs(take(block, matched), part.offset[matched], *labels)
             settled = [names[row] for row in matched.tolist()]
             state.settle(settled, expiry[matched])
             place.open_labels -= len(matched)
@@ -98,12 +148,11 @@ class Matching:
             if late:
                 meter.add(metrics.ORPHANED, late, model.name)
                 meter.add(metrics.UNLABELLED, late, model.name)
-            found.pairs = pairs.take(np.flatnonzero(in_time)) if late else pairs
+                pairs = pairs.take(np.flatnonzero(in_time))
         kept = np.flatnonzero(fresh)
-        state.expire_later(
-            expiry[kept], batch.offsets[0], _FROM_PREDICTIONS, Slices.of(block.ids).take(kept)
-        )
-        return found
+        ids = Slices.of(block.ids).take(kept)
+        state.expire_later(expiry[kept], int(part.offset[0]), _FROM_PREDICTIONS, ids)
+        return pairs
 
     @staticmethod
     def _open_labels(
@@ -122,35 +171,35 @@ class Matching:
         return label, observed, offset
 
     def labels(
-        self, model: Declaration, state: JoinState, batch: RecordBatch, meter: Meter
-    ) -> Joined:
-        """Take in a batch of labels."""
-        found = Joined()
-        block, rejected = self._label_decoder(model).decode(batch.values)
-        found.letters += [dead_letter(SERVICE, batch, bad.row, bad.error) for bad in rejected]
-        place = state.place
-        if len(block.rows) == 0:
-            return found
+        self,
+        model: Declaration,
+        state: JoinState,
+        part: Labels,
+        partition: int,
+        letters: list[DeadLetter],
+        meter: Meter,
+    ) -> Pairs | None:
+        """Take in labels of one model's ``partition``; at least one."""
+        block, place = part.block, state.place
         names, entry, kind = state.find(Slices.of(block.ids))
-        belongs = partitions_of(block.ids, model.partitions)
-        ours = belongs == batch.partition
+        ours = part.belongs == partition
         for at in np.flatnonzero(~ours).tolist():
-            error = _misplaced(names[at], int(belongs[at]))
-            found.letters.append(dead_letter(SERVICE, batch, int(block.rows[at]), error))
+            error = _misplaced(names[at], int(part.belongs[at]))
+            letters.append(part.alike.letter(SERVICE, int(part.rows[at]), error))
         fresh = _firsts(names, ours & ((kind == ABSENT) | (kind == PREDICTION)))
         duplicates = int(np.count_nonzero(ours)) - int(np.count_nonzero(fresh))
         meter.add(metrics.DUPLICATE_LABELS, duplicates, model.name)
-        offset = np.asarray(batch.offsets, np.int64)[block.rows]
         waiting = np.flatnonzero(fresh & (kind == ABSENT))
         if len(waiting):
             expiry = _expiry(block.observed_at, model.labels.horizon)
-            first = state.keep_labels(block.label, block.observed_at, offset, expiry)
+            first = state.keep_labels(block.label, block.observed_at, part.offset, expiry)
             numbers = (4 * (first + waiting) + LABEL).tolist()
             state.put([names[row] for row in waiting.tolist()], numbers)
             place.open_labels += len(waiting)
             own = Slices.of(block.ids).take(waiting)
-            state.expire_later(expiry[waiting], batch.offsets[0], _FROM_LABELS, own)
+            state.expire_later(expiry[waiting], int(part.offset[0]), _FROM_LABELS, own)
         matched = np.flatnonzero(fresh & (kind == PREDICTION))
+        pairs: Pairs | None = None
         if len(matched):
             predictions, prediction_offset, ends = self._open_predictions(
                 model, state, names, entry, matched
@@ -160,33 +209,32 @@ class Matching:
                 prediction_offset,
                 block.label[matched],
                 block.observed_at[matched],
-                offset[matched],
+                part.offset[matched],
             )
             state.settle([names[row] for row in matched.tolist()], ends)
             place.open_predictions -= len(matched)
-            found.pairs = self._in_time(model, pairs, batch, block.rows[matched], found, meter)
+            late = np.flatnonzero(pairs.delay() > model.labels.horizon)
+            if len(late):
+                pairs = self._in_time(model, pairs, part, matched, late, letters)
+                meter.add(metrics.UNLABELLED, len(late), model.name)
         place.observed_until = max(place.observed_until, int(block.observed_at.max()))
-        return found
+        return pairs
 
     @staticmethod
     def _in_time(
         model: Declaration,
         pairs: Pairs,
-        batch: RecordBatch,
-        rows: I64,
-        found: Joined,
-        meter: Meter,
+        part: Labels,
+        matched: I64,
+        late: I64,
+        letters: list[DeadLetter],
     ) -> Pairs:
         """Without the pairs whose label was observed beyond the horizon: their labels become dead
         letters. They are settled, as if the label had come first: a later label is a duplicate."""
         delay = pairs.delay()
-        late = np.flatnonzero(delay > model.labels.horizon)
-        if not len(late):
-            return pairs
         for at in late.tolist():
             error = _too_late(model, int(delay[at]))
-            found.letters.append(dead_letter(SERVICE, batch, int(rows[at]), error))
-        meter.add(metrics.UNLABELLED, len(late), model.name)
+            letters.append(part.alike.letter(SERVICE, int(part.rows[matched[at]]), error))
         return pairs.take(np.flatnonzero(delay <= model.labels.horizon))
 
     @staticmethod
@@ -224,11 +272,28 @@ class Matching:
         return take(concat(blocks), back), np.concatenate(offsets)[back], expiry
 
     def _label_decoder(self, model: Declaration) -> LabelDecoder:
-        known = self._decoders.get(model.name)
-        if known is None or known[0] is not model:
-            known = (model, LabelDecoder(model))
-            self._decoders[model.name] = known
-        return known[1]
+        shape = self.shapes.of(model)
+        known = self._decoders.get(shape)
+        if known is None:
+            known = self._decoders[shape] = LabelDecoder(model)
+        return known
+
+
+def _shape(model: Declaration) -> Hashable:
+    """What decides how predictions and labels are read."""
+    events = model.events
+    return (
+        model.scores,
+        len(model.numeric),
+        len(model.categorical),
+        model.task,
+        model.classes,
+        model.labels,
+        model.partitions,
+        events.earliest,
+        events.latest,
+        events.ahead,
+    )
 
 
 def _expiry(times: I64, after: int) -> I64:

@@ -44,6 +44,7 @@ class OutcomesService:
                 lead_topics=lambda c: sorted({m.topics.predictions for m in c.models.values()}),
                 companions=lambda topic: (catalog.models_of(topic)[0].topics.labels,),
                 batch_rows=settings.batch_rows,
+                process_shared=self._core.process_shared,
                 gap_s=_GAP_S,
                 dead_letter_limit=settings.dead_letter_limit,
             ),

@@ -28,6 +28,12 @@ def take(block: B, indices: I64) -> B:
     return type(block)(**{f.name: _taken(getattr(block, f.name), indices) for f in fields(block)})
 
 
+def cut(block: B, low: int, high: int) -> B:
+    """The rows from one to before another, over the same arrays."""
+    own = slice(low, high)
+    return type(block)(**{f.name: _taken(getattr(block, f.name), own) for f in fields(block)})
+
+
 def concat(blocks: Sequence[B]) -> B:
     """Rows one block after the other, with one dictionary per categorical column.
 
@@ -42,7 +48,7 @@ def concat(blocks: Sequence[B]) -> B:
     )
 
 
-def _taken(value: Any, indices: I64) -> Any:
+def _taken(value: Any, indices: I64 | slice) -> Any:
     match value:
         case np.ndarray():
             return value[indices]
@@ -50,7 +56,8 @@ def _taken(value: Any, indices: I64) -> Any:
             codes = value.categories.codes[indices]
             return Features(value.numeric[indices], Categories(codes, value.categories.levels))
         case _:
-            return Slices.of(value).take(indices)
+            column = Slices.of(value)
+            return column[indices] if isinstance(indices, slice) else column.take(indices)
 
 
 def _joined(values: Sequence[Any]) -> Any:
@@ -66,15 +73,24 @@ def _joined(values: Sequence[Any]) -> Any:
 
 def _categories(parts: Sequence[Categories]) -> Categories:
     codes = np.concatenate([part.codes for part in parts])
+    # Parts of one block have its dictionaries, and these may have the levels of a thousand models.
+    own = {id(part.levels): part.levels for part in parts}
+    if len(own) == 1:
+        return Categories(codes, parts[0].levels)
     levels: list[tuple[str, ...]] = []
     for column in range(codes.shape[1]):
         known: dict[str, int] = {}
+        # Code -1, missing, picks the last entry.
+        new = {
+            key: np.array(
+                [*(known.setdefault(level, len(known)) for level in theirs[column]), -1], np.int32
+            )
+            for key, theirs in own.items()
+        }
         start = 0
         for part in parts:
-            # Code -1, missing, picks the last entry.
-            new = [known.setdefault(level, len(known)) for level in part.levels[column]]
             end = start + len(part.codes)
-            codes[start:end, column] = np.array([*new, -1], np.int32)[part.codes[:, column]]
+            codes[start:end, column] = new[id(part.levels)][part.codes[:, column]]
             start = end
         levels.append(tuple(known))
     return Categories(codes, tuple(levels))

@@ -27,18 +27,27 @@ class CategorySketch:
     def update(self, categories: Categories, column: int, rows: I64) -> I64:
         """Take in the chosen rows of one column of a block. Returns for each of them where it was
         counted: its level, after them unseen, then missing."""
-        # Code -1 (missing) indexes the last entry.
-        slots = np.empty(len(categories.levels[column]) + 1, dtype=np.int64)
-        unseen = self._levels
-        if self._index is None:
-            slots[:-1] = unseen
-        else:
-            find = self._index.get
-            slots[:-1] = [find(level, unseen) for level in categories.levels[column]]
-        slots[-1] = unseen + 1
-        found: I64 = slots[categories.codes[rows, column]]
+        levels, codes = categories.levels[column], categories.codes[rows, column]
+        used: I64 | None = None
+        if len(levels) > len(codes):
+            # Of a block of many models most levels are those of others.
+            used, codes = np.unique(codes, return_inverse=True)
+        slots = self._slots(levels, used)
+        found: I64 = slots[codes]
         self._tallies += np.bincount(found, minlength=len(self._tallies))
         return found
+
+    def _slots(self, levels: Sequence[str], used: I64 | None) -> I64:
+        """Where the values of these codes are counted; None: of all and then, for code -1, of
+        missing ones."""
+        unseen, missing = self._levels, self._levels + 1
+        find = (self._index or {}).get
+        if used is None:
+            return np.array([*(find(level, unseen) for level in levels), missing], np.int64)
+        return np.array(
+            [find(levels[code], unseen) if code >= 0 else missing for code in used.tolist()],
+            np.int64,
+        )
 
     def statistics(self) -> CategoricalStatistics:
         counts = self._tallies.tolist()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 from driftloop.kernel.errors import DecodeError
 from driftloop.kernel.reasons import Reason
@@ -30,14 +30,6 @@ def check_statistics(statistics: WindowStatistics) -> None:
             raise DecodeError(Reason.MALFORMED, f"{segment.level}: more than the window's rows")
     if len({segment.level for segment in statistics.segments}) < len(statistics.segments):
         raise DecodeError(Reason.MALFORMED, "a segment comes twice")
-
-
-def check_same_shape(a: WindowStatistics, b: WindowStatistics) -> None:
-    """Raises :class:`DecodeError` where the two cannot be of one window."""
-    if _shape(a) != _shape(b):
-        raise DecodeError(
-            Reason.MALFORMED, "the columns, bins or levels are not those of the window's others"
-        )
 
 
 def _check_numeric(column: NumericStatistics, rows: int) -> None:
@@ -87,15 +79,16 @@ def _sums(what: str, sums: Sequence[bytes]) -> None:
             raise DecodeError(error.reason, f"{what}: {error.detail}") from error
 
 
-def _shape(statistics: WindowStatistics) -> object:
+def shape_of(statistics: WindowStatistics) -> Hashable:
+    """What is equal for all parts of one window: columns, bins, levels."""
     loss = statistics.loss
     paired = None if loss is None else loss.paired
     return (
-        [(column.name, len(column.bins)) for column in statistics.numeric],
-        [(column.name, len(column.levels)) for column in statistics.categorical],
+        tuple((column.name, len(column.bins)) for column in statistics.numeric),
+        tuple((column.name, len(column.levels)) for column in statistics.categorical),
         None
         if loss is None
         else (len(loss.labels), len(loss.histogram), len(loss.bets), len(loss.bins)),
         None if paired is None else (len(paired.better), len(paired.worse)),
-        [(segment.level, len(segment.counts)) for segment in statistics.segments],
+        tuple((segment.level, len(segment.counts)) for segment in statistics.segments),
     )

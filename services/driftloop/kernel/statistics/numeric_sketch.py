@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -12,7 +13,12 @@ from driftloop.kernel.errors import DecodeError
 from driftloop.kernel.reasons import Reason
 from driftloop.kernel.records import NumericProfile, NumericStatistics
 from driftloop.kernel.statistics.exact import ExactSums
-from driftloop.kernel.statistics.sketch_kernels import NO_KEY, insert_buckets, numeric_pass
+from driftloop.kernel.statistics.sketch_kernels import (
+    NO_KEY,
+    held_buckets,
+    insert_buckets,
+    numeric_pass,
+)
 
 _SLOTS = 128
 """Of a new bucket table: 64 buckets, eight octaves, before it grows."""
@@ -102,11 +108,42 @@ class NumericSketch:
 
     def statistics(self) -> tuple[NumericStatistics, ...]:
         """As a record, the columns in order."""
-        sums = self._sums.encode()
-        squares = self._squares.encode()
+        buckets, amounts, ends = (part.tolist() for part in self._held())
+        columns = zip(
+            self._names,
+            self._counts.tolist(),
+            self._extremes.tolist(),
+            self._sums.encode(),
+            self._squares.encode(),
+            self._bins.tolist(),
+            (self._reference.edge_counts + 1).tolist(),
+            pairwise([0, *ends]),
+            strict=True,
+        )
         return tuple(
-            self._column(column, sums[column], squares[column])
-            for column in range(len(self._names))
+            NumericStatistics(
+                name=name,
+                count=count,
+                missing=missing,
+                sum=total,
+                squares=squares,
+                minimum=least if count else math.nan,
+                maximum=greatest if count else math.nan,
+                bins=tuple(bins[:binned]),
+                buckets=tuple(buckets[low:high]),
+                bucket_counts=tuple(amounts[low:high]),
+                outside=outside,
+            )
+            for (
+                name,
+                (count, missing, outside),
+                (least, greatest),
+                total,
+                squares,
+                bins,
+                binned,
+                (low, high),
+            ) in columns
         )
 
     def load(self, statistics: Sequence[NumericStatistics]) -> None:
@@ -134,36 +171,24 @@ class NumericSketch:
             indices = np.asarray(s.buckets, dtype=np.int64)
             self._insert(column, indices, np.asarray(s.bucket_counts, dtype=np.int64))
 
-    def _column(self, column: int, total: bytes, squares: bytes) -> NumericStatistics:
-        count, missing, outside = self._counts[column].tolist()
-        least, greatest = self._extremes[column].tolist() if count else (math.nan, math.nan)
-        buckets, tallies = self._held(column)
-        return NumericStatistics(
-            name=self._names[column],
-            count=count,
-            missing=missing,
-            sum=total,
-            squares=squares,
-            minimum=least,
-            maximum=greatest,
-            bins=tuple(self._bins[column, : self._reference.edge_counts[column] + 1].tolist()),
-            buckets=tuple(buckets.tolist()),
-            bucket_counts=tuple(tallies.tolist()),
-            outside=outside,
+    def _held(self) -> tuple[I64, I64, I64]:
+        """The buckets of all columns one after the other, ascending in each, their counts, and
+        where those of each column end."""
+        buckets, amounts = np.empty((2, int(self._used.sum())), np.int64)
+        ends = np.empty(len(self._names), np.int64)
+        held_buckets(
+            self._keys, self._tallies, SMALLEST_BUCKET, LARGEST_BUCKET, buckets, amounts, ends
         )
-
-    def _held(self, column: int) -> tuple[I32, I64]:
-        """Ascending buckets and their counts."""
-        taken = np.flatnonzero(self._keys[column] != NO_KEY)
-        order = taken[np.argsort(self._keys[column, taken])]
-        return bounded(self._keys[column, order], self._tallies[column, order])
+        used = int(ends[-1]) if len(ends) else 0
+        return buckets[:used], amounts[:used], ends
 
     def _make_room(self) -> None:
         """Larger tables, where what lies beyond the bounds does not give enough room."""
-        held = [self._held(column) for column in range(len(self._names))]
-        self._new_tables(max(len(buckets) for buckets, _ in held))
-        for column, (buckets, tallies) in enumerate(held):
-            self._insert(column, buckets.astype(np.int64), tallies)
+        buckets, amounts, ends = self._held()
+        bounds = list(pairwise([0, *ends.tolist()]))
+        self._new_tables(max(high - low for low, high in bounds))
+        for column, (low, high) in enumerate(bounds):
+            self._insert(column, buckets[low:high], amounts[low:high])
 
     def _new_tables(self, most: int) -> None:
         """Empty ones, for so many buckets of a column and as many that are yet to come."""
@@ -186,19 +211,3 @@ class NumericSketch:
             amounts,
         )
         self._used[column] = len(indices)
-
-
-def bounded(indices: I32, counts: I64) -> tuple[I32, I64]:
-    """Ascending buckets and their counts with those beyond the bounds taken together. It does not
-    matter when that is done: of parts, or of the whole."""
-    # The bucket of -x is -1 - k where that of x is k.
-    negative = indices < 0
-    sizes = np.where(negative, -1 - indices, indices)
-    small, large = (sizes < SMALLEST_BUCKET) & (sizes > 0), sizes > LARGEST_BUCKET
-    if not (small.any() or large.any()):
-        return indices, counts
-    sizes = np.where(small, 0, np.minimum(sizes, LARGEST_BUCKET))
-    moved, groups = np.unique(np.where(negative, -1 - sizes, sizes), return_inverse=True)
-    sums: I64 = np.zeros(len(moved), dtype=np.int64)
-    np.add.at(sums, groups, counts)
-    return moved.astype(np.int32), sums

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from driftloop.kernel import placing
 from driftloop.kernel.codec.blocks import (
     F64,
     I64,
@@ -174,6 +175,7 @@ def warm(declaration: Declaration) -> None:
     sketch = Sketch(declaration, None, Stream.PREDICTIONS)
     sketch.update_predictions(block, np.zeros(1, dtype=np.int64))
     segment_kernels.warm()
+    placing.warm()
     half = np.full((1, declaration.scores), 0.5)
     LossSketch(Criterion.of(declaration), None, shadow=True).update(half, np.zeros(1), half)
     Sketch.from_statistics(declaration, None, Stream.PREDICTIONS, sketch.statistics())

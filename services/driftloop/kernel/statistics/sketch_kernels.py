@@ -305,6 +305,43 @@ def numeric_pass(  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
+def held_buckets(  # type: ignore[no-untyped-def]
+    keys, tallies, smallest, largest, buckets, amounts, ends
+):
+    """Of all columns one after the other the buckets that are not empty, ascending, and their
+    counts, into ``buckets`` and ``amounts`` (int64, with room for every slot); ``ends[c]`` is where
+    those of column c end.
+
+    Buckets below ``smallest`` are taken together with that of 0, those beyond ``largest`` with it,
+    on both sides. It does not matter when that is done: of parts, or of the whole.
+    """
+    used = 0
+    taken = np.empty(keys.shape[1], np.int64)
+    for column in range(keys.shape[0]):
+        count = 0
+        for slot in range(keys.shape[1]):
+            if keys[column, slot] != NO_KEY:
+                taken[count] = slot
+                count += 1
+        own = keys[column][taken[:count]]
+        first = used
+        for i in np.argsort(own):
+            key = np.int64(own[i])
+            # The bucket of -x is -1 - k where that of x is k.
+            size = key if key >= 0 else -1 - key
+            within = np.int64(0) if size < smallest else min(size, largest)
+            bounded = within if key >= 0 else -1 - within
+            amount = tallies[column, taken[i]]
+            if used > first and buckets[used - 1] == bounded:
+                amounts[used - 1] += amount
+            else:
+                buckets[used] = bounded
+                amounts[used] = amount
+                used += 1
+        ends[column] = used
+
+
+@njit(cache=True, nogil=True)
 def insert_buckets(keys, tallies, places, edges, indices, amounts):  # type: ignore[no-untyped-def]
     """Put (index, count) pairs into an empty bucket table that has room for them."""
     for i in range(len(indices)):
