@@ -1,7 +1,8 @@
 """``python -m loadtest NAME --profile``: where the processor time of ours goes in a benchmark.
 
-Threads that run Python are sampled by py-spy, native frames included; what librdkafka's own threads
-take is the operating system's account of them. Kept in ``loadtest/results/profiles``.
+Threads that run Python are sampled by py-spy; compiled code counts as the function that called it.
+What librdkafka's own threads take is the operating system's account of them. Kept in
+``loadtest/results/profiles``.
 """
 
 from __future__ import annotations
@@ -35,7 +36,6 @@ _HTTP_S = 15.0
 _SHOWN = 30
 _LEAST = 0.01
 """Share of a function that is told."""
-_COMPILED = "compiled loops"
 _FRAME = re.compile(r"^(?P<name>.*) \((?P<where>[^()]*)\)$")
 
 
@@ -142,7 +142,7 @@ def _samples() -> Iterator[tuple[Sampling, list[str]]]:
 def _attach(pid: int, path: Path) -> subprocess.Popen[str]:
     command = [
         str(Path(sys.executable).with_name("py-spy")),
-        *("record", "--native", "--nolineno", "--rate", str(_RATE), "--format", "raw"),
+        *("record", "--nolineno", "--rate", str(_RATE), "--format", "raw"),
         *("--pid", str(pid), "--output", str(path)),
     ]
     process = subprocess.Popen(
@@ -188,9 +188,9 @@ def summary(stacks: list[str]) -> dict[str, Any]:
 
 
 def _function(frame: str) -> str:
-    """Function and file; loops that numba compiled have no name."""
+    """Function and file."""
     found = _FRAME.match(frame)
     if found is None:
-        return _COMPILED if frame.startswith("0x") else frame
+        return frame
     where = found["where"].rpartition("services/")[2]
     return f"{found['name']} ({where})"

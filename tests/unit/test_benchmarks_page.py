@@ -95,7 +95,7 @@ def test_plots_are_well_formed(tmp_path: Path) -> None:
 
 def test_a_profile_tells_functions_with_what_they_call() -> None:
     stacks = [
-        "run (driftloop/kernel/runner.py);poll (a.py);0x7f00 6",
+        "run (driftloop/kernel/runner.py);poll (a.py);loop (b.py) 6",
         "run (driftloop/kernel/runner.py);poll (a.py) 2",
         "run (driftloop/kernel/runner.py);poll (a.py);poll (a.py) 2",
     ]
@@ -108,4 +108,4 @@ def test_a_profile_tells_functions_with_what_they_call() -> None:
         "with what it calls": 1.0,
     }
     assert found["functions"]["poll (a.py)"] == {"alone": 0.4, "with what it calls": 1.0}
-    assert found["functions"]["compiled loops"]["alone"] == 0.6
+    assert found["functions"]["loop (b.py)"]["alone"] == 0.6

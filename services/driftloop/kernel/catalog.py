@@ -29,7 +29,7 @@ class Catalog:
         self.versions: dict[tuple[str, int], Version] = {}
         self.deployments: dict[str, Deployment] = {}
         self.revision = 0
-        """Grows with every model, version and deployment taken in."""
+        """Grows with every model, version and deployment taken in, and every model taken out."""
         self._by_topic: dict[str, list[Declaration]] | None = None
 
     def apply(self, batch: RecordBatch) -> None:
@@ -101,3 +101,4 @@ class Catalog:
         if topic == self.topics.models and key is not None:
             self.models.pop(key.decode(errors="replace"), None)
             self._by_topic = None
+            self.revision += 1

@@ -119,6 +119,8 @@ class Runner:
         """Read since the last job was handed over."""
         self._dead_letters = 0
         self._read_control(until_caught_up=True)
+        self._revision = catalog.revision
+        """Of the catalog, when its topics were last looked at."""
         self._topics = tuple(wiring.lead_topics(catalog))
         self._session = log.session(
             self._group,
@@ -410,6 +412,9 @@ class Runner:
             timeout_s = _CONTROL_POLL_S
 
     def _resubscribe(self) -> None:
+        if self._revision == self.catalog.revision:
+            return  # of a thousand models the topics are not looked through at every step
+        self._revision = self.catalog.revision
         topics = tuple(self.wiring.lead_topics(self.catalog))
         if topics != self._topics:
             self._topics = topics
