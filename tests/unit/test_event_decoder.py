@@ -210,6 +210,10 @@ def test_a_wrong_avro_row_is_rejected_and_its_neighbours_are_not(
     assert reasons(Format.AVRO, avro(EVENT), value, avro(EVENT)) == [reason]
 
 
+NESTED = b"[" * 1000 + b"]" * 1000
+"""As deep as JSON is read, and deeper than ``repr`` goes."""
+
+
 def as_json(**changes: Any) -> bytes:
     return json.dumps(EVENT | changes).encode()
 
@@ -246,6 +250,9 @@ def without(*names: str) -> bytes:
         (as_json(speed=99), Reason.OUT_OF_LIMITS),
         (as_json(carrier=1.5), Reason.WRONG_TYPE),
         (as_json(carrier={"a": 1}), Reason.WRONG_TYPE),
+        (NESTED, Reason.WRONG_TYPE),
+        (as_json(carrier=0).replace(b": 0", b": " + NESTED), Reason.WRONG_TYPE),
+        (as_json(speed=-7).replace(b"-7", NESTED.replace(b"[]", b"{}")), Reason.WRONG_TYPE),
         (as_json(carrier=7), Reason.WRONG_TYPE),
         (as_json(carrier=True), Reason.WRONG_TYPE),
         (as_json(kind="zeppelin"), Reason.OUT_OF_LIMITS),

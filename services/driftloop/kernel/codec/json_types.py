@@ -4,6 +4,7 @@ boolean; of an enum there are its symbols."""
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +17,8 @@ from driftloop.kernel.reasons import Reason
 
 _NONE = type(None)
 _NUMBERS = frozenset({float, int, _NONE})
+_SHOWN = 80
+"""Characters of a value in an error message."""
 _TYPES: Mapping[str, frozenset[type]] = {
     "boolean": frozenset({bool}),
     "int": frozenset({int, float}),
@@ -215,9 +218,10 @@ def _are_whole(kind: str, column: Sequence[Any]) -> bool:
 
 
 def shown(value: Any) -> str:
-    """A value of an error message, cut to length."""
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
+    """A value of an error message, cut to length; of one that nests only the outer levels, for JSON
+    may nest deeper than ``repr`` can follow."""
+    text = repr(value[:_SHOWN]) if type(value) is str else reprlib.repr(value)
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
 
 
 _TYPE_CALLED = {
