@@ -127,15 +127,25 @@ def test_a_label_past_the_horizon_is_a_dead_letter(join: Join, meter: CountingMe
     assert meter.counts[metrics.UNLABELLED.name, "m"] == 1
 
 
-def test_a_label_past_the_horizon_that_came_first_is_counted(
-    join: Join, meter: CountingMeter
+@pytest.mark.parametrize("waits_in_the_store", [False, True])
+def test_a_label_past_the_horizon_that_came_first_is_a_dead_letter_of_its_place(
+    join: Join, meter: CountingMeter, waits_in_the_store: bool
 ) -> None:
-    join.tell(label(A, 101 + HORIZON))
+    join.tell(label(B, 100), label(A, 101 + HORIZON, 0.0))
     join.settle()
-    join.predict(prediction(A, 100))
+    if waits_in_the_store:
+        join.core.checkpoint()
+        join.core.checkpoint()
+    join.predict(prediction(A, 100), prediction(B, 100))
     join.settle()
-    assert join.outcomes() == []
-    assert meter.counts[metrics.ORPHANED.name, "m"] == 1
+    assert [outcome.event_id for outcome in join.outcomes()] == [B]
+    (letter,) = join.letters()
+    assert (letter.reason, letter.topic) == (Reason.LABEL_TOO_LATE, join.model.topics.labels)
+    assert (letter.partition, letter.offset) == (PARTITION, 1)
+    assert (letter.key, letter.value) == (A.encode(), None)
+    assert "read the record at its offset" in letter.detail
+    assert meter.counts[metrics.UNLABELLED.name, "m"] == 1
+    assert (metrics.ORPHANED.name, "m") not in meter.counts
     assert join.core.open_counts() == {"m": (0, 0)}
 
 

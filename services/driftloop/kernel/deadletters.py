@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from driftloop.kernel.errors import DecodeError
-from driftloop.kernel.ports import RecordBatch
+from driftloop.kernel.ports import RecordBatch, TopicPartition
 from driftloop.kernel.records import DeadLetter, Header
 from driftloop.kernel.topics import LARGEST_VALUE
 
 _PER_HEADER = 16
 """Bytes for its lengths."""
+_NO_TIMESTAMP = -1
+"""As Kafka has it."""
 
 
 def dead_letter(service: str, batch: RecordBatch, row: int, error: DecodeError) -> DeadLetter:
@@ -32,4 +34,23 @@ def dead_letter(service: str, batch: RecordBatch, row: int, error: DecodeError) 
         key=key,
         value=value,
         headers=tuple(Header(key, value) for key, value in headers),
+    )
+
+
+def letter_of_place(
+    service: str, source: TopicPartition, offset: int, key: bytes, error: DecodeError
+) -> DeadLetter:
+    """The dead letter of a record that is found to be of no use when only its place is known any
+    more."""
+    return DeadLetter(
+        service=service,
+        reason=str(error.reason),
+        detail=f"{error.detail[:400]} (it is not kept: read the record at its offset)",
+        topic=source.topic,
+        partition=source.partition,
+        offset=offset,
+        timestamp=_NO_TIMESTAMP,
+        key=key,
+        value=None,
+        headers=(),
     )

@@ -109,10 +109,11 @@ class OutcomesCore:
             if low == high:
                 continue
             part = read.part(low, high)
+            more = batch.partition, letters, self._meter
             pairs = (
-                self._matching.labels(model, state, part, batch.partition, letters, self._meter)
+                self._matching.labels(model, state, part, *more)
                 if isinstance(part, Labels)
-                else self._matching.predictions(model, state, part, self._meter)
+                else self._matching.predictions(model, state, part, *more)
             )
             if state.behind:
                 self._behind[key] = None

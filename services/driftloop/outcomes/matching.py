@@ -15,9 +15,11 @@ from driftloop.kernel.codec.labels import LabelDecoder
 from driftloop.kernel.codec.murmur2 import partitions_of
 from driftloop.kernel.codec.reshape import concat, cut, take
 from driftloop.kernel.codec.rows import decode_predictions
+from driftloop.kernel.deadletters import letter_of_place
 from driftloop.kernel.declaration import Declaration
 from driftloop.kernel.errors import DecodeError
 from driftloop.kernel.metrics import Meter
+from driftloop.kernel.ports import TopicPartition
 from driftloop.kernel.reasons import Reason
 from driftloop.kernel.records import DeadLetter
 from driftloop.kernel.slices import Slices
@@ -115,9 +117,15 @@ class Matching:
         return found
 
     def predictions(
-        self, model: Declaration, state: JoinState, part: Predictions, meter: Meter
+        self,
+        model: Declaration,
+        state: JoinState,
+        part: Predictions,
+        partition: int,
+        letters: list[DeadLetter],
+        meter: Meter,
     ) -> Pairs | None:
-        """Take in predictions of one model's partition; at least one."""
+        """Take in predictions of one model's ``partition``; at least one."""
         block, place = part.block, state.place
         names, entry, kind = state.find(Slices.of(block.ids))
         fresh = _firsts(names, (kind == ABSENT) | (kind == LABEL))
@@ -142,13 +150,18 @@ class Matching:
             settled = [names[row] for row in matched.tolist()]
             state.settle(settled, expiry[matched])
             place.open_labels -= len(matched)
-            in_time = pairs.delay() <= model.labels.horizon
-            # The labels' records are not kept, so they can be no dead letters: they are counted.
-            late = len(matched) - int(np.count_nonzero(in_time))
-            if late:
-                meter.add(metrics.ORPHANED, late, model.name)
-                meter.add(metrics.UNLABELLED, late, model.name)
-                pairs = pairs.take(np.flatnonzero(in_time))
+            delay = pairs.delay()
+            late = np.flatnonzero(delay > model.labels.horizon)
+            # The same as if the label had come second, but that its record is not kept: its dead
+            # letter says where that lies.
+            source = TopicPartition(model.topics.labels, partition)
+            for at in late.tolist():
+                error = _too_late(model, int(delay[at]))
+                lies_at = int(pairs.label_offset[at])
+                letters.append(letter_of_place(SERVICE, source, lies_at, settled[at], error))
+            if len(late):
+                meter.add(metrics.UNLABELLED, len(late), model.name)
+                pairs = pairs.take(np.flatnonzero(delay <= model.labels.horizon))
         kept = np.flatnonzero(fresh)
         ids = Slices.of(block.ids).take(kept)
         state.expire_later(expiry[kept], int(part.offset[0]), _FROM_PREDICTIONS, ids)
