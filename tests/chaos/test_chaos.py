@@ -42,7 +42,13 @@ def judged(plan: Plan, directory: Path) -> None:
     assert found["swaps"] >= plan.least_swaps
     assert found["dead_letters"] >= found["poison"] + found["labels_told_too_late"]
     assert found["poison"] > 0
-    assert found["labels_told_too_late"] > 0
+    accounts = [
+        found[f"labels_{fate}"]
+        for fate in ("joined", "told_too_late", "repeated", "without_event", "told_broken")
+    ]
+    assert sum(accounts) == found["labels"]
+    assert min(accounts) > 0
+    assert found["labels_waited"] > 0
     assert processes_of(directory) == {}
 
 

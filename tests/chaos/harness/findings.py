@@ -32,6 +32,10 @@ class Findings:
         """Something does not follow from what it was made of."""
         self._add("mismatched", what, count)
 
+    def unaccounted(self, what: str) -> None:
+        """A label that is not what it must have become: an outcome, a dead letter, or a repeat."""
+        self._add("labels_unaccounted", what, 1)
+
     def once(self, what: str, keys: Iterable[object]) -> None:
         """Every key may be there but once."""
         for key, times in Counter(keys).items():

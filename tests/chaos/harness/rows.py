@@ -1,8 +1,8 @@
-"""Predictions, outcomes and dead letters against what was sent: each once, and right."""
+"""Predictions and outcomes against what was sent: each once, and right."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,17 +10,16 @@ import numpy as np
 
 from driftloop.adapters.artifacts.directory import DirectoryStore
 from driftloop.kernel.codec.blocks import Features, OutcomeBlock, PredictionBlock
-from driftloop.kernel.codec.records import codec
 from driftloop.kernel.codec.rows import decode_outcomes, decode_predictions
-from driftloop.kernel.records import DeadLetter, Deployment, Version
+from driftloop.kernel.records import Deployment, Version
 from driftloop.models.constant import ConstantModel
 from driftloop.models.ports import FrozenModel
 from driftloop.models.registry import load
 
 from . import model
 from .findings import Findings
-from .reading import read, read_batches
-from .truth import F64, I64, NOBODY, Place, Truth, first_of_each, slot_of
+from .reading import read_batches
+from .truth import F64, I64, NOBODY, Truth, first_of_each, slot_of
 
 _TOLERANCE = 1e-12
 """The same rows in another batch may be summed in another order."""
@@ -199,11 +198,9 @@ def check_version_order(rows: Rows, deployments: Sequence[Deployment], found: Fi
     return swaps
 
 
-def check_outcomes(
-    predictions: Rows, outcomes: Rows, truth: Truth, found: Findings
-) -> dict[str, int]:
+def check_outcomes(predictions: Rows, outcomes: Rows, truth: Truth, found: Findings) -> None:
     """Every event whose first prediction and first label belong together has one outcome of just
-    these. Returns what became of the labels."""
+    these. What became of every label is for ``labels.account``."""
     labels = truth.labels
     has_event = labels.slot != NOBODY
     first_label = first_of_each(labels.slot, has_event)
@@ -250,49 +247,3 @@ def check_outcomes(
         )
     same &= outcomes.time[valid] == np.maximum(truth.slots.time[known], labels.observed_at[label])
     found.mismatched("outcomes that are not of their prediction and label", int((~same).sum()))
-    return {
-        "joined": int(in_time.sum()),
-        "too_late": int((both & ~in_time).sum()),
-        "repeated": int(has_event.sum()) - len(first_label),
-        "without_event": int((~has_event).sum()),
-    }
-
-
-def check_dead_letters(
-    bootstrap: str, topic: str, sources: Sequence[str], truth: Truth, found: Findings
-) -> tuple[int, int]:
-    """Every broken record has one dead letter with its very bytes; nothing else has one but labels
-    after their horizon and commands that could not be followed. How many there are, and how many of
-    them of labels: of those that came before their prediction only the number is told."""
-    late = _places_of_late_labels(truth, sources)
-    seen: list[Place] = []
-    count = 0
-    for letter in _letters(bootstrap, topic, found):
-        place = (letter.topic, letter.partition, letter.offset)
-        seen.append(place)
-        count += 1
-        source = truth.broken.get(place)
-        if source is not None:
-            headers = tuple((h.key, h.value) for h in letter.headers)
-            if (letter.key, letter.value, headers) != (source.key, source.value, source.headers):
-                found.mismatched(f"dead letter of {place}: its bytes are not the record's")
-        elif letter.topic in sources and place not in late:
-            found.mismatched(f"dead letter of {place}: {letter.reason}, {letter.detail}")
-    found.once("dead letter of", seen)
-    for place in truth.broken.keys() - set(seen):
-        found.lost(f"dead letter of {place}")
-    return count, len(late.intersection(seen))
-
-
-def _letters(bootstrap: str, topic: str, found: Findings) -> Iterator[DeadLetter]:
-    for record in read(bootstrap, topic):
-        yield codec(DeadLetter).decode(record.value)
-
-
-def _places_of_late_labels(truth: Truth, sources: Sequence[str]) -> set[Place]:
-    labels = truth.labels
-    own = labels.slot != NOBODY
-    late = np.zeros(len(own), bool)
-    late[own] = labels.observed_at[own] - truth.slots.time[labels.slot[own]] > model.HORIZON_MS
-    topic = next(name for name in sources if name.endswith(".labels"))
-    return {(topic, int(labels.partition[i]), int(labels.offset[i])) for i in np.flatnonzero(late)}

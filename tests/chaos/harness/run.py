@@ -40,7 +40,7 @@ _HUNG = re.compile(r"Fatal Python error: Aborted")
 """It was ended because it did not get on."""
 _PREFIX = "chaos."
 _HOT_PATH = ("inference", "outcomes", "featurestats")
-EXACT = ("lost", "duplicated", "misversioned", "mismatched")
+EXACT = ("lost", "duplicated", "misversioned", "mismatched", "labels_unaccounted")
 """All 0 where the log is exact."""
 
 

@@ -14,7 +14,17 @@ from driftloop.kernel.topics import ModelTopics
 
 from . import model
 from .reading import Record, read
-from .traffic import CLOSERS, ROUNDS, Chunk, Fate, Labelling, Traffic, closing_times, index_of
+from .traffic import (
+    CLOSERS,
+    ROUNDS,
+    Chunk,
+    Fate,
+    Labelling,
+    Traffic,
+    closing_times,
+    index_of,
+    repeated,
+)
 
 Place = tuple[str, int, int]
 """Topic, partition, offset."""
@@ -169,7 +179,7 @@ def _read_labels(bootstrap: str, topic: str, truth: Truth) -> None:
     unlabelled = (slots.labelling == Labelling.NEVER) | (slots.fate == Fate.POISON)
     unusable = np.isin(slots.labelling, (Labelling.BROKEN, Labelling.WRONG_PARTITION))
     own = ~(unlabelled | unusable)
-    expected = own.astype(np.int64) + (own & (slots.labelling == Labelling.TWICE))
+    expected = own.astype(np.int64) + (own & repeated(slots.labelling, np.arange(len(slots))))
     have = np.bincount(truth.labels.slot[truth.labels.slot != NOBODY], minlength=len(slots))
     if not np.array_equal(have, expected):
         wrong = np.flatnonzero(have != expected)

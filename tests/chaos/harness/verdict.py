@@ -16,6 +16,8 @@ from driftloop.kernel.settings import Settings
 
 from . import decisions, rows, windows
 from .findings import Findings
+from .labels import Fate, account, waited
+from .letters import check_letters, read_letters
 from .reading import Record, read
 from .traffic import Traffic
 from .truth import read_truth
@@ -65,10 +67,10 @@ def judge(
     swaps = rows.check_version_order(predictions, deployments, found)
     tell("outcomes")
     outcomes = rows.read_rows(bootstrap, own.outcomes, truth, scorers, found)
-    labels = rows.check_outcomes(predictions, outcomes, truth, found)
-    letters, told = rows.check_dead_letters(
-        bootstrap, topics.dead_letters, (own.events, own.labels), truth, found
-    )
+    rows.check_outcomes(predictions, outcomes, truth, found)
+    letters = read_letters(bootstrap, topics.dead_letters)
+    check_letters(letters, own.events, truth, found)
+    labels = account(outcomes, letters, own.labels, truth, found)
     tell("windows")
     catalog = read_catalog(log, topics)
     streams = {Stream.PREDICTIONS: predictions, Stream.OUTCOMES: outcomes}
@@ -88,12 +90,14 @@ def judge(
             "labels": truth.every_label,
             "predictions": len(predictions),
             "outcomes": len(outcomes),
-            "labels_joined": labels["joined"],
-            "labels_too_late": labels["too_late"],
-            "labels_told_too_late": told,
-            "labels_repeated": labels["repeated"],
-            "labels_without_event": labels["without_event"],
-            "dead_letters": letters,
+            "labels_joined": labels.right[Fate.JOINED],
+            "labels_waited": waited(outcomes),
+            "labels_too_late": labels.due[Fate.TOLD_TOO_LATE],
+            "labels_told_too_late": labels.right[Fate.TOLD_TOO_LATE],
+            "labels_told_broken": labels.right[Fate.TOLD_BROKEN],
+            "labels_repeated": labels.right[Fate.REPEATED],
+            "labels_without_event": labels.right[Fate.WITHOUT_EVENT],
+            "dead_letters": len(letters),
             "poison": len(truth.broken),
             "windows": count,
             "revisions": len(every_window) - count,
