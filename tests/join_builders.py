@@ -19,7 +19,7 @@ from driftloop.kernel.runner import Runner, Wiring
 from driftloop.kernel.stores import MemoryStore
 from driftloop.kernel.topics import ControlTopics
 from driftloop.outcomes.core import EXPIRED_AT_ONCE, OutcomesCore
-from driftloop.outcomes.matching import SERVICE
+from driftloop.outcomes.reading import SERVICE
 from driftloop.outcomes.recovery import JoinRecovery
 from driftloop.outcomes.service import advance
 from window_builders import declaration

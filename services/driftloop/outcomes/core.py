@@ -17,8 +17,9 @@ from driftloop.kernel.records import DeadLetter
 from driftloop.kernel.sharing import Shared
 from driftloop.kernel.stores import KeyValueStore
 from driftloop.outcomes.joining import Found, outcomes
-from driftloop.outcomes.matching import Labels, Matching, Predictions
+from driftloop.outcomes.matching import match_labels, match_predictions
 from driftloop.outcomes.memory import Removed
+from driftloop.outcomes.reading import Labels, Predictions, Reader
 from driftloop.outcomes.state import JoinState, Room
 
 _FORMAT = b"2"
@@ -77,7 +78,7 @@ class OutcomesCore:
         """Models whose open counts changed since the meter was told."""
         self._now = 0
         self._checkpoint_at = 0
-        self._matching = Matching()
+        self._reader = Reader()
 
     def process(self, batch: RecordBatch) -> Outputs:
         return self._process([Alike.of(self._catalog.model_of(batch), batch)])
@@ -85,13 +86,13 @@ class OutcomesCore:
     def process_shared(self, shared: Sequence[Shared]) -> Outputs:
         """Batches that several models share. Those of models that look alike are decoded and
         encoded together, and matched one after the other."""
-        models, split = self._catalog.models, self._matching.shapes.split
+        models, split = self._catalog.models, self._reader.shapes.split
         return self._process([alike for one in shared for alike in split(one, models)])
 
     def _process(self, parts: Sequence[Alike]) -> Outputs:
         letters: list[DeadLetter] = []
         # What cannot be read now is asked for again, all of it: nothing may have changed by then.
-        read = [self._matching.read(alike, letters) for alike in parts]
+        read = [self._reader.read(alike, letters) for alike in parts]
         sends = [send for one in read for send in self._take(one, letters)]
         return Outputs(sends, letters)
 
@@ -111,9 +112,9 @@ class OutcomesCore:
             part = read.part(low, high)
             more = batch.partition, letters, self._meter
             pairs = (
-                self._matching.labels(model, state, part, *more)
+                match_labels(model, state, part, *more)
                 if isinstance(part, Labels)
-                else self._matching.predictions(model, state, part, *more)
+                else match_predictions(model, state, part, *more)
             )
             if state.behind:
                 self._behind[key] = None

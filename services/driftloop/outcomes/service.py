@@ -10,7 +10,7 @@ from driftloop.kernel.codec import warm
 from driftloop.kernel.runner import Runner, Wiring
 from driftloop.kernel.service import Context, Status
 from driftloop.outcomes.core import OutcomesCore
-from driftloop.outcomes.matching import SERVICE
+from driftloop.outcomes.reading import SERVICE
 from driftloop.outcomes.recovery import JoinRecovery
 
 _GAP_S = 0.2
