@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from driftloop.adapters.memory import MemoryLog
 from driftloop.featurestats.sketch import SketchCore
 from driftloop.kernel import metrics
+from driftloop.kernel.codec.records import codec
 from driftloop.kernel.codec.rows import encode_predictions
 from driftloop.kernel.errors import VerificationError
 from driftloop.kernel.ports import RecordBatch, Send, TopicPartition, TopicSpec
@@ -128,6 +129,30 @@ def test_batching_flushing_and_restoring_change_no_partial(
         assert found[key].source == partial.source
         assert found[key].late == partial.late
         assert statistics_digest(found[key].statistics) == statistics_digest(partial.statistics)
+
+
+@settings(max_examples=25, deadline=None)
+@given(times=TIMES, data=st.data())
+def test_windows_that_leave_memory_come_back_as_they_were(
+    times: list[int], data: st.DataObject
+) -> None:
+    records = batch(predictions(times))
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(times)), max_size=6)))
+    expected = run(SketchCore(catalog(1, 2)), records, cuts)
+    found = run(SketchCore(catalog(1, 2), memory_bytes=0), records, cuts)
+    encode = codec(Partial).encode  # a minimum may be NaN
+    assert {k: encode(p) for k, p in found.items()} == {k: encode(p) for k, p in expected.items()}
+
+
+def test_only_windows_without_new_rows_leave_memory() -> None:
+    core = SketchCore(catalog(1), memory_bytes=0)
+    core.process(batch(predictions([10, SIZE + 10])))
+    core.flush()
+    (windows,) = core._sources[SOURCE].values()
+    assert windows.sketches == 2
+    core.process(batch(predictions([SIZE + 20]), first=2))
+    core.flush()
+    assert windows.sketches == 1
 
 
 def test_a_row_behind_the_watermark_and_the_lateness_is_late() -> None:

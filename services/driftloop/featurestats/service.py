@@ -45,7 +45,10 @@ class FeaturestatsService:
         self._context = context
         settings = context.settings
         core = SketchCore(
-            catalog, flush_interval_ms=settings.flush_interval_ms, meter=context.meter
+            catalog,
+            flush_interval_ms=settings.flush_interval_ms,
+            memory_bytes=settings.window_bytes,
+            meter=context.meter,
         )
         self._runner = Runner(
             Wiring(

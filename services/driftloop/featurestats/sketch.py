@@ -31,6 +31,8 @@ COLUMNS_PER_S = 8_000
 """Of partials written in the long run. One costs some 60 us until it is merged: a thousand models
 of 20 features on four partitions, all with new rows, would take four cores with a flush every
 second. They are flushed less often, and half a core is enough."""
+_COLUMN_BYTES = 3_000
+"""Of a window in memory, about: two exact sums, and a table of a few dozen buckets."""
 _LONGEST_MS = 20_000
 """Between flushes: a partition that is silent for long no longer holds windows back
 (``DRIFTLOOP_IDLE_AFTER_MS``)."""
@@ -56,7 +58,8 @@ class SketchCore:
     """Keeps the open windows of the source partitions it owns.
 
     A partial says everything its source partition contributed to a window, so writing one again, or
-    after a replay, changes nothing.
+    after a replay, changes nothing. Windows without new rows leave ``memory_bytes`` for their
+    partials, which are a tenth of their size, when all together take more.
     """
 
     def __init__(
@@ -66,12 +69,14 @@ class SketchCore:
         flush_interval_ms: int = 1000,
         flush_rows: int = 500_000,
         columns_per_s: int = COLUMNS_PER_S,
+        memory_bytes: int = 1 << 30,
         meter: Meter | None = None,
     ) -> None:
         self._catalog = catalog
         self._interval = flush_interval_ms
         self._rows = flush_rows
         self._columns_per_s = columns_per_s
+        self._memory_bytes = memory_bytes
         self._meter = meter or NullMeter()
         self._sources: dict[TopicPartition, dict[str, SourceWindows]] = {}
         """By source and model."""
@@ -180,6 +185,7 @@ class SketchCore:
         """A partial of every window that changed since the last flush."""
         self._pending = 0
         self._since = None
+        self._put_away()
         sends: list[Send] = []
         columns = 0
         for source in sorted(self._sources):
@@ -193,6 +199,14 @@ class SketchCore:
         wait = min(1000 * columns // self._columns_per_s, _LONGEST_MS)
         self._wait = max(self._interval, wait)
         return Outputs(sends)
+
+    def _put_away(self) -> None:
+        """Where sketches take more memory than they may, let go of those without new rows."""
+        every = [windows for known in self._sources.values() for windows in known.values()]
+        held = sum(windows.sketches * windows.columns for windows in every)
+        if held * _COLUMN_BYTES > self._memory_bytes:
+            for windows in every:
+                windows.put_away()
 
     def snapshot(self) -> Mapping[str, bytes | None]:
         changed, self._changed = self._changed, {}

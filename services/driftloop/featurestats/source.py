@@ -94,6 +94,18 @@ class SourceWindows:
         window.late += late
         window.dirty = True
 
+    @property
+    def sketches(self) -> int:
+        """Of windows that are in memory."""
+        return sum(window.sketch is not None for window in self._windows.values())
+
+    def put_away(self) -> None:
+        """Let go of the sketches of windows that no rows came to since the last flush; they come
+        back with their next rows."""
+        for window in self._windows.values():
+            if not window.dirty:
+                window.sketch = None
+
     def flush(self) -> Sequence[tuple[str, bytes]]:
         """Key and bytes of a partial per window that changed, in the order windows close.
 

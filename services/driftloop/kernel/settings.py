@@ -136,6 +136,13 @@ class Settings:
         "leave it",
         _whole(1),
     )
+    window_bytes: int = _setting(
+        "DRIFTLOOP_WINDOW_BYTES",
+        1 << 30,
+        "Memory featurestats gives to windows that rows come to; beyond it those without new rows "
+        "are put away until some come",
+        _whole(1),
+    )
     flush_interval_ms: int = _setting(
         "DRIFTLOOP_FLUSH_INTERVAL_MS",
         1000,

@@ -20,8 +20,9 @@ from driftloop.kernel.statistics.sketch_kernels import (
     numeric_pass,
 )
 
-_SLOTS = 128
-"""Of a new bucket table: 64 buckets, eight octaves, before it grows."""
+_SLOTS = 32
+"""Of a new bucket table: 16 buckets before it grows. Most windows of a thousand models have few
+rows."""
 SMALLEST_BUCKET, LARGEST_BUCKET = 8 * (1023 - 64), 8 * (1023 + 64) - 1
 """Of magnitudes that records tell apart, 2**-64 to 2**64: smaller ones count as 0, larger ones in
 the last. A column then has 2,050 buckets at the most, some 10 kB, whatever its values are; in a
