@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from driftloop.cli.applying import DeclaredModel
@@ -139,8 +140,11 @@ class Scale:
         return WINDOW_MS / self.window_rows
 
 
-def declared(scale: Scale, name: str = NAME) -> DeclaredModel:
-    """The model, with policies that make versions swap every few windows."""
+def declared(
+    scale: Scale, name: str = NAME, changes: Sequence[tuple[str, str]] = ()
+) -> DeclaredModel:
+    """The model, with policies that make versions swap every few windows. ``changes`` are made in
+    the declaration's text."""
     text = _DECLARATION.format(
         name=name,
         partitions=PARTITIONS,
@@ -155,6 +159,9 @@ def declared(scale: Scale, name: str = NAME) -> DeclaredModel:
         maximum_rows=3 * scale.window_rows,
         guard_rows=2 * scale.window_rows,
     )
+    for before, after in changes:
+        assert before in text
+        text = text.replace(before, after)
     declaration = parse_declaration(
         text, source="the chaos model", event_schema=SCHEMA, check_candidate=check_parameters
     )

@@ -37,6 +37,9 @@ ROUNDS = 2
 something comes."""
 CLOSER_AHEAD_MS = 5 * model.HORIZON_MS
 
+CLOSER = b"c0000000"
+"""What their ids begin with, and no other bytes of a record are likely to."""
+
 _DOUBLE = struct.Struct("<d")
 _TWO_DOUBLES = struct.Struct("<dd")
 
