@@ -246,7 +246,8 @@ BENCHMARKS: Mapping[str, Benchmark] = {
                 "What was in the log",
                 (
                     "events", "labels", "predictions", "outcomes", "labels_joined",
-                    "labels_waited", "labels_too_late", "labels_told_too_late", "labels_repeated",
+                    "labels_waited", "labels_too_late", "labels_told_too_late",
+                    "labels_told_by_place", "labels_repeated",
                     "labels_without_event", "labels_told_broken", "labels_unaccounted", "poison",
                     "dead_letters", "late_rows", "windows", "revisions", "alerts", "runs",
                     "versions", "deployments", "swaps", "commands", "leaves", "crashes", "seconds",

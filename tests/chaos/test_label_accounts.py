@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,10 +14,12 @@ from harness.labels import Accounts, Fate, account, waited
 from harness.letters import check_letters
 from harness.reading import Record
 from harness.rows import Rows
+from harness.traffic import event_id
 from harness.truth import NOBODY, Labels, Slots, Truth
 
+from driftloop.kernel.codec.records import codec
 from driftloop.kernel.reasons import Reason
-from driftloop.kernel.records import DeadLetter
+from driftloop.kernel.records import DeadLetter, Label
 
 TOPIC, EVENTS = "m.labels", "m.events"
 LATE = model.HORIZON_MS + 1
@@ -47,9 +50,7 @@ class Log:
     """What the topics hold: labels that were joined, and dead letters."""
 
     joined: list[int] = field(default_factory=lambda: [10, 11, 17])
-    letters: list[DeadLetter] = field(
-        default_factory=lambda: [letter(13, Reason.LABEL_TOO_LATE), letter(14)]
-    )
+    letters: list[DeadLetter] = field(default_factory=lambda: [late(), letter(14)])
 
     def judged(self) -> tuple[Accounts, Findings]:
         found = Findings()
@@ -61,6 +62,13 @@ def letter(
     offset: int, reason: Reason = Reason.TRUNCATED, topic: str = TOPIC, value: bytes = b"broken"
 ) -> DeadLetter:
     return DeadLetter("outcomes", reason, "", topic, 0, offset, 0, b"k", value, ())
+
+
+def late(**changes: Any) -> DeadLetter:
+    """That of the label at 13, with its bytes."""
+    id, label = event_id(2), codec(Label).encode(Label("e000000002", 1.0, 2_000 + LATE))
+    made = letter(13, Reason.LABEL_TOO_LATE, value=label)
+    return replace(made, **{"key": id, **changes})
 
 
 def truth() -> Truth:
@@ -84,7 +92,25 @@ def outcomes(labels: list[int]) -> Rows:
 def test_every_label_is_accounted_for_once() -> None:
     made, found = Log().judged()
     assert made.due == made.right == RIGHT
+    assert made.told_by_place == 0
     assert found.counts == {}
+
+
+def test_a_late_label_that_came_first_is_told_by_its_place() -> None:
+    log = Log()
+    log.letters[0] = late(value=None)
+    made, found = log.judged()
+    assert (made.right, made.told_by_place) == (RIGHT, 1)
+    assert found.counts == {}
+
+
+WRONGLY_TOLD: dict[str, dict[str, Any]] = {
+    "told for another reason": {"reason": Reason.TRUNCATED},
+    "told with another id": {"key": event_id(1), "value": None},
+    "told without an id": {"key": None},
+    "told with other bytes": {"value": codec(Label).encode(Label("e000000002", 0.0, 2_000 + LATE))},
+    "told with an id that is not in its bytes": {"value": b"x" * 40},
+}
 
 
 @pytest.mark.parametrize(
@@ -104,8 +130,9 @@ def test_every_label_is_accounted_for_once() -> None:
         pytest.param(lambda log: log.joined.append(99), 1, id="one joined that was not sent"),
         pytest.param(lambda log: log.letters.pop(0), 2, id="a late one not told"),
         pytest.param(lambda log: log.letters.append(log.letters[0]), 2, id="told twice"),
-        pytest.param(
-            lambda log: log.letters.__setitem__(0, letter(13)), 2, id="told for another reason"
+        *(
+            pytest.param(lambda log, c=c: log.letters.__setitem__(0, late(**c)), 2, id=i)
+            for i, c in WRONGLY_TOLD.items()
         ),
         pytest.param(
             lambda log: log.letters.append(letter(10, Reason.LABEL_TOO_LATE)),

@@ -27,7 +27,16 @@ from . import model
 from .findings import Findings
 from .letters import place_of
 from .rows import Rows
-from .truth import I64, NOBODY, Labels, Truth, first_of_each
+from .truth import (
+    I64,
+    NOBODY,
+    Labels,
+    ProducerFaultError,
+    Truth,
+    first_of_each,
+    parse_label,
+    slot_of,
+)
 
 
 class Fate(enum.IntEnum):
@@ -46,6 +55,8 @@ class Accounts:
 
     due: Counter[Fate]
     right: Counter[Fate]
+    told_by_place: int
+    """Labels too late whose dead letters do not have their bytes: they came first."""
 
 
 def account(
@@ -67,7 +78,7 @@ def account(
     told, strange = _places(labels, others)
     for place in strange:
         found.unaccounted(f"label at {place}: a dead letter names it, and it was not sent")
-    late, _ = _places(labels, [one for one in others if one.reason == Reason.LABEL_TOO_LATE])
+    late, _ = _places(labels, [one for one in others if _tells_of(one, truth)])
     right = (joined == (due == Fate.JOINED)) & (told == (due == Fate.TOLD_TOO_LATE))
     right &= told == late
     right &= right[first]  # a repeat is of one that is itself accounted for
@@ -76,7 +87,11 @@ def account(
             f"label at {labels.partition[row]}/{labels.offset[row]}: {joined[row]} outcomes and "
             f"{told[row]} dead letters, but it is to be {Fate(due[row]).name}"
         )
-    counts = Accounts(Counter(map(Fate, due.tolist())), Counter(map(Fate, due[right].tolist())))
+    counts = Accounts(
+        Counter(map(Fate, due.tolist())),
+        Counter(map(Fate, due[right].tolist())),
+        sum(letter.value is None for letter in others),
+    )
     for place in truth.broken:
         if place[0] != topic:
             continue
@@ -97,6 +112,22 @@ def waited(outcomes: Rows) -> int:
         mine = outcomes.of["label_offset"][outcomes.partition == number]
         count += int((mine < np.maximum.accumulate(mine)).sum()) if len(mine) else 0
     return count
+
+
+def _tells_of(letter: DeadLetter, truth: Truth) -> bool:
+    """Whether a dead letter says that the label at its place is too late, with its id and, where
+    there are any, its bytes."""
+    labels = truth.labels
+    rows = np.flatnonzero((labels.partition == letter.partition) & (labels.offset == letter.offset))
+    if letter.reason != Reason.LABEL_TOO_LATE or letter.key is None or len(rows) != 1:
+        return False
+    row = int(rows[0])
+    try:
+        said = (labels.label[row], labels.observed_at[row])
+        same = letter.value is None or parse_label(letter.key, letter.value) == said
+    except ProducerFaultError:
+        return False
+    return same and slot_of(letter.key, len(truth.slots)) == labels.slot[row]
 
 
 def _first_of_each_label(truth: Truth) -> I64:

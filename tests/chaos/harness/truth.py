@@ -165,7 +165,7 @@ def _read_labels(bootstrap: str, topic: str, truth: Truth) -> None:
         ):
             truth.broken[topic, record.partition, record.offset] = record
             continue
-        label, observed_at = _parse(record)
+        label, observed_at = parse_label(record.key, record.value)
         for column, value in zip(
             columns, (slot, record.partition, record.offset, label, observed_at), strict=True
         ):
@@ -188,16 +188,15 @@ def _read_labels(bootstrap: str, topic: str, truth: Truth) -> None:
         )
 
 
-def _parse(record: Record) -> tuple[float, int]:
-    """Label and time of a ``Label`` record, by hand."""
-    assert record.key is not None
-    assert record.value is not None
-    at = 11 + len(record.key)
-    if record.value[11:at] != record.key:
-        raise ProducerFaultError(f"{record.topic}/{record.partition}/{record.offset}: another id")
-    (label,) = _DOUBLE.unpack_from(record.value, at)
+def parse_label(key: bytes, data: bytes | None) -> tuple[float, int]:
+    """Label and time of a ``Label`` record, by hand. Raises :class:`ProducerFaultError` where it is
+    not that of the event ``key``."""
+    at = 11 + len(key)
+    if data is None or data[11:at] != key:
+        raise ProducerFaultError(f"the label of {key!r} is {data!r}")
+    (label,) = _DOUBLE.unpack_from(data, at)
     value = shift = 0
-    for byte in record.value[at + 8 :]:
+    for byte in data[at + 8 :]:
         value |= (byte & 0x7F) << shift
         shift += 7
     return label, (value >> 1) ^ -(value & 1)

@@ -94,6 +94,7 @@ def judge(
             "labels_waited": waited(outcomes),
             "labels_too_late": labels.due[Fate.TOLD_TOO_LATE],
             "labels_told_too_late": labels.right[Fate.TOLD_TOO_LATE],
+            "labels_told_by_place": labels.told_by_place,
             "labels_told_broken": labels.right[Fate.TOLD_BROKEN],
             "labels_repeated": labels.right[Fate.REPEATED],
             "labels_without_event": labels.right[Fate.WITHOUT_EVENT],
