@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 from scipy.stats import chi2
 
+from driftloop.drift.parts import Whole
 from driftloop.drift.track import Track
 from driftloop.drift.watch import watch
 from driftloop.kernel.codec.blocks import F64, I64
@@ -87,7 +88,7 @@ class Watching:
         self.rows += window.rows
         self.windows += 1
         started = time.process_time()
-        said = self._track.take(window, self._watch, self._watch.counts(window))
+        said = self._track.take(Whole.of([window]), self._watch, self._watch.counts(window))
         self.seconds += time.process_time() - started
         return [Alarm(self.rows, alert) for alert in said if alert.status is AlertStatus.OPENED]
 

@@ -28,6 +28,7 @@ from driftloop.kernel.records import (
     ModelRecord,
     NumericProfile,
     OffsetRange,
+    Outcome,
     Prediction,
     Profile,
     Recipe,
@@ -117,7 +118,7 @@ class AlertWorld:
         *,
         segments: bool = False,
     ) -> None:
-        self._profile = profile(segments=segments)
+        self._profile = self._reference(segments)
         self.clock = ManualClock()
         self.log = MemoryLog(self.clock)
         self.topics = ControlTopics()
@@ -135,7 +136,7 @@ class AlertWorld:
         self.catalog.declare(self.model)
         self.catalog.versions["m", 1] = version
         self._rows(hours, shift, new)
-        self.windows = [self._window(hour) for hour in range(hours)]
+        self.windows = [window for hour in range(hours) for window in self._windows(hour)]
         for window in self.windows:
             self.put(self.topics.windows, window)
 
@@ -250,16 +251,25 @@ class AlertWorld:
             values = [codec(Prediction).encode(row) for row in rows]
             self._producer.send(Send(self.model.topics.predictions, keys, values, 0))
 
-    def _window(self, hour: int) -> Window:
+    def _reference(self, segments: bool) -> Profile:
+        return profile(segments=segments)
+
+    def _windows(self, hour: int) -> list[Window]:
+        """Of an hour, as they lie on the topic."""
         source = OffsetRange(self.model.topics.predictions, 0, hour * ROWS, (hour + 1) * ROWS)
+        return [self._window(hour, Stream.PREDICTIONS, source)]
+
+    def _window(
+        self, hour: int, stream: Stream, source: OffsetRange, shadow: int = -1, parts: int = 1
+    ) -> Window:
         start = START + hour * HOUR
         draft = Window(
             model="m",
-            stream=Stream.PREDICTIONS,
+            stream=stream,
             start=start,
             end=start + HOUR,
             version=1,
-            shadow=-1,
+            shadow=shadow,
             revision=0,
             rows=0,
             late=0,
@@ -267,8 +277,76 @@ class AlertWorld:
             watermark=0,
             statistics=None,  # type: ignore[arg-type]
             digest="",
+            parts=parts,
         )
         found = recompute_window(self.log, self.model, self._profile, draft)
         return dataclasses.replace(
             draft, statistics=found, rows=found.rows, digest=statistics_digest(found)
         )
+
+
+class OutcomeWorld(AlertWorld):
+    """Windows of outcomes. From the hour 4 on the shadow changes in the middle of each: so each has
+    two parts. From ``since`` on most labels are 1, whatever the score."""
+
+    def __init__(self, hours: int = 16, since: int = 8) -> None:
+        self._since = since
+        super().__init__(hours)
+
+    def _reference(self, segments: bool) -> Profile:
+        """Half of the rows have the score .2, half .6; as many labels are 1."""
+        losses = LossBaseline(
+            rows=10_000,
+            mean=0.587,
+            upper=0.6,
+            bound=4.7,
+            edges=(0.3, 0.7, 1.2),
+            counts=(4000, 3000, 2000, 1000),
+            means=(0.2231, 0.5108, 0.9163, 1.6094),
+            errors=3000,
+        )
+        return dataclasses.replace(super()._reference(segments), loss=losses)
+
+    def _rows(self, hours: int, shift: Callable[[int], float], new: Callable[[int], float]) -> None:
+        random = np.random.default_rng(1)
+        for hour in range(hours):
+            rows = [self._outcome(hour, row, random) for row in range(ROWS)]
+            keys = [row.event_id.encode() for row in rows]
+            values = [codec(Outcome).encode(row) for row in rows]
+            self._producer.send(Send(self.model.topics.outcomes, keys, values, 0))
+
+    def _outcome(self, hour: int, row: int, random: np.random.Generator) -> Outcome:
+        score = (0.2, 0.6)[row % 2]
+        at = START + hour * HOUR + row * (HOUR // ROWS)
+        shadow = self._shadows(hour)[row * len(self._shadows(hour)) // ROWS]
+        return Outcome(
+            event_id=f"{hour}-{row}",
+            event_time=at,
+            outcome_time=at,
+            version=1,
+            scores=(score,),
+            numeric=(0.0,),
+            categories=("even",),
+            shadow_version=shadow,
+            shadow_scores=(score,) if shadow >= 0 else (),
+            label=float(random.random() < (score if hour < self._since else 0.9)),
+            label_delay=0,
+            prediction_partition=0,
+            prediction_offset=hour * ROWS + row,
+            label_partition=0,
+            label_offset=hour * ROWS + row,
+        )
+
+    def _shadows(self, hour: int) -> tuple[int, ...]:
+        """Of an hour's rows, in turn."""
+        return (-1,) if hour < 4 else (hour, hour + 1)
+
+    def _windows(self, hour: int) -> list[Window]:
+        shadows = self._shadows(hour)
+        size = ROWS // len(shadows)
+        found = []
+        for place, shadow in enumerate(shadows):
+            first = hour * ROWS + place * size
+            source = OffsetRange(self.model.topics.outcomes, 0, first, first + size)
+            found.append(self._window(hour, Stream.OUTCOMES, source, shadow, len(shadows)))
+        return found

@@ -255,6 +255,7 @@ def outcomes(
     shadow: int = -1,
     revision: int = 0,
     errors: int = 0,
+    parts: int = 1,
 ) -> Window:
     """A window of outcomes with these losses per row, and the champion's loss less the shadow's
     as a share of the bound. ``rows`` for windows of which only the number matters."""
@@ -293,7 +294,8 @@ def outcomes(
     levels = (CategoricalStatistics("c", sum(even), 0, (sum(even), 0), 0),)
     features = (columns, levels) if version > 0 else ((), ())
     whole = WindowStatistics(count, *features, statistics)
-    return _window(Stream.OUTCOMES, hour, version, shadow, revision, whole)
+    window = _window(Stream.OUTCOMES, hour, version, shadow, revision, whole)
+    return replace(window, parts=parts)
 
 
 def _window(

@@ -83,6 +83,8 @@ seen_windows = st.one_of(
         st.integers(0, 12),
         st.sampled_from([[0.3] * 300, [2.0] * 300]),
         version=st.sampled_from([1, 1, 1, 0, 2]),
+        shadow=st.sampled_from([-1, -1, 3]),
+        parts=st.integers(0, 2),
     ),
 )
 
@@ -387,15 +389,21 @@ def test_drift_opens_resolves_and_numbers_alerts_in_order(
 redeclarations = st.sampled_from(
     [{}, {"shares": {"data_drift": 1.0}}, {"false_alarms_per_100k": 0.5}, POLICIES[2]]
 )
-side_by_side = st.builds(
-    lambda window, shadow: replace(window, shadow=shadow),
+side_by_side = st.one_of(
     st.builds(
         predictions,
-        st.integers(0, 2),
+        st.integers(0, 5),
         st.sampled_from([FAR, FAR, NEAR]),
         version=st.sampled_from([1, 1, 1, 2]),
     ),
-    st.integers(-1, 4),
+    st.builds(
+        outcomes,
+        st.integers(0, 2),
+        st.sampled_from([[2.0] * 300, [2.0] * 300, [0.3] * 300]),
+        version=st.sampled_from([1, 1, 1, 2]),
+        shadow=st.integers(-1, 4),
+        parts=st.integers(0, 3),
+    ),
 )
 """Windows that start together, of several shadows and versions, and late ones."""
 

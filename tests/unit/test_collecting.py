@@ -13,6 +13,7 @@ import pytest
 from decision_builders import BINS, HOUR, declaration, predictions, profile, version
 from driftloop.drift.collecting import Collection
 from driftloop.drift.detectors import Detectors
+from driftloop.drift.parts import Whole
 from driftloop.drift.state import Kept
 from driftloop.drift.watch import TWO_SIDED, Watch, watch
 from driftloop.kernel.records import Stream, Window
@@ -45,7 +46,7 @@ def windows(seed: int, count: int) -> list[Window]:
 
 def kept(watching: Watch, given: list[Window]) -> list[Kept]:
     return [
-        Kept.of(number, window, watching.slot(window), watching.counts(window))
+        Kept.of(number, Whole.of([window]), watching.slot(window), watching.counts(window))
         for number, window in enumerate(given)
     ]
 

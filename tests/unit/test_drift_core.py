@@ -422,8 +422,8 @@ def test_the_rows_of_a_window_are_those_beside_all_shadows() -> None:
     watching = Watching()
     watching.give(outcomes(0, LOW_LOSS))
     for hour in (1, 2):
-        watching.give(outcomes(hour, LOW_LOSS, version=2, shadow=-1))
-        watching.give(outcomes(hour, LOW_LOSS[:2], version=2, shadow=3))
+        watching.give(outcomes(hour, LOW_LOSS, version=2, shadow=-1, parts=2))
+        watching.give(outcomes(hour, LOW_LOSS[:2], version=2, shadow=3, parts=2))
     # A late window of an older hour says nothing about the newest.
     watching.give(outcomes(0, LOW_LOSS[:2], version=2, shadow=3))
     watching.give(outcomes(4, HIGH_LOSS[:4], version=1))
@@ -778,10 +778,10 @@ def test_an_alert_names_the_declaration_that_its_evidence_was_tested_under() -> 
     assert over.evidence == known.evidence
 
 
-def test_an_alert_that_a_changed_declaration_finds_again_has_an_id_of_its_own() -> None:
+def test_an_alert_with_an_earlier_onset_than_one_before_has_an_id_of_its_own() -> None:
     watching = Watching()
-    watching.give(*(predictions(h) for h in range(3)))
-    first = opening(watching.give(predictions(3, FAR)))
+    watching.give(*(predictions(h) for h in range(3, 6)))
+    first = opening(watching.give(predictions(6, FAR)))
     kept: dict[str, bytes] = {}
     alone, both = {"data_drift": 1.0}, {"data_drift": 0.8, "prediction_drift": 0.2}
     for number, shares in enumerate((alone, both, alone)):
@@ -789,10 +789,12 @@ def test_an_alert_that_a_changed_declaration_finds_again_has_an_id_of_its_own() 
         core = restarted(watching.core, kept, lambda: DriftCore(watching.catalog))
         assert isinstance(core, DriftCore)
         watching.core = core
-        over, new = watching.give(replace(predictions(3, FAR), shadow=2 + number))
+        # A late one, after what the declaration changed has ended what was found.
+        over, new = watching.give(predictions(2 - number, FAR))
         assert (over.status, new.status) == (AlertStatus.RESOLVED, AlertStatus.OPENED)
-        assert (new.id, new.onset) == (f"{first.id}-{4 + number}", first.onset)
-    assert first.id == "flights-data_drift-x-v1-10800000"
+        onset = (2 - number) * HOUR
+        assert (new.id, new.onset) == (f"flights-data_drift-x-v1-{onset}-{4 + number}", onset)
+    assert first.id == f"flights-data_drift-x-v1-{6 * HOUR}"
 
 
 def test_an_alert_that_has_recovered_names_what_it_recovered_under() -> None:

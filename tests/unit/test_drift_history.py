@@ -11,7 +11,9 @@ from driftloop.kernel.records import OffsetRange
 
 def kept(number: int, rows: int, slot: int = -1) -> Kept:
     source = (OffsetRange("t", 0, number * 10, number * 10 + 10),)
-    return Kept(number, f"w{number}", number, number + 1, rows, slot, source, np.array([[rows, 1]]))
+    return Kept(
+        number, (f"w{number}",), number, number + 1, rows, slot, source, np.array([[rows, 1]])
+    )
 
 
 def filled(

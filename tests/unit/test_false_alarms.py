@@ -22,6 +22,7 @@ from decision_builders import (
     version,
 )
 from driftloop.drift.bets import POWERS, SCALES, SHIFTS, growth, powers, tilts
+from driftloop.drift.parts import Whole
 from driftloop.drift.track import Track
 from driftloop.drift.watch import watch
 from driftloop.kernel.entries import Entries
@@ -81,7 +82,9 @@ def run(
     watched = watch(version(1, reference), stream, policy)
     track = Track(Entries(), MODEL, str(stream))
     alerts = [
-        alert for each in windows for alert in track.take(each, watched, watched.counts(each))
+        alert
+        for each in windows
+        for alert in track.take(Whole.of([each]), watched, watched.counts(each))
     ]
     return [alert for alert in alerts if alert.status is AlertStatus.OPENED]
 

@@ -112,7 +112,7 @@ def _columns(points: Sequence[Point], most: int) -> list[Point]:
     size = -(-len(points) // most)
     groups = [points[i : i + size] for i in range(0, len(points), size)]
     return [
-        Point(group[-1].window, group[-1].at, max((p.log10_e or 0.0 for p in group), default=0.0))
+        Point(group[-1].windows, group[-1].at, max((p.log10_e or 0.0 for p in group), default=0.0))
         for group in groups
     ]
 

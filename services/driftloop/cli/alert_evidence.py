@@ -17,7 +17,7 @@ from driftloop.drift.state import Kept
 from driftloop.drift.streams import Measure, Watched
 from driftloop.kernel.catalog import Catalog
 from driftloop.kernel.ports import Log
-from driftloop.kernel.records import Alert, AlertKind, AlertStatus, Profile, Window
+from driftloop.kernel.records import Alert, AlertKind, AlertStatus, Profile
 
 LOG_TEN = math.log(10.0)
 _LEVELS = 12
@@ -56,7 +56,8 @@ class Comparison:
 class Point:
     """An e-detector after one window."""
 
-    window: str
+    windows: tuple[str, ...]
+    """Its id, or those of its parts."""
     at: int
     """The window's end."""
     log10_e: float | None
@@ -102,29 +103,18 @@ def evidence_of(
     detectors: Detectors | None = None
     key: Key | None = None
     retracing = Retracing(log, catalog, alert.model, stream, progress)
-    tested = 0
     for step in retracing.steps():
-        window = step.record
-        track = retracing.core.track(alert.model, stream)
-        found, before, tested = track.detectors, tested, track.tested
-        if (
-            not isinstance(window, Window)
-            or tested == before  # a revision, or of hours that another version shares
-            or window.version != alert.version
-            or found is None
-            or found.watch.layout.profile is not version.profile
-        ):
-            continue
-        if found is not detectors:
-            detectors, key = found, found.find(alert.kind, named(alert))
-        if key is not None:
-            level = found.level(key)
-            points.append(
-                Point(window.id, window.end, None if level <= EMPTY / 2 else level / LOG_TEN)
-            )
-        if window.start >= alert.onset and not (over and window.end > until):
-            slot, counts = found.watch.slot(window), found.watch.counts(window)
-            kept.append(Kept.of(len(kept), window, slot, counts))
+        found = retracing.core.track(alert.model, stream).detectors
+        if found is not None and found.watch.layout.profile is version.profile:
+            if found is not detectors:
+                detectors, key = found, found.find(alert.kind, named(alert))
+            for window in step.tested:
+                if key is not None:
+                    level = found.level(key)
+                    shown = None if level <= EMPTY / 2 else level / LOG_TEN
+                    points.append(Point(window.ids, window.end, shown))
+                if window.start >= alert.onset and not (over and window.end > until):
+                    kept.append(window)
         if any(a.id == alert.id and a.status is AlertStatus.RESOLVED for a in step.said):
             break
     if detectors is None or key is None:

@@ -7,13 +7,14 @@ compacted: of the declarations that there were it holds the newest, and some bef
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
 from driftloop.adapters.clock import SystemClock
 from driftloop.cli.control import read_topics
 from driftloop.cli.recomputing import Told
 from driftloop.drift.core import DriftCore
+from driftloop.drift.state import Kept
 from driftloop.kernel.catalog import Catalog
 from driftloop.kernel.codec.records import codec
 from driftloop.kernel.declaration import Declaration
@@ -47,6 +48,9 @@ class Step:
     record: Window | Load
     offset: int
     said: tuple[Alert, ...]
+    tested: Sequence[Kept] = ()
+    """Windows that were tested now: none for a part that waits for others, a revision, or one of
+    hours that another version shares."""
 
 
 class Retracing:
@@ -136,6 +140,11 @@ class Retracing:
                     self._began.setdefault(record.version, written)
                 yield self._step(record, batch, row)
 
+    def parts(self, window: Window) -> list[str]:
+        """Ids of the windows of its start and version so far: one for each shadow."""
+        key = (window.start, window.version)
+        return [id for id, each in self.windows.items() if (each.start, each.version) == key]
+
     def _declare(self, by_time: Declaration, record: Window | Load) -> None:
         """What is in force at a record: services read declarations a moment after they were
         written, so what an alert says is nearer to it."""
@@ -159,13 +168,16 @@ class Retracing:
             values=batch.values[only],
             headers=None,
         )
+        track = None if self._stream is None else self.core.track(self._model, self._stream)
+        before = 0 if track is None else track.tested
         try:
             outputs = self.core.process(one)
         except ControlBehindError as error:
             raise ConfigurationError(f"nothing can be recomputed: {error}") from error
         sends = (send for send in outputs.sends if send.topic == self._topics.alerts)
         said = tuple(codec(Alert).decode(value) for send in sends for value in send.values)
-        return Step(record, batch.offsets[row], said)
+        tested = () if track is None else track.newest(track.tested - before)
+        return Step(record, batch.offsets[row], said, tested)
 
 
 def _named(alerts: Iterable[Alert]) -> dict[tuple[Stream, int, int], str]:

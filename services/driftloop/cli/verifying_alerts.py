@@ -18,7 +18,7 @@ from driftloop.cli.alert_differences import Differ
 from driftloop.cli.alert_records import AlertBook
 from driftloop.cli.control import read_records
 from driftloop.cli.records_text import moment
-from driftloop.cli.retracing import STREAM_OF, Retracing
+from driftloop.cli.retracing import STREAM_OF, Retracing, Step
 from driftloop.cli.verifying import Verification, verify_windows
 from driftloop.drift.alerts import opened
 from driftloop.drift.core import SERVICE
@@ -132,7 +132,7 @@ def verify_alert(
         for alert in step.said:
             if alert.id == id:
                 differ.said(alert)
-                led += [step.record.id] if isinstance(step.record, Window) else []
+                led += _led(retracing, step)
             elif alert.status is AlertStatus.OPENED and alert.kind is kind:
                 misled.append(alert.id)
         differ.state(_open(retracing, id))
@@ -197,6 +197,14 @@ def _counted(found: Verification, what: str) -> str:
         f"{found.windows} {what}: {found.verified} verified, {found.mismatched} mismatched, "
         f"{found.unverifiable} unverifiable"
     )
+
+
+def _led(retracing: Retracing, step: Step) -> list[str]:
+    """Ids of the windows, in all their parts, that a step's alerts come from."""
+    tested = [id for kept in step.tested for id in kept.ids]
+    if tested or not isinstance(step.record, Window):
+        return tested
+    return retracing.parts(step.record)
 
 
 def _open(retracing: Retracing, id: str) -> Alert | None:

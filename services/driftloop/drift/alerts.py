@@ -106,10 +106,9 @@ def told_apart(alert: Alert, number: int, onsets: dict[AlertKind, int]) -> Alert
     opened it, ascending; ``onsets`` are the latest of the alerts opened so far, by kind, and take
     this one's in.
 
-    Windows of several shadows start together, and a declaration that watches something else ends
-    what was found in the first of them; late windows come after later ones. So two alerts of a
-    kind may have one cause by name and onset. An onset later than all before is new; with any other
-    the id has the number too, for to remember every id would take room for ever."""
+    Late windows come after later ones, so two alerts of a kind may have one cause by name and
+    onset. An onset later than all before is new; with any other the id has the number too, for to
+    remember every id would take room for ever."""
     before = onsets.get(alert.kind)
     if before is None or alert.onset > before:
         onsets[alert.kind] = alert.onset

@@ -199,7 +199,7 @@ def _evidence(found: Sequence[Found], lead: Found, by: str) -> Evidence:
         effect_name=lead.effect.name,
         effect_floor=lead.effect.floor,
         rows=lead.rows,
-        windows=tuple(kept.id for kept in lead.since)[-_IDS:],
+        windows=tuple(id for kept in lead.since for id in kept.ids)[-_IDS:],
         share=lead.stream.share,
         dispersion=lead.dispersion,
         reference=by,

@@ -8,22 +8,21 @@ from dataclasses import dataclass
 from driftloop.drift.alerts import annotated, cloud_event_headers
 from driftloop.drift.detectors import Reading
 from driftloop.drift.freshness import Freshness
-from driftloop.drift.labelfree import Estimator
 from driftloop.drift.loading import Loading
+from driftloop.drift.parts import Parts, Whole
 from driftloop.drift.track import Track
-from driftloop.drift.watch import Watch, watch
+from driftloop.drift.watches import Ready, Watches
 from driftloop.kernel.catalog import Catalog
 from driftloop.kernel.codec.records import codec
 from driftloop.kernel.deadletters import dead_letter
 from driftloop.kernel.decisions import (
     HISTOGRAMS,
     Outbox,
-    UsedWindows,
     declared,
     horizon_of,
     read_records,
 )
-from driftloop.kernel.declaration import AlertPolicy, Declaration
+from driftloop.kernel.declaration import Declaration
 from driftloop.kernel.entries import Entries
 from driftloop.kernel.errors import DecodeError
 from driftloop.kernel.ports import RecordBatch, TopicPartition
@@ -37,7 +36,6 @@ from driftloop.kernel.records import (
     Load,
     OffsetRange,
     Stream,
-    Version,
     Window,
 )
 
@@ -46,18 +44,6 @@ SERVICE = "drift"
 
 _LOOK_EVERY = 1000
 """ms between two looks for staleness: there may be a thousand models."""
-_VERSIONS = 3
-"""Of a model and stream that are kept ready: its champion, the one before, and one to come."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Watched:
-    """What a version's profile and the declaration give."""
-
-    version: Version
-    policy: AlertPolicy
-    watch: Watch
-    estimator: Estimator
 
 
 @dataclass(slots=True)
@@ -66,7 +52,7 @@ class _Model:
     order, so that how the two interleave decides nothing."""
 
     tracks: dict[Stream, Track]
-    used: dict[Stream, UsedWindows]
+    parts: dict[Stream, Parts]
     freshness: Freshness
     loading: Loading
 
@@ -93,16 +79,15 @@ class DriftCore:
     model).
 
     What is tested and what the budget promises: ``drift.shiryaev``, ``drift.bets``. A window
-    counts once, in the first revision seen. Version 0 has no reference, so only its stream's
-    freshness is watched.
+    counts once, in the first revision seen, with all its parts (``drift.parts``). Version 0 has no
+    reference, so only its stream's freshness is watched.
     """
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
         self._entries = Entries()
         self._models: dict[str, _Model] = {}
-        self._watches: dict[tuple[Stream, str], dict[int, _Watched]] = {}
-        """Of each model's few newest versions seen."""
+        self._watches = Watches()
         self._estimates: dict[tuple[str, Stream, str], Estimate] = {}
         self._looked = -_LOOK_EVERY
         """When staleness was last looked for, processing time, ms."""
@@ -121,8 +106,10 @@ class DriftCore:
         found, letters = read_records(SERVICE, Window, batch, topics, HISTOGRAMS)
         for _, window in found:
             declared(self._catalog, window.model)
-            if window.version > 0:
-                self._catalog.version(window.model, window.version)
+            known = self._models.get(window.model)
+            waiting = () if known is None else known.parts[window.stream].versions
+            for version in {window.version, *waiting} - {0}:
+                self._catalog.version(window.model, version)
         outbox = Outbox()
         for row, window in found:
             try:
@@ -176,7 +163,10 @@ class DriftCore:
                     model.loading.load(value)
                 elif part == "used":
                     stream, _, window = rest.partition("/")
-                    model.used[Stream(stream)].load(window, value)
+                    model.parts[Stream(stream)].used.load(window, value)
+                elif part == "parts":
+                    stream, _, _ = rest.partition("/")
+                    model.parts[Stream(stream)].load(value)
                 else:
                     model.tracks[Stream(part)].load(rest, value)
 
@@ -187,8 +177,7 @@ class DriftCore:
         self._entries.forget(lambda model: topics.partition(model) == source.partition)
         for model in [m for m in self._models if topics.partition(m) == source.partition]:
             del self._models[model]
-            for stream in Stream:
-                self._watches.pop((stream, model), None)
+            self._watches.drop(model)
         for key in [k for k in self._estimates if topics.partition(k[0]) == source.partition]:
             del self._estimates[key]
 
@@ -266,40 +255,34 @@ class DriftCore:
 
     def _window(self, window: Window, written: int) -> tuple[list[Alert], list[Estimate]]:
         declaration = declared(self._catalog, window.model)
-        watched, counts, estimates = None, None, []
         _check_times(window, declaration)
-        if window.version > 0:
-            version = self._catalog.version(window.model, window.version)
-            watched, estimator = self._watch(window.stream, version, declaration)
-            # One that does not fit changes nothing.
-            counts = watched.counts(window)
-            estimates = estimator.estimates(window)
+        # One that does not fit changes nothing.
+        own = self._ready(Whole.of([window]), declaration)
         model = self._model(window.model)
+        parts = model.parts[window.stream]
+        parts.check(window)
         self._moved.add(window.model)
         out: list[Alert] = []
         if window.stream is Stream.PREDICTIONS:
             alert = model.freshness.seen(window, written)
             if alert is not None:
                 out.append(alert)
-        if model.used[window.stream].claim(window, horizon_of(declaration)):
-            track = model.tracks[window.stream]
-            out += track.take(window, watched, counts, declaration.digest)
-            return out, estimates
-        return out, []
+        estimates: list[Estimate] = []
+        for whole in parts.take(window, horizon_of(declaration)):
+            ready = own if whole.window is window else self._ready(whole, declaration)
+            estimates += ready.estimates
+            out += model.tracks[window.stream].take(
+                whole, ready.watch, ready.counts, declaration.digest
+            )
+        return out, estimates
 
-    def _watch(
-        self, stream: Stream, version: Version, declaration: Declaration
-    ) -> tuple[Watch, Estimator]:
-        policy = declaration.alerts
-        versions = self._watches.setdefault((stream, version.model), {})
-        known = versions.get(version.version)
-        if known is None or known.version is not version or known.policy is not policy:
-            estimator = Estimator(version.profile, declaration.task, version.metrics)
-            known = _Watched(version, policy, watch(version, stream, policy), estimator)
-            versions[version.version] = known
-            while len(versions) > _VERSIONS:
-                del versions[min(v for v in versions if v != version.version)]
-        return known.watch, known.estimator
+    def _ready(self, whole: Whole, declaration: Declaration) -> Ready:
+        """Raises :class:`DecodeError` for a window that does not fit its version's profile."""
+        window = whole.window
+        if window.version <= 0:
+            return Ready()
+        version = self._catalog.version(window.model, window.version)
+        return self._watches.ready(whole, version, declaration)
 
     def _tell(self, estimate: Estimate, outbox: Outbox) -> None:
         topics = self._catalog.topics
@@ -325,7 +308,7 @@ class DriftCore:
         if name not in self._models:
             self._models[name] = _Model(
                 tracks={s: Track(self._entries, name, str(s)) for s in Stream},
-                used={s: UsedWindows(self._entries, name, str(s)) for s in Stream},
+                parts={s: Parts(self._entries, name, s) for s in Stream},
                 freshness=Freshness(self._entries, name),
                 loading=Loading(self._entries, name),
             )

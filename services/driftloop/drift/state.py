@@ -10,9 +10,10 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from driftloop.drift.parts import Whole
 from driftloop.kernel.codec.blocks import F64, I64
 from driftloop.kernel.decisions import merge_ranges
-from driftloop.kernel.records import OffsetRange, Window
+from driftloop.kernel.records import OffsetRange
 
 _LEAST_ENTRIES = 64
 _MOST_ENTRIES = 256
@@ -49,9 +50,10 @@ class Kept:
     """A window as later windows need it, or several of one slot together."""
 
     number: int
-    """Ascending over a model's windows of one stream; of several that of the first, as are ``id``
+    """Ascending over a model's windows of one stream; of several that of the first, as are ``ids``
     and ``start``."""
-    id: str
+    ids: tuple[str, ...]
+    """Of the window's parts: one, or one for each shadow."""
     start: int
     end: int
     """Of several the last."""
@@ -63,9 +65,10 @@ class Kept:
     """Of the window and of its segments, (S, L), in the layout."""
 
     @classmethod
-    def of(cls, number: int, window: Window, slot: int, counts: I64) -> Kept:
+    def of(cls, number: int, whole: Whole, slot: int, counts: I64) -> Kept:
+        window = whole.window
         return cls(
-            number, window.id, window.start, window.end, window.rows, slot, window.sources, counts
+            number, whole.ids, window.start, window.end, window.rows, slot, window.sources, counts
         )
 
     def with_later(self, other: Kept) -> Kept:
@@ -81,13 +84,16 @@ class Kept:
     def to_plain(self) -> list[Any]:
         sources = [[s.topic, s.partition, s.start, s.end] for s in self.sources]
         counts = packed(self.counts)
-        return [self.number, self.id, self.start, self.end, self.rows, self.slot, sources, counts]
+        ids = list(self.ids)
+        return [self.number, ids, self.start, self.end, self.rows, self.slot, sources, counts]
 
     @classmethod
     def from_plain(cls, plain: list[Any]) -> Kept:
-        number, id, start, end, rows, slot, sources, counts = plain
+        number, ids, start, end, rows, slot, sources, counts = plain
         ranges = tuple(OffsetRange(*part) for part in sources)
-        return cls(number, id, start, end, rows, slot, ranges, integers(counts))
+        # An older release kept the id of one part.
+        ids = (ids,) if isinstance(ids, str) else tuple(ids)
+        return cls(number, ids, start, end, rows, slot, ranges, integers(counts))
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@ the alerts that come of it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -11,6 +12,7 @@ from driftloop.drift.alerts import resolved
 from driftloop.drift.cases import Case
 from driftloop.drift.detectors import Detectors, Reading
 from driftloop.drift.judging import judge
+from driftloop.drift.parts import Whole
 from driftloop.drift.state import History, Kept
 from driftloop.drift.watch import Watch
 from driftloop.kernel.codec.blocks import I64
@@ -32,8 +34,7 @@ class Serving:
     last_start: int = -1
     last_end: int = -1
     last_rows: int = 0
-    """Of the present version's windows that start at ``last_start``: there may be one for each
-    shadow."""
+    """Of the present version's window that starts at ``last_start``."""
     began: int = -1
     """Start of the window that the present version took over in; -1 for the first of all."""
     older_rows: int = 0
@@ -60,17 +61,14 @@ class Serving:
         """The window's version takes over. :meth:`note` is to follow."""
         self.began = window.start if self.version >= 0 else -1
         self.version = window.version
-        # Of windows before it, which is where it was not known yet, it says nothing.
-        self.last_rows = window.rows if window.start < self.last_start else 0
+        self.last_rows = window.rows
 
     def note(self, window: Window) -> None:
         """Take in a window, of whichever version."""
         if window.version == self.version:
             self.highest = max(self.highest, window.version)
-            if window.start > self.last_start:
-                self.last_start, self.last_rows = window.start, 0
-            if window.start == self.last_start:
-                self.last_rows += window.rows
+            if window.start >= self.last_start:
+                self.last_start, self.last_rows = window.start, window.rows
             self.last_end = max(self.last_end, window.end)
             self.older_rows = 0
         elif window.version < self.version and window.start > self.last_end:
@@ -101,22 +99,22 @@ class Track:
         """Whether a window was tested since the readings were last asked for."""
 
     def take(
-        self, window: Window, watch: Watch | None, counts: I64 | None, declaration: str = ""
+        self, whole: Whole, watch: Watch | None, counts: I64 | None, declaration: str = ""
     ) -> list[Alert]:
         """Alerts that a window not used before leads to. ``watch`` and ``counts``, the window's
         within it, are None for a version without a profile; ``declaration`` is the digest of the
         one in force."""
         out: list[Alert] = []
-        kept = None
+        window = whole.window
         if self._serving.takes_over(window):
             out += self._replace(window)
         self._serving.note(window)
         # A version takes over in the middle of a window: its part of that one is of some hours
         # only, and differs from any reference by that.
-        whole = window.start != self._serving.began
+        all_of_it = window.start != self._serving.began
         serves = window.version == self._serving.version
-        if serves and whole and watch is not None and counts is not None:
-            kept = Kept.of(self._next, window, watch.slot(window), counts)
+        if serves and all_of_it and watch is not None and counts is not None:
+            kept = Kept.of(self._next, whole, watch.slot(window), counts)
             self._next += 1
             out += self._test(window, watch, kept, declaration)
         self._changed = True
@@ -157,6 +155,11 @@ class Track:
     def tested(self) -> int:
         """How many windows were tested so far; it grows by one with each."""
         return self._next
+
+    def newest(self, windows: int) -> Sequence[Kept]:
+        """Of the windows tested last so many, oldest first; fewer where a version has taken over or
+        a declaration has begun anew between them."""
+        return self._history.windows[-windows:] if windows > 0 else ()
 
     @property
     def detectors(self) -> Detectors | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 
@@ -189,14 +190,19 @@ class MergedStream:
         return True
 
     def _give_out(self, keys: set[WindowKey]) -> list[Window]:
+        if not keys:
+            return []
         self._revisable -= keys
         # The newest version first: whoever reads learns that it serves before the other's last
         # window, of a part of the time only, comes.
         order = sorted(keys, key=lambda key: (key.start, -key.version, key.shadow))
-        windows = (self._window(key) for key in order)
+        # All that are there are given out: those of one start close together.
+        shadows = Counter((key.start, key.version) for key in self._parts)
+        windows = (self._window(key, shadows[key.start, key.version]) for key in order)
         return [window for window in windows if window is not None]
 
-    def _window(self, key: WindowKey) -> Window | None:
+    def _window(self, key: WindowKey, shadows: int) -> Window | None:
+        """The window's next revision, if there is one; ``shadows``: of its start and version."""
         held = [self._parts[key][partition] for partition in sorted(self._parts[key])]
         sources = tuple(part.source for part in held)
         known = self._published.get(key)
@@ -219,6 +225,7 @@ class MergedStream:
             watermark=self._closed_to,
             statistics=statistics,
             digest=statistics_digest(statistics),
+            parts=shadows,
         )
         publication = Publication(window.revision, window.watermark, sources)
         self._published[key] = publication

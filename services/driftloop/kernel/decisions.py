@@ -107,21 +107,33 @@ class UsedWindows:
     declaration lets it take late rows; what is older still is taken for used.
     """
 
-    def __init__(self, entries: Entries, model: str, stream: str) -> None:
+    def __init__(
+        self, entries: Entries, model: str, stream: str, *, by_shadow: bool = True
+    ) -> None:
+        """``by_shadow``: windows of one start and version that differ by their shadow are different
+        windows; otherwise one claims them all."""
         self._entries = entries
         self._prefix = f"{model}/used/{stream}/"
+        self._by_shadow = by_shadow
         self._windows: dict[str, tuple[int, int]] = {}
         self.newest_end = 0
 
     def load(self, name: str, value: Sequence[int]) -> None:
         """Take back one entry, named without the prefix."""
+        if not self._by_shadow and name.count("/") > 1:
+            # An older release told windows apart by their shadow.
+            self._entries.delete(self._prefix + name)
+            name = name.rpartition("/")[0]
+            self._entries.put(self._prefix + name, value)
         self._windows[name] = (value[0], value[1])
         self.newest_end = max(self.newest_end, value[0])
 
     def claim(self, window: Window, horizon: int) -> bool:
         """Whether the window is to be used now; from then on it is used. ``horizon``, ms, is how
         much older than the newest a window may be."""
-        name = f"{window.start}/{window.version}/{window.shadow}"
+        name = f"{window.start}/{window.version}"
+        if self._by_shadow:
+            name += f"/{window.shadow}"
         known = self._windows.get(name)
         if known is not None:
             if window.revision > known[1]:

@@ -17,7 +17,8 @@ class Estimate:
     """``predictions``: no label is known. ``outcomes``: the same estimate of rows whose labels are
     known, to compare."""
     window: str
-    """Id of the window it was made from."""
+    """Id of the window it was made from; where the shadow changed in it, the ids of its parts with
+    ", " between."""
     start: int
     end: int
     rows: int

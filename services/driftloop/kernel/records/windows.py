@@ -177,6 +177,10 @@ class Window:
     statistics: WindowStatistics
     digest: str
     """SHA-256 (hex) of the Avro encoding of ``statistics``."""
+    parts: int = 1
+    """How many windows of this stream, start and version there were, this one included, when it was
+    given out: one for each shadow. All of them are written, those without late rows one after
+    another. 0: an older release did not tell."""
 
     @property
     def id(self) -> str:

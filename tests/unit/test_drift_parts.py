@@ -1,0 +1,257 @@
+"""Where the shadow changes within a window of outcomes, drift decides on all of its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import pytest
+
+from alert_world import HOUR as WORLD_HOUR
+from alert_world import START, OutcomeWorld
+from decision_builders import (
+    HOUR,
+    LEAD,
+    MODEL,
+    TOPICS,
+    alerts_of,
+    batch,
+    catalog,
+    commit,
+    declaration,
+    outcomes,
+    predictions,
+    restarted,
+    sent,
+    version,
+)
+from driftloop.cli.alert_evidence import evidence_of
+from driftloop.cli.verifying_alerts import verify_alert
+from driftloop.drift.core import DriftCore
+from driftloop.kernel.decisions import UsedWindows
+from driftloop.kernel.entries import Entries
+from driftloop.kernel.records import Alert, AlertKind, Estimate, Stream, Window
+
+LOW = [0.2, 0.6] * 250
+MORNING, EVENING = [0.2] * 250, [0.6] * 250
+"""Losses of the two halves of a day that as a whole is usual."""
+
+
+def core() -> DriftCore:
+    return DriftCore(catalog(declaration(), version(1), version(2)))
+
+
+def give(core: DriftCore, *windows: Window) -> list[Alert]:
+    return alerts_of(core.process(batch(TOPICS.windows, *windows)))
+
+
+def usual(hour: int) -> list[Window]:
+    """A day in two parts."""
+    return [
+        outcomes(hour, MORNING, shadow=2, parts=2),
+        outcomes(hour, EVENING, shadow=3, parts=2),
+    ]
+
+
+def used(core: DriftCore) -> int:
+    return core.track(MODEL, Stream.OUTCOMES).tested
+
+
+@pytest.mark.parametrize("order", [slice(None), slice(None, None, -1)])
+def test_parts_are_one_window_in_whatever_order_they_come(order: slice) -> None:
+    split, whole = core(), core()
+    for hour in range(30):
+        losses = LOW if hour < 10 else [0.9] * 500
+        parts = [
+            outcomes(hour, losses[:100], shadow=-1, parts=3),
+            outcomes(hour, losses[100:150], shadow=2, parts=3),
+            outcomes(hour, losses[150:], shadow=5, parts=3),
+        ]
+        said = give(split, *parts[order])
+        expected = give(whole, outcomes(hour, losses))
+        assert [unnamed(alert) for alert in said] == [unnamed(alert) for alert in expected]
+        assert used(split) == used(whole) == hour + 1
+    (alert,) = split.open_alerts()[MODEL]
+    start = alert.onset
+    assert alert.evidence.windows[:3] == tuple(
+        f"{MODEL}/outcomes/{start}/1/{shadow}" for shadow in ("-", 2, 5)
+    )
+
+
+def unnamed(alert: Alert) -> Alert:
+    return replace(alert, evidence=replace(alert.evidence, windows=()))
+
+
+def test_a_part_is_not_judged_by_itself() -> None:
+    apart, together = core(), core()
+    said, calm = [], []
+    for hour in range(40):
+        parts = usual(hour)
+        calm += give(together, *parts)
+        # As if each were all there is.
+        said += give(apart, *(replace(part, start=2 * hour + n, end=2 * hour + n + 1, parts=1)
+                              for n, part in enumerate(parts)))  # fmt: skip
+    assert said
+    assert not calm
+
+
+def test_a_restart_between_the_parts_changes_nothing() -> None:
+    windows = [w for hour in range(20) for w in usual(hour)]
+    windows += [
+        outcomes(hour, [1.5] * 200, shadow=shadow, parts=2)
+        for hour in range(20, 26)
+        for shadow in (3, 4)
+    ]
+    straight, again, store = core(), core(), dict[str, bytes]()
+    expected = [alert for window in windows for alert in give(straight, window)]
+    said = []
+    for window in windows:
+        said += give(again, window)
+        fresh = restarted(again, store, core)
+        assert isinstance(fresh, DriftCore)
+        again = fresh
+    assert expected
+    assert said == expected
+    final: dict[str, bytes] = {}
+    commit(straight, final)
+    assert not [name for name in store if "/parts/" in name]
+    assert store == final
+
+
+def test_parts_that_wait_are_kept_until_the_others_come() -> None:
+    drift, store = core(), dict[str, bytes]()
+    give(drift, outcomes(0, LOW, shadow=3, parts=2))
+    commit(drift, store)
+    assert used(drift) == 0
+    assert [name for name in store if "/parts/" in name] == [f"{MODEL}/parts/outcomes/0/1/3"]
+    give(drift, outcomes(0, LOW, shadow=3, parts=2, revision=1))
+    assert used(drift) == 0
+    give(drift, outcomes(0, LOW, shadow=4, parts=2))
+    assert used(drift) == 1
+
+
+@pytest.mark.parametrize("told", [0, 2], ids=["an older release's", "one never comes"])
+def test_parts_wait_no_longer_than_for_a_later_window(told: int) -> None:
+    drift = core()
+    give(drift, outcomes(0, LOW, shadow=3, parts=told))
+    assert used(drift) == 0
+    # A late window is no later one, nor is a revision.
+    give(drift, predictions(1), outcomes(0, LOW, shadow=3, parts=told, revision=1))
+    assert used(drift) == 0
+    give(drift, outcomes(1, LOW, shadow=3))
+    assert used(drift) == 2
+
+
+def test_an_older_versions_window_of_the_start_comes_after_all_parts_of_the_newer() -> None:
+    drift = core()
+    give(drift, outcomes(0, LOW), outcomes(1, LOW, version=2, shadow=1, parts=0))
+    assert used(drift) == 1
+    give(drift, outcomes(1, LOW, version=1))
+    # Version 2 has taken over: the first window of it is of some hours only.
+    give(drift, *(outcomes(hour, LOW, version=2, parts=1) for hour in (2, 3)))
+    assert used(drift) == 3
+
+
+def test_a_part_of_late_rows_changes_no_decision() -> None:
+    drift = core()
+    give(drift, *(outcomes(hour, LOW) for hour in range(3)))
+    give(drift, outcomes(1, [4.0] * 500, shadow=3, parts=2))
+    assert used(drift) == 3
+    give(drift, outcomes(3, LOW))
+    assert used(drift) == 4
+    assert not drift.open_alerts()[MODEL]
+
+
+def test_windows_of_predictions_wait_for_nothing() -> None:
+    drift = core()
+    give(drift, replace(predictions(0), parts=0))
+    assert drift.track(MODEL, Stream.PREDICTIONS).tested == 1
+
+
+def test_a_part_that_fits_no_other_is_a_dead_letter_and_the_rest_is_judged() -> None:
+    drift = core()
+    give(drift, outcomes(0, LOW, version=0, shadow=3, parts=2))
+    other = outcomes(0, LOW, version=0, shadow=4, parts=2)
+    assert other.statistics.loss is not None
+    strange = replace(other.statistics.loss, labels=(1, 2, 3))
+    wrong = replace(other, statistics=replace(other.statistics, loss=strange))
+    assert len(drift.process(batch(TOPICS.windows, wrong)).dead_letters) == 1
+    # The version takes over with the first of them, which does not count.
+    give(drift, *(outcomes(hour, LOW) for hour in (1, 2)))
+    assert used(drift) == 1
+
+
+def test_an_estimate_is_of_all_rows_and_names_all_parts() -> None:
+    said = sent(core().process(batch(TOPICS.windows, *usual(0))))
+    estimates = [record for record in said if isinstance(record, Estimate)]
+    assert estimates
+    for estimate in estimates:
+        assert estimate.rows == 500
+        assert estimate.window == f"{MODEL}/outcomes/0/1/2, {MODEL}/outcomes/0/1/3"
+
+
+def test_what_an_older_release_used_is_not_used_again() -> None:
+    entries = Entries()
+    older = UsedWindows(entries, MODEL, "outcomes")
+    assert older.claim(outcomes(0, shadow=3, rows=1), HOUR)
+    store = {name: value for name, value in entries.changes().items() if value is not None}
+    drift = core()
+    drift.restore(LEAD, store)
+    give(drift, outcomes(0, LOW, shadow=4))
+    assert used(drift) == 0
+    commit(drift, store)
+    assert [name for name in store if "/used/" in name] == [f"{MODEL}/used/outcomes/0/1"]
+
+
+@pytest.fixture(scope="module")
+def world() -> OutcomeWorld:
+    made = OutcomeWorld()
+    made.run()
+    return made
+
+
+def test_an_alert_of_windows_in_parts_is_verified_in_all_parts(world: OutcomeWorld) -> None:
+    alert = world.alerts()[0]
+    assert alert.kind is AlertKind.CONCEPT_DRIFT
+    parts = [w.id for w in world.windows if alert.onset <= w.start < alert.at]
+    assert list(alert.evidence.windows) == parts
+    assert len(parts) == 2 * (alert.at - alert.onset) // WORLD_HOUR
+    found = verify_alert(world.log, world.catalog, alert.id)
+    assert found.ok, found.problems
+    assert found.windows.windows >= len(parts)
+    assert found.windows.windows + found.others.windows == len(world.windows)
+
+
+def test_a_change_in_either_part_of_a_window_is_found(world: OutcomeWorld) -> None:
+    alert = world.alerts()[0]
+    for index, window in enumerate(world.windows):
+        if window.start == alert.onset:
+            wrong = replace(window.statistics, rows=window.rows - 1)
+            world.tamper(world.topics.windows, index, replace(window, statistics=wrong))
+            found = verify_alert(world.log, world.catalog, alert.id)
+            world.tamper(world.topics.windows, index, window)
+            assert any(window.id in problem for problem in found.problems)
+
+
+def test_what_is_drawn_has_a_window_once_with_all_parts(world: OutcomeWorld) -> None:
+    alert = world.alerts()[0]
+    records = [record for record in world.alerts() if record.id == alert.id]
+    shown = evidence_of(world.log, world.catalog, records, findings=1)
+    at = [point.at for point in shown.points]
+    assert at == sorted(set(at))
+    last = next(point for point in shown.points if point.at == alert.at)
+    hour = (alert.at - START) // WORLD_HOUR - 1
+    assert [id.rpartition("/")[2] for id in last.windows] == [str(hour), str(hour + 1)]
+    assert shown.comparisons[0].rows == sum(
+        window.rows for window in world.windows if window.start >= alert.onset
+    )
+
+
+def test_a_restart_between_parts_leads_to_the_same_records() -> None:
+    def said(make: Callable[[OutcomeWorld], object]) -> Sequence[Alert]:
+        fresh = OutcomeWorld()
+        make(fresh)
+        return fresh.alerts()
+
+    # The fifth window is the first part of its hour, the second of the two.
+    assert said(lambda w: w.run(restart_after=20)) == said(lambda w: w.run())
