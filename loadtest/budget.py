@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
 from driftloop.drift.streams import watched_streams
 from driftloop.kernel.codec.blocks import F64
+from driftloop.kernel.declaration import AlertPolicy
 from driftloop.kernel.records import LossBaseline, Profile, Stream
 from loadtest.drifting import (
     SCORE,
+    SECOND,
     Watching,
     outcome_windows,
     policy,
@@ -50,12 +53,32 @@ def main() -> None:
     print(f"a shift of 1 sd that comes within so many rows, budget 1, windows of 50, {_STREAMS}")
     for length in (10_000, 50_000, _SLOW):
         print(f"  {length:,} rows: found after {_slow(length)} rows")
+    print("rows until a shift is found, the reference the first windows of 50 rows, budget 1")
+    for windows in (14, 30, 60, 120, 400):
+        for wait in (0, 5000):
+            shown = [f"{sigma} sd: {_first_weeks(windows, sigma, wait)}" for sigma in (0.5, 1.0)]
+            print(f"  {windows} windows, {wait:,} rows after them: {'; '.join(shown)}", flush=True)
     print(f"labels until a mean loss of .40 that rises by .04 is found, budget 1, of {_STREAMS}")
     print(f"  every row loses .04 more: {_losses(0.04, 0.0)}")
     print(f"  one row in a hundred loses 4.5: {_losses(0.0, 0.01)}")
     print("alerts per 100,000 rows without a change, rows in clumps of 5, floors of 0")
     for dispersion in (1.0, 5.0):
         print(f"  taken with a dispersion of {dispersion:g}: {_clumps(dispersion):.2f}")
+
+
+def _first_weeks(windows: int, sigma: float, wait: int) -> str:
+    """Where the first windows of 50 rows are the reference, and a change comes ``wait`` rows after
+    them."""
+    change = windows * 50 + wait
+    wanted = replace(policy(1.0), reference="first_weeks", reference_period=windows * 50 * SECOND)
+    delays = []
+    for index in range(_STREAMS):
+        rng = np.random.default_rng([6, index])
+        profile = profile_of(rng.normal(size=(_REFERENCE, _FEATURES)))
+        rows = rng.normal(size=(change + _AFTER, _FEATURES))
+        rows[change:, 0] += sigma
+        delays.append(_delay(profile, rows, wanted, 50, change))
+    return _summary(delays)
 
 
 def _thresholds(profile: Profile, budget: float) -> Iterator[tuple[str, float, float]]:
@@ -87,17 +110,19 @@ def _shift(sigma: float, budget: float, window: int) -> str:
         profile = profile_of(rng.normal(size=(_REFERENCE, _FEATURES)))
         rows = rng.normal(size=(_CHANGE + _AFTER, _FEATURES))
         rows[_CHANGE:, 0] += sigma
-        delays.append(_delay(profile, rows, budget, window))
+        delays.append(_delay(profile, rows, policy(budget), window))
     return _summary(delays)
 
 
-def _delay(profile: Profile, rows: F64, budget: float, window: int) -> float:
+def _delay(
+    profile: Profile, rows: F64, wanted: AlertPolicy, window: int, change: int = _CHANGE
+) -> float:
     """Rows from the change to an alert; NaN without one."""
-    watching = Watching(profile, Stream.PREDICTIONS, policy(budget))
+    watching = Watching(profile, Stream.PREDICTIONS, wanted)
     for each in prediction_windows(profile, rows, window):
         for alarm in watching.take(each):
-            if alarm.rows > _CHANGE:
-                return alarm.rows - _CHANGE
+            if alarm.rows > change:
+                return alarm.rows - change
     return float("nan")
 
 
@@ -127,7 +152,7 @@ def _slow(length: int) -> str:
         profile = profile_of(rng.normal(size=(_REFERENCE, 1)))
         rows = rng.normal(size=(_CHANGE + length + _AFTER, 1))
         rows[:, 0] += np.clip((np.arange(len(rows)) - _CHANGE) / length, 0.0, 1.0)
-        delays.append(_delay(profile, rows, 1.0, 50))
+        delays.append(_delay(profile, rows, policy(1.0), 50))
     return _summary(delays)
 
 

@@ -50,7 +50,7 @@ _FLOORS = {"shift_floor": 0.1}
 _ALL_FLOORS = ("psi_floor", "shift_floor", "unseen_floor", "outside_floor")
 _CORRELATION = 0.7
 _CLUMPED, _LASTING = 0.1, 0.8
-_FIRST_WEEKS = (120, 400)
+_FIRST_WEEKS = (14, 120, 400)
 """Windows of a reference of first weeks."""
 _QUIET = {"20": (20, 0.0), "100": (100, 0.0), "100_correlated": (100, _CORRELATION)}
 _STREAMS = 30

@@ -280,9 +280,10 @@ def newest_command(world: AlertWorld) -> Command:
     return codec(Command).decode(world._batches(world.topics.commands)[-1].values[0])
 
 
-def test_a_budget_against_first_weeks_says_when_it_holds(world: AlertWorld) -> None:
+def test_a_dispersion_of_first_weeks_says_that_few_windows_do_not_tell(world: AlertWorld) -> None:
     record = world.alerts()[0]
-    first = replace(record, evidence=replace(record.evidence, reference="first_weeks by hour"))
-    told = dict(facts(first, record.at, 1.0))["budget"]
-    assert "if those weeks had 400 windows or more" in told
-    assert "those weeks" not in dict(facts(record, record.at, 1.0))["budget"]
+    trained = replace(record, evidence=replace(record.evidence, dispersion=3.0))
+    first = replace(trained, evidence=replace(trained.evidence, reference="first_weeks by hour"))
+    assert "fewer than 400 windows" in dict(facts(first, record.at, 1.0))["dispersion"]
+    told = dict(facts(trained, record.at, 1.0))["dispersion"]
+    assert told == "3.00: so many rows count as one, for they come in clumps"

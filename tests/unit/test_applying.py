@@ -43,7 +43,7 @@ def test_a_policy_may_change(log: MemoryLog) -> None:
     assert apply_declaration(log, TOPICS, other, who="me", now=1).changed
 
 
-def test_a_short_reference_of_first_weeks_is_advised_against() -> None:
+def test_what_a_short_reference_of_first_weeks_costs_is_told() -> None:
     model = load_declaration(FLIGHTS)
     assert not advice(model.declaration)
     size = model.declaration.windows.size

@@ -14,7 +14,7 @@ from decision_builders import BINS, HOUR, declaration, predictions, profile, ver
 from driftloop.drift.collecting import Collection
 from driftloop.drift.detectors import Detectors
 from driftloop.drift.parts import Whole
-from driftloop.drift.state import Kept
+from driftloop.drift.state import History, Kept
 from driftloop.drift.watch import TWO_SIDED, Watch, watch
 from driftloop.kernel.records import Stream, Window
 from driftloop.models.dispersion import table_dispersion
@@ -62,25 +62,112 @@ def collected(watching: Watch, given: list[Kept], restart_at: int = -1) -> Colle
     return collection
 
 
-def test_few_windows_show_what_they_would_show_the_trainer() -> None:
-    watching = watched(period=100 * HOUR)
-    given = kept(watching, windows(1, 101))
+def blocks_of_four(watching: Watch, given: list[Kept]) -> list[float]:
+    """The dispersions that the trainer would find in them."""
+    group = watching.groups[TWO_SIDED]
+    flat = group.flat(np.array([k.counts[0] for k in given])).astype(np.int64)
+    starts = np.arange(0, len(given), 4)
+    fours = np.add.reduceat(flat, starts, axis=0)
+    return [
+        table_dispersion(
+            np.arange(len(starts)), fours[:, None, group.span(i)], ordered=stream.ordered
+        )
+        for i, stream in enumerate(group.streams)
+    ]
+
+
+def test_enough_windows_show_what_they_would_show_the_trainer() -> None:
+    watching = watched(period=400 * HOUR)
+    given = kept(watching, windows(1, 401))
     collection = collected(watching, given)
     assert collection.done
     np.testing.assert_array_equal(
-        collection.references[-1], np.sum([k.counts for k in given[:100]], axis=0)
+        collection.references[-1], np.sum([k.counts for k in given[:400]], axis=0)
     )
-    group = watching.groups[TWO_SIDED]
-    flat = group.flat(np.array([k.counts[0] for k in given[:100]])).astype(np.int64)
-    expected = [
-        table_dispersion(np.arange(100), flat[:, None, group.span(i)], ordered=stream.ordered)
-        for i, stream in enumerate(group.streams)
-    ]
     found = collection.dispersions(TWO_SIDED)
-    np.testing.assert_array_equal(found, expected)
-    x = [stream.subject for stream in group.streams].index("x")
+    np.testing.assert_array_equal(found, blocks_of_four(watching, given[:400]))
+    x = [stream.subject for stream in watching.groups[TWO_SIDED].streams].index("x")
     assert found[x] > 3
     assert np.all(np.delete(found, x) == 1.0)
+    assert not collection.retold()
+
+
+@pytest.mark.parametrize("few", [1, 14, 100])
+def test_of_few_windows_rows_count_for_less_until_enough_have_come(few: int) -> None:
+    watching = watched(period=few * HOUR)
+    given = kept(watching, windows(1, 401))
+    collection = collected(watching, given[: few + 1])
+    assert collection.done
+    told = [collection.dispersions(TWO_SIDED)]
+    for each in given[few:400]:
+        collection.follow(each)
+        if collection.retold():
+            told.append(collection.dispersions(TWO_SIDED))
+    # The reference is the first weeks, the dispersion of all that was seen.
+    np.testing.assert_array_equal(
+        collection.references[-1], np.sum([k.counts for k in given[:few]], axis=0)
+    )
+    expected = blocks_of_four(watching, given[:400])
+    np.testing.assert_array_equal(told[-1], expected)
+    if few > 1:
+        assert np.all(told[0] >= expected)
+        assert np.any(told[0] > expected)
+    else:
+        assert told[0].max() == ROWS  # All of them count as one.
+    # A window after those that were enough says nothing any more.
+    collection.follow(given[-1])
+    assert not collection.retold()
+    assert not any("/block/" in name for name in entries(collection))
+
+
+def test_a_restart_while_windows_are_followed_changes_nothing() -> None:
+    watching = watched(period=14 * HOUR)
+    given = kept(watching, windows(6, 420))
+    plain, restarted = Detectors(watching), Detectors(watching)
+    first = windows(6, 1)[0]
+    for number, each in enumerate(given):
+        plain.take(first, each)
+        restarted.take(first, each)
+        if number % 7 == 0:
+            stored = orjson.loads(orjson.dumps(restarted.entries()))
+            restarted = Detectors(watching)
+            assert restarted.load(stored)
+            assert restarted.entries() == plain.entries()
+
+
+def test_what_has_changed_is_not_followed() -> None:
+    watching = watched(period=14 * HOUR)
+    given = kept(watching, windows(7, 60))
+    detectors = Detectors(watching)
+    first = windows(7, 1)[0]
+    for each in given[:20]:
+        detectors.take(first, each)
+    head = detectors.entries()["collection/head"]
+    key = next(key for _, key in detectors.margins() if key[0] == TWO_SIDED)
+    history = History()
+    history.append(given[19], 1000)
+    member = detectors.recovery.begin(detectors.found(key, history.windows), 19)
+    for each in given[20:40]:
+        detectors.take(first, each)
+    later = detectors.entries()["collection/head"]
+    assert later[:4] == head[:4]
+    detectors.recovery.end(key, 40, member)
+    detectors.take(first, given[40])
+    assert detectors.entries()["collection/head"][3] == head[3] + 1
+
+
+def test_what_an_older_release_collected_is_as_it_was() -> None:
+    watching = watched(period=14 * HOUR)
+    given = kept(watching, windows(1, 40))
+    collection = collected(watching, given[:15])
+    stored = entries(collection)
+    stored["collection/head"] = stored["collection/head"][:3]
+    older = Collection(watching.policy.reference_period, watching.groups)
+    older.load({name: value for name, value in stored.items() if "/block/" not in name})
+    for each in given[15:]:
+        older.follow(each)
+    assert not older.retold()
+    np.testing.assert_array_equal(older.dispersions(TWO_SIDED), collection.dispersions(TWO_SIDED))
 
 
 def test_many_windows_are_kept_in_a_few_blocks_and_show_what_lasts() -> None:

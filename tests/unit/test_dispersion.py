@@ -14,7 +14,9 @@ from driftloop.models.dispersion import (
     NOISE,
     ROW_BLOCK,
     blocks_of,
+    bounded_dispersion,
     dispersion,
+    luck,
     share_dispersion,
 )
 
@@ -145,3 +147,80 @@ def test_blocks_are_windows_by_time_and_rows_where_there_are_too_few() -> None:
         blocks_of(times, 0, 100),
     ):
         np.testing.assert_array_equal(unknown, np.arange(100) // ROW_BLOCK)
+
+
+@pytest.mark.parametrize("evidence", [1.0, 6.0, 12.0])
+@pytest.mark.parametrize("freedom", [4.0, 10.0, 40.0])
+def test_with_luck_as_many_alarms_come_on_average_as_were_accepted(
+    freedom: float, evidence: float
+) -> None:
+    # An alarm comes with chance exp(-evidence x what is used / the truth); what is used varies as
+    # a chi-square over its degrees of freedom, whose density is added up here.
+    at = np.linspace(1e-6, 400.0, 2_000_001)
+    log_density = (freedom / 2 - 1) * np.log(at) - at / 2
+    density = np.exp(log_density - log_density.max())
+    used = luck(freedom, evidence) * at / freedom
+    mean = float((density * np.exp(-evidence * used)).sum() / density.sum())
+    assert mean == pytest.approx(np.exp(-evidence), rel=0.01)
+
+
+def test_luck_is_worth_nothing_when_enough_is_known() -> None:
+    found = [luck(freedom, 12.0) for freedom in (2.0, 5.0, 20.0, 100.0, 1e6)]
+    assert found == sorted(found, reverse=True)
+    assert found[-1] == pytest.approx(1.0, abs=1e-4)
+    assert luck(1e-3, 12.0) == np.inf
+    assert luck(np.inf, 12.0) == 1.0
+
+
+def clumped_counts(
+    random: np.random.Generator, windows: int, share: float, correlation: float
+) -> I64:
+    """Counts, (windows, 1, 8), of 25 rows each: of their variance a share is the window's, which
+    this autocorrelation has."""
+    common = np.repeat(autoregressive(random, windows, correlation), 25)
+    rows = share**0.5 * common + (1 - share) ** 0.5 * random.normal(size=25 * windows)
+    bins = np.searchsorted([-1.15, -0.67, -0.32, 0.0, 0.32, 0.67, 1.15], rows)
+    index = np.arange(windows).repeat(25)
+    return np.bincount(index * 8 + bins, minlength=8 * windows).reshape(windows, 1, 8)
+
+
+@pytest.mark.parametrize("windows", [14, 40, 120])
+def test_few_windows_seldom_show_less_than_there_is(windows: int) -> None:
+    random = np.random.default_rng(8)
+    truth = 0.9 + 0.1 * 25 * (1 + 0.8) / (1 - 0.8)
+    found = np.array(
+        [
+            bounded_dispersion(
+                np.arange(windows), clumped_counts(random, windows, 0.1, 0.8), 12.0, ordered=True
+            )
+            for _ in range(100)
+        ]
+    )
+    # With half of the truth alarms come as the root of what was accepted: one in twenty may. More
+    # than 12 of a hundred do so with chance below 0.002.
+    assert np.sum(found < truth / 2) <= 12
+    assert np.median(found) > truth
+
+
+def test_what_luck_is_worth_falls_as_windows_come() -> None:
+    random = np.random.default_rng(9)
+    medians = [
+        np.median(
+            [
+                bounded_dispersion(
+                    np.arange(n), clumped_counts(random, n, 0.0, 0.0), 9.0, ordered=True
+                )
+                for _ in range(30)
+            ]
+        )
+        for n in (7, 20, 60, 120)
+    ]
+    assert medians[0] == 7 * 25  # All rows count as one.
+    assert medians == sorted(medians, reverse=True)
+    assert medians[-1] < 3
+
+
+def test_windows_that_are_all_alike_have_no_dispersion() -> None:
+    table = np.full((24, 1, 8), 5, dtype=np.int64)
+    assert bounded_dispersion(np.arange(24), table, 12.0, ordered=True) == 1.0
+    assert bounded_dispersion(np.arange(24), table[..., :1], 12.0) == 1.0

@@ -87,7 +87,7 @@ def facts(alert: Alert, now: int, budget: float | None) -> list[tuple[str, str]]
         found.append(("rows", f"{evidence.rows:,} since the onset"))
     if alert.kind not in UNTESTED:
         found += [
-            ("dispersion", _dispersion(evidence.dispersion)),
+            ("dispersion", _dispersion(evidence)),
             ("reference", evidence.reference.replace("_", " ")),
         ]
     found.append(("windows", _windows(evidence.windows)))
@@ -143,15 +143,16 @@ def _budget(evidence: Evidence, budget: float | None, segment: str) -> str:
         text += f": of {budget:g} per 100,000 rows, one false alert in {rows:,.0f} rows"
         if segment:
             text += f" of segment {segment}"
-        if evidence.reference.startswith("first_weeks"):
-            text += f", if those weeks had {ENOUGH_WINDOWS} windows or more"
     return text
 
 
-def _dispersion(dispersion: float) -> str:
-    if dispersion <= 1.0:
+def _dispersion(evidence: Evidence) -> str:
+    if evidence.dispersion <= 1.0:
         return "1: every row counts"
-    return f"{dispersion:.2f}: so many rows count as one, for they come in clumps"
+    text = f"{evidence.dispersion:.2f}: so many rows count as one, for they come in clumps"
+    if evidence.reference.startswith("first_weeks"):
+        text += f", or may: fewer than {ENOUGH_WINDOWS} windows of a version do not tell well"
+    return text
 
 
 def _offsets(alert: Alert) -> str:

@@ -70,10 +70,11 @@ def advice(declaration: Declaration) -> list[str]:
     found: list[str] = []
     if alerts.reference == "first_weeks" and alerts.reference_period < ENOUGH_WINDOWS * size:
         found.append(
-            f"reference_period in [alerts] is {alerts.reference_period // size} windows: of fewer "
-            f"than {ENOUGH_WINDOWS} it is not known well how much windows vary by themselves, and "
-            "more alerts than false_alarms_per_100k may be false; make it longer, or the windows "
-            "shorter"
+            f"reference_period in [alerts] is {alerts.reference_period // size} windows: how much "
+            f"windows vary by themselves is known well from {ENOUGH_WINDOWS}, and until a version "
+            "has had as many its rows count for less, so that no more alerts are false than "
+            "false_alarms_per_100k says. What changes before is found later or not at all; "
+            "shorter windows make that time shorter"
         )
     return found
 

@@ -66,13 +66,19 @@ class Detectors:
 
     def take(self, window: Window, kept: Kept) -> bool:
         """Whether the window was tested; one of the first weeks is not."""
-        if self._collection is not None and not self._collection.done:
-            if self._collection.take(kept):
+        collection = self._collection
+        if collection is not None and not collection.done:
+            if collection.take(kept):
                 return False
             self._use_collection(kept.number)
+        elif collection is not None and collection.retold():
+            self._use_dispersions(collection)
         for panel in self._panels.values():
             panel.take(kept)
         self._still.take(kept, window)
+        # What is known to have changed says nothing of how much windows vary by themselves.
+        if collection is not None and not any(p.frozen.any() for p in self._panels.values()):
+            collection.follow(kept)
         return True
 
     def margins(self, least: float = -math.inf) -> Iterator[tuple[float, Key]]:
@@ -268,12 +274,16 @@ class Detectors:
         if references:
             # For slots that the first weeks did not have.
             references.setdefault(-1, np.sum(list(references.values()), axis=0))
+        for panel in self._panels.values():
+            panel.use(references, number)
+        self._still.use(_of_all_rows(references))
+        self._use_dispersions(self._collection)
+
+    def _use_dispersions(self, collection: Collection) -> None:
         for family, panel in self._panels.items():
             # Some weeks may be too few to show what the rows of training did.
             known = self.watch.dispersions[family]
-            found = np.maximum(known, self._collection.dispersions(family))
-            panel.use(references, found, number)
-        self._still.use(_of_all_rows(references))
+            panel.dispersions = np.maximum(known, collection.dispersions(family))
 
     @cached_property
     def _watched(self) -> list[list[str]]:

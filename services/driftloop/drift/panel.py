@@ -27,7 +27,7 @@ class Panel:
         self.family = family
         self.group = group = watch.groups[family]
         self.dispersions: F64 = watch.dispersions[family]
-        """(S, T)."""
+        """(S, T). Others may take their place between two windows."""
         self._rows = rows = len(self.dispersions)
         self.references = {slot: group.flat(counts) for slot, counts in watch.references.items()}
         """Season slot to the reference's counts, (S, G)."""
@@ -144,10 +144,9 @@ class Panel:
             bag[row, span] = self._reference(slot)[row, span]
         self._unsaved.update(self._bags)
 
-    def use(self, references: Mapping[int, I64], dispersions: F64, number: int) -> None:
+    def use(self, references: Mapping[int, I64], number: int) -> None:
         """Begin, with a reference that was collected; from window ``number`` on."""
         self.references = {slot: self.group.flat(counts) for slot, counts in references.items()}
-        self.dispersions = dispersions
         self._expected.clear()
         self.since[:] = number
 

@@ -25,10 +25,28 @@ autocovariances as far as they are certain to be positive: the initial monotone 
 (Practical Markov Chain Monte Carlo, Statistical Science 7, 1992, section 3.3), and one standard
 error of it. Or the upper 95% bound of the blocks' figure, over the lengths of which there are many,
 if that is more: tests and intervals that rely on it must not rely on luck.
+
+Few windows may all be alike by luck, and no test tells that they are not. Then
+:func:`bounded_dispersion` takes the sum of autocovariances times what luck may be worth. Let d be
+the true dispersion and D what is used. A bet's winnings are those of a fair bet to the power d/D,
+so an e-detector on windows of n rows passes its threshold A about as seldom as exp(-a D/d), with
+a = log(A/n): for winnings x of the starts so far, sum n x^r <= n (sum x)^r for r >= 1. With
+D = c S, where S estimates d with the error of a chi-square of v degrees of freedom, the mean of
+that is (1 + 2 a c / v)^(-v/2) (moment generating function), and that is exp(-a) where::
+
+    c = v / (2 a) * (exp(2 a / v) - 1)
+
+So on average over the luck of the estimate as many alarms come as were accepted: as a t-test's
+quantile widens a normal one's. v is the number of windows by that of the covariances added up
+(equivalent degrees of freedom; Priestley, section 6.2); c falls to 1 as windows come. What is weak
+and lasts is within the noise of covariances, and shows in blocks of windows, so these have a say,
+too: blocks of a length as the root of the number of windows (batch means; Flegal and Jones, Annals
+of Statistics 38, 2010), of which there are enough for a bound.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -44,6 +62,10 @@ ENOUGH = 100.0
 """Degrees of freedom from which a length of blocks has a say in the upper bound."""
 _NORMAL = NormalDist()
 BOUND = _NORMAL.inv_cdf(0.95)
+_ROUNDING = 1e-9
+"""A ratio that is nothing but rounding."""
+_LARGEST = 700.0
+"""Of an exponent."""
 ROW_BLOCK = 16
 """Consecutive rows that are taken for a window where times are unknown."""
 
@@ -105,6 +127,35 @@ def table_dispersion(numbers: I64, table: I64, *, ordered: bool = False) -> floa
     return largest if shown else 1.0
 
 
+def bounded_dispersion(
+    numbers: I64, table: I64, evidence: float, *, ordered: bool = False
+) -> float:
+    """:func:`table_dispersion` of few windows, with what luck may be worth where a test asks for
+    the log ``evidence`` > 0 (a, above). At least 1; at most all rows, where nothing is known."""
+    rows = float(table.sum())
+    if np.count_nonzero(table.sum(axis=(0, 1))) < 2:
+        return 1.0
+    if len(numbers) < LEAST_BLOCKS:
+        return rows
+    least = 2.0 * math.sqrt(len(numbers))
+    starts = [starts for starts in _lengths(numbers) if len(starts) >= least][-1:]
+    found = 1.0
+    for measure in (_counts, _location) if ordered else (_counts,):
+        found = max(found, measure(table).bound(evidence))
+        for start in starts:
+            longer = measure(np.add.reduceat(table, start, axis=0))
+            found = max(found, longer.ratio * luck(longer.firm, evidence))
+    return min(found, rows)
+
+
+def luck(freedom: float, evidence: float) -> float:
+    """c, above, for ``freedom`` v and ``evidence`` a, both positive: at least 1."""
+    exponent = 2.0 * evidence / freedom
+    if exponent > _LARGEST:
+        return math.inf
+    return math.expm1(exponent) / exponent if exponent > 0.0 else 1.0
+
+
 def share_dispersion(chosen: np.ndarray, blocks: I64, slots: I64 | None = None) -> float:
     """Of the share of the rows that are ``chosen``, boolean of shape (n,)."""
     return dispersion(np.asarray(chosen, dtype=np.int64), 2, blocks, slots=slots)
@@ -150,6 +201,9 @@ class _Deviations:
     """Of the sum of their squares, when the rows are exchangeable."""
     freedom: float
     """As how many degrees of freedom of a chi-square that sum then varies."""
+    firm: float
+    """The same but for rare bins and far values: by luck they make the sum too large, seldom too
+    small."""
 
     @property
     def ratio(self) -> float:
@@ -157,8 +211,30 @@ class _Deviations:
 
     @property
     def lasting(self) -> float:
-        """The ratio, with the covariances of blocks one after another: those of even and odd lag in
-        pairs, of which the sum is positive and falls for a reversible chain."""
+        """The ratio with the covariances of blocks one after another, and one standard error."""
+        found, covariances = self._long_run()
+        # Variance of a sum of that many covariances: Priestley, Spectral Analysis and Time Series,
+        # 1981, section 6.2.
+        return found * (1.0 + math.sqrt(2.0 * covariances / self.freedom))
+
+    def bound(self, evidence: float) -> float:
+        """The same with what luck may be worth, instead of a standard error. Or the ratio so, where
+        covariances are negative, which is taken for luck."""
+        if self.ratio < _ROUNDING:
+            return 0.0
+        found, covariances = self._long_run()
+        # Each covariance, but that of lag 0, is too low by the part of the long-run variance that
+        # goes into the mean of all blocks.
+        left = 1.0 - (covariances - 1) / len(self.found)
+        if left <= 0.0:
+            return math.inf
+        found *= luck(self.firm / covariances, evidence) / left
+        return float(max(found, self.ratio * luck(self.firm, evidence)))
+
+    def _long_run(self) -> tuple[float, int]:
+        """The ratio with the covariances of blocks one after another, and how many covariances that
+        are, those of negative lags too: those of even and odd lag in pairs, of which the sum is
+        positive and falls for a reversible chain."""
         blocks = len(self.found)
         # Padded, so that the newest blocks do not meet the oldest.
         spectrum = np.fft.rfft(self.found, 2 * blocks, axis=0)
@@ -167,15 +243,12 @@ class _Deviations:
         ended = np.flatnonzero(pairs <= 0.0)
         pairs = np.minimum.accumulate(pairs[: ended[0]] if len(ended) else pairs)
         if not len(pairs):
-            return 0.0
-        # Variance of a sum of that many covariances: Priestley, Spectral Analysis and Time Series,
-        # 1981, section 6.2.
-        spread = (2.0 * (4 * len(pairs) - 1) / self.freedom) ** 0.5
+            return 0.0, 1
         found = float(2.0 * pairs.sum() - covariances[0]) / self.expected
-        return found * (1.0 + float(spread))
+        return found, 4 * len(pairs) - 1
 
 
-_NONE = _Deviations(np.ones((1, 1)), 1.0, 1.0)
+_NONE = _Deviations(np.ones((1, 1)), 1.0, math.inf, math.inf)
 """Of rows that cannot differ."""
 
 
@@ -195,7 +268,8 @@ def _counts(table: I64) -> _Deviations:
     rare = float((1.0 / share).sum()) - len(share) ** 2 - 2 * len(share) + 2
     variance = float((rows * rows) @ (2.0 * free + np.maximum(rare / rows, 0.0)))
     found = (table.sum(axis=1) - parts @ own) / np.sqrt(share)
-    return _Deviations(found, expected, 2.0 * (float(rows.sum()) * free) ** 2 / variance)
+    freedom = 2.0 * (float(rows.sum()) * free) ** 2 / variance
+    return _Deviations(found, expected, freedom, free * _blocks(rows))
 
 
 def _location(table: I64) -> _Deviations:
@@ -217,7 +291,13 @@ def _location(table: I64) -> _Deviations:
     excess = float(share @ scores**4) / spread**2 - 3.0
     variance = float((rows * rows) @ (2.0 + np.maximum(excess / rows, 0.0)))
     found = table.sum(axis=1) @ scores - parts @ means
-    return _Deviations(found[:, None], expected, 2.0 * float(rows.sum()) ** 2 / variance)
+    freedom = 2.0 * float(rows.sum()) ** 2 / variance
+    return _Deviations(found[:, None], expected, freedom, _blocks(rows))
+
+
+def _blocks(rows: F64) -> float:
+    """As many blocks of equal size as tell as much as those with these rows (Kish)."""
+    return float(rows.sum() ** 2 / (rows @ rows))
 
 
 def _own(table: I64) -> F64:
