@@ -15,8 +15,10 @@ from driftloop.kernel.codec.records import codec
 from driftloop.kernel.codec.wire import Wire
 from driftloop.kernel.decisions import UsedWindows, merge_ranges
 from driftloop.kernel.entries import Entries
+from driftloop.kernel.errors import DecodeError
+from driftloop.kernel.reasons import Reason
 from driftloop.kernel.records import Stream, Window, WindowStatistics
-from driftloop.kernel.statistics.checks import check_same_shape, check_statistics
+from driftloop.kernel.statistics.checks import check_statistics, shape_of
 from driftloop.kernel.statistics.merge import merge_all
 
 _PLAIN = Wire()
@@ -84,8 +86,11 @@ class Parts:
         waiting = self._waiting.get((window.start, window.version), {})
         if waiting or _parts(window) != 1:
             check_statistics(window.statistics)
-        for part in waiting.values():
-            check_same_shape(_unpaired(part.statistics), _unpaired(window.statistics))
+        shape = shape_of(_unpaired(window.statistics))
+        if any(shape_of(_unpaired(part.statistics)) != shape for part in waiting.values()):
+            raise DecodeError(
+                Reason.MALFORMED, "the columns, bins or levels are not those of the window's others"
+            )
 
     def take(self, window: Window, horizon: int) -> list[Whole]:
         """What is whole now that this window came, in order; ``horizon`` as ``UsedWindows.claim``
