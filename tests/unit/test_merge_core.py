@@ -72,8 +72,8 @@ def test_a_window_says_how_many_shadows_its_start_and_version_had() -> None:
     merge = core()
     for start, version, shadow in ((0, 1, 3), (0, 1, -1), (0, 2, 1), (100, 1, 3)):
         part = partial(start, watermark=0, version_number=version, source_partitions=1)
-        assert merge.merge(replace(part, shadow=shadow), 0) == []
-    windows = merge.merge(partial(200, watermark=100 + CLOSE, source_partitions=1), 0)
+        assert merge.take(replace(part, shadow=shadow), 0) == []
+    windows = merge.take(partial(200, watermark=100 + CLOSE, source_partitions=1), 0)
     assert [(w.start, w.version, w.shadow, w.parts) for w in windows] == [
         (0, 2, 1, 1),
         (0, 1, -1, 2),
@@ -81,7 +81,7 @@ def test_a_window_says_how_many_shadows_its_start_and_version_had() -> None:
         (100, 1, 3, 1),
     ]
     # One of late rows alone counts those before, which were given out when it was not there.
-    assert merge.merge(replace(partial(0, watermark=0, source_partitions=1), shadow=7), 0) == []
+    assert merge.take(replace(partial(0, watermark=0, source_partitions=1), shadow=7), 0) == []
     assert [(w.shadow, w.revision, w.parts) for w in merge.on_time(0)] == [(7, 0, 3)]
 
 
