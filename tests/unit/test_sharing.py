@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -13,11 +15,13 @@ from driftloop.adapters.clock import ManualClock
 from driftloop.adapters.memory import MemoryLog
 from driftloop.inference.core import InferenceCore, Serving
 from driftloop.kernel import sharing
+from driftloop.kernel.alike import Shapes
 from driftloop.kernel.catalog import Catalog
 from driftloop.kernel.codec.records import codec
 from driftloop.kernel.header_table import HeaderTable
 from driftloop.kernel.metrics import NullMeter
 from driftloop.kernel.ports import Headers, RecordBatch, Send, TopicPartition
+from driftloop.kernel.processor import ControlBehindError
 from driftloop.kernel.reasons import Reason
 from driftloop.kernel.records import DeadLetter, ModelRecord, Prediction
 from driftloop.kernel.recovery import NoState
@@ -165,3 +169,25 @@ def test_a_header_table_says_the_same_as_tuples() -> None:
         (("m", b"x"),),
         (("m", b"y"),),
     ]
+
+
+def test_a_shape_that_no_model_has_any_more_is_forgotten() -> None:
+    shapes = Shapes(lambda declared: len(declared.numeric))
+    one, other = model("alpha"), model("beta")
+    assert shapes.of(one) is shapes.of(other)
+    wider = replace(one, numeric=(*one.numeric, *one.numeric))
+    first = weakref.ref(shapes.of(wider))
+    assert first() is not shapes.of(other)
+    shapes.of(one)
+    gc.collect()
+    assert first() is None
+
+
+def test_a_model_that_is_gone_is_asked_for_before_anything_changes(bench: Bench) -> None:
+    bench.send(0, [header("alpha"), header("beta")])
+    (batch,) = bench.read(SHARED.events)
+    shared, _ = sharing.part([batch]).among(set(NAMES), [batch])
+    bench.settle()
+    del bench.catalog.models["beta"]
+    with pytest.raises(ControlBehindError, match="beta"):
+        bench.core.process_shared([shared])

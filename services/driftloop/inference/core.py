@@ -7,13 +7,14 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from driftloop.inference.reports import Reports
 from driftloop.inference.tallies import Tallies
 from driftloop.kernel import metrics, sharing
-from driftloop.kernel.alike import Alike, Shapes
+from driftloop.kernel.alike import Alike, Shape, Shapes
 from driftloop.kernel.catalog import Catalog
 from driftloop.kernel.codec.blocks import (
     I32,
@@ -62,7 +63,7 @@ class InferenceCore:
         """Least recently used first."""
         self.find: Callable[[Declaration], Serving | None] = lambda model: None
         """What should serve a model that nothing was installed for; None: nothing yet."""
-        self._decoders: dict[Hashable, EventDecoder] = {}
+        self._decoders: WeakKeyDictionary[Shape, EventDecoder] = WeakKeyDictionary()
         self._shapes = Shapes(_shape)
         self._tallies = Tallies(meter)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from driftloop.kernel.deadletters import dead_letter
 from driftloop.kernel.declaration import Declaration
 from driftloop.kernel.errors import DecodeError
 from driftloop.kernel.ports import RecordBatch
+from driftloop.kernel.processor import ControlBehindError
 from driftloop.kernel.records import DeadLetter
 from driftloop.kernel.sharing import Shared
 from driftloop.kernel.slices import I64, Slices, concat
@@ -92,25 +94,35 @@ class Alike:
         return taken
 
 
+class Shape:
+    """Of records: models that are alike have the same one. Comparing declarations by what decides
+    it would take far longer."""
+
+    __slots__ = ("__weakref__",)
+
+
 class Shapes:
-    """Which models' records look alike, by what ``shape`` says of a declaration."""
+    """Which models' records look alike, by what ``shape`` says of a declaration. A shape that no
+    model has any more is forgotten."""
 
     def __init__(self, shape: Callable[[Declaration], Hashable]) -> None:
         self._shape = shape
-        self._known: dict[str, tuple[Declaration, Hashable]] = {}
-        self._same: dict[Hashable, Hashable] = {}
+        self._known: dict[str, tuple[Declaration, Shape]] = {}
+        self._same: WeakValueDictionary[Hashable, Shape] = WeakValueDictionary()
 
-    def of(self, model: Declaration) -> Hashable:
-        """Equal, and the same object, for models that are alike."""
+    def of(self, model: Declaration) -> Shape:
+        """Of a declaration."""
         known = self._known.get(model.name)
         if known is None or known[0] is not model:
-            # One object per shape: comparing these by what they are takes far longer.
-            shape = self._shape(model)
-            known = self._known[model.name] = (model, self._same.setdefault(shape, object()))
+            shape = self._same.setdefault(self._shape(model), Shape())
+            known = self._known[model.name] = (model, shape)
         return known[1]
 
     def split(self, shared: Shared, declared: Mapping[str, Declaration]) -> list[Alike]:
-        """What several models share by those that are alike."""
+        """What several models share by those that are alike. Raises :class:`ControlBehindError`."""
+        gone = [name for name in shared.names if name not in declared]
+        if gone:
+            raise ControlBehindError(f"no model {gone[0]!r} is declared")
         models = [declared[name] for name in shared.names]
         shapes = list(map(self.of, models))
         cuts = shared.cuts.tolist()

@@ -6,8 +6,9 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import cast
+from weakref import WeakKeyDictionary
 
-from driftloop.kernel.alike import Alike, Shapes
+from driftloop.kernel.alike import Alike, Shape, Shapes
 from driftloop.kernel.codec.blocks import I32, I64, LabelBlock, PredictionBlock
 from driftloop.kernel.codec.labels import LabelDecoder
 from driftloop.kernel.codec.murmur2 import partitions_of
@@ -71,7 +72,7 @@ class Reader:
 
     def __init__(self) -> None:
         self.shapes = Shapes(_shape)
-        self._decoders: dict[Hashable, LabelDecoder] = {}
+        self._decoders: WeakKeyDictionary[Shape, LabelDecoder] = WeakKeyDictionary()
 
     def read(self, alike: Alike, letters: list[DeadLetter]) -> Predictions | Labels:
         """Decode records of predictions, or of labels."""
