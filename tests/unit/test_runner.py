@@ -301,19 +301,30 @@ def test_a_batch_that_needs_a_control_record_waits_for_it(
     assert bench.read(OUT) == [b"5"]
 
 
-def test_a_control_record_that_never_comes_ends_the_waiting(
+@pytest.mark.parametrize("bad", [{0}, {4}, {1, 2}, {0, 3, 4}, {0, 1, 2, 3, 4}])
+def test_rows_that_name_what_the_control_topics_do_not_have_become_dead_letters(
+    bench: Bench, bad: set[int]
+) -> None:
+    runner, _ = bench.runner()
+    bench.send(*(NEEDS_DEPLOYMENT if row in bad else b"1" for row in range(5)))
+    settle(runner)
+    letters = [codec(DeadLetter).decode(value) for value in bench.read(TOPICS.dead_letters)]
+    assert [(one.offset, one.reason, one.value) for one in letters] == [
+        (row, Reason.UNKNOWN_MODEL, NEEDS_DEPLOYMENT) for row in sorted(bad)
+    ]
+    assert bench.read(OUT) == [b"%d" % k for k in range(1, 6 - len(bad))]
+
+
+def test_control_topics_that_cannot_be_read_to_their_end_stop_the_runner_uncommitted(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    runner, core = bench.runner()
-    process = core.process
-
-    def slowly(batch: RecordBatch) -> Outputs:
-        bench.clock.advance(30_000)
-        return process(batch)
-
-    monkeypatch.setattr(core, "process", slowly)
+    runner, _ = bench.runner()
+    monkeypatch.setattr(runner._following._follower, "caught_up", lambda: False)
+    monkeypatch.setattr(
+        runner._following._follower, "poll", lambda *_: bench.clock.advance(1_000) or ()
+    )
     bench.send(NEEDS_DEPLOYMENT)
-    with pytest.raises(LogUnavailableError, match=r"in/0 from offset 0: no deployment yet"):
+    with pytest.raises(LogUnavailableError, match="control topics"):
         settle(runner)
     assert bench.nothing_committed()
 

@@ -24,7 +24,9 @@ from driftloop.kernel.topics import COMPACT, ControlTopics
 _log = logging.getLogger(__name__)
 
 _TABLE = "windows"
-_CATALOG_DEADLINE_S = 60.0
+_CATALOG_DEADLINE_S = 10.0
+"""What a partial names was written long before it; the catalog is read at every step of the
+service."""
 _CATALOG_POLL_S = 0.05
 
 T = TypeVar("T")
@@ -78,7 +80,10 @@ class MergeWork:
             for window in self._windows(partition):
                 self._core.published(window)
 
-        self._when_catalog_is_there(restore)
+        try:
+            self._when_catalog_is_there(restore)
+        except ControlBehindError as error:
+            raise LogUnavailableError(f"merging windows: {error}") from error
         source = TopicPartition(self._topics.partials, partition)
         committed = self._log.committed(merge_group(self._topics), [source.topic])
         start = committed.get(source)
@@ -101,11 +106,14 @@ class MergeWork:
 
                 def known(model: str = partial.model) -> None:
                     if model not in self._catalog.models:
-                        raise ControlBehindError(f"model {model!r} is not declared yet")
+                        raise ControlBehindError(f"model {model!r} is not declared")
 
-                self._when_catalog_is_there(known)
                 try:
+                    self._when_catalog_is_there(known)
                     windows += self._core.merge(partial, received.encoded, self._clock.now())
+                except ControlBehindError as error:
+                    why = DecodeError(error.reason, str(error))
+                    sends.append(self._letter(dead_letter(SERVICE, batch, received.row, why)))
                 except DecodeError as error:
                     sends.append(self._letter(dead_letter(SERVICE, batch, received.row, error)))
         self._meter.add(metrics.CONSUMED, len(records), self._topics.partials)
@@ -153,15 +161,16 @@ class MergeWork:
                     _log.error("%s/%d offset %d: %s", *source, batch.offsets[row], error)
 
     def _when_catalog_is_there(self, action: Callable[[], T]) -> T:
+        """Raises :class:`ControlBehindError` where it does not come."""
         deadline = self._clock.monotonic() + _CATALOG_DEADLINE_S
         while True:
             try:
                 return action()
-            except ControlBehindError as error:
-                if self._stopped.wait(_CATALOG_POLL_S):
-                    raise
+            except ControlBehindError:
                 if self._clock.monotonic() > deadline:
-                    raise LogUnavailableError(f"merging windows: {error}") from error
+                    raise
+                if self._stopped.wait(_CATALOG_POLL_S):
+                    raise LogUnavailableError("stopped while it waited for the catalog") from None
 
 
 class MergeStage:

@@ -9,6 +9,7 @@ from driftloop.kernel.declaration import Declaration
 from driftloop.kernel.errors import ConfigurationError, DecodeError
 from driftloop.kernel.ports import RecordBatch
 from driftloop.kernel.processor import ControlBehindError
+from driftloop.kernel.reasons import Reason
 from driftloop.kernel.records import Deployment, ModelRecord, Version
 from driftloop.kernel.topics import ControlTopics
 
@@ -84,7 +85,9 @@ class Catalog:
         """Raises :class:`ControlBehindError`. Version 0 has no record."""
         found = self.versions.get((model, version))
         if found is None:
-            raise ControlBehindError(f"version {version} of model {model!r} is not known yet")
+            raise ControlBehindError(
+                f"version {version} of model {model!r} is not known", Reason.UNKNOWN_VERSION
+            )
         return found
 
     def _put(self, topic: str, value: bytes) -> None:

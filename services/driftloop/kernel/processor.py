@@ -8,6 +8,7 @@ from typing import Protocol
 
 from driftloop.kernel.errors import DriftloopError
 from driftloop.kernel.ports import RecordBatch, Send, TopicPartition
+from driftloop.kernel.reasons import Reason
 from driftloop.kernel.records import DeadLetter
 
 
@@ -15,8 +16,13 @@ class ControlBehindError(DriftloopError):
     """A row names something (a model, a version) that the control topics have not shown yet.
 
     The log holds it already, since it was written before the row: the runner reads on in the
-    control topics and gives the same batch again. A core raises it before it changes any state.
+    control topics and gives the same batch again. Where all that is there has been read, rows that
+    name it become dead letters. A core raises it before it changes any state.
     """
+
+    def __init__(self, message: str, reason: Reason = Reason.UNKNOWN_MODEL) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,9 @@ class Reason(enum.StrEnum):
     WRONG_PARTITION = "wrong_partition"
     """A label that does not lie where its key belongs (murmur2, Java's default partitioner)."""
     UNKNOWN_MODEL = "unknown_model"
-    """In a topic that models share: the header names no declared model, or is missing."""
+    """Names a model that is not declared; in a topic that models share, the header does, or it is
+    missing."""
+    UNKNOWN_VERSION = "unknown_version"
+    """Names a version that was never published."""
     LABEL_TOO_LATE = "label_too_late"
     """A label observed later than the declared horizon after its event."""

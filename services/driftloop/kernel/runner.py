@@ -6,46 +6,31 @@ One step and the loop around it are apart, so tests drive steps.
 from __future__ import annotations
 
 import logging
-from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from functools import partial
-from itertools import pairwise
 
-import numpy as np
-
-from driftloop.kernel import metrics, sharing
+from driftloop.kernel import metrics
 from driftloop.kernel.catalog import Catalog
-from driftloop.kernel.codec import wire
 from driftloop.kernel.codec.records import codec
-from driftloop.kernel.deadletters import dead_letter
 from driftloop.kernel.errors import (
     DeadLetterLimitError,
-    DecodeError,
     FencedError,
     LogError,
     LogUnavailableError,
-    RegistryBehindError,
-    RegistryUnavailableError,
 )
+from driftloop.kernel.following import Following
 from driftloop.kernel.lag import Lag
 from driftloop.kernel.metrics import Meter
 from driftloop.kernel.pauses import Pauses
 from driftloop.kernel.pipeline import GAP_S, Inline, Job, Pipeline
 from driftloop.kernel.polls import PollSize
 from driftloop.kernel.ports import Clock, Log, RecordBatch, Send, TopicPartition
-from driftloop.kernel.processor import ControlBehindError, Core, Outputs, Recovery
-from driftloop.kernel.reasons import Reason
+from driftloop.kernel.processing import Processing, Together
+from driftloop.kernel.processor import Core, Outputs, Recovery
 from driftloop.kernel.records import DeadLetter
 
 _log = logging.getLogger(__name__)
-_CONTROL_DEADLINE_S = 60.0
-_CONTROL_POLL_S = 0.05
-_REGISTRY_S = 60.0
-"""For all the batches of a step, to ask the schema registry and to wait for it: well under
-max.poll.interval.ms."""
-_REGISTRY_PAUSE_S = 1.0
 _LEAST_PAUSE_S = 0.001
 _BATCHES_AHEAD = 4
 """Full batches processed at most before the transaction that holds the first of them is through."""
@@ -53,15 +38,6 @@ _BATCHES_AHEAD = 4
 
 def _no_companions(topic: str) -> Sequence[str]:
     return ()
-
-
-def _stranger(name: str, topic: str) -> DecodeError:
-    said = (
-        f"header {sharing.MODEL_HEADER} names {name!r}, but no such model shares"
-        if name
-        else (f"no header {sharing.MODEL_HEADER} that names one of the models that share")
-    )
-    return DecodeError(Reason.UNKNOWN_MODEL, f"{said} the topic {topic!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +52,8 @@ class Wiring:
     companions: Callable[[str], Sequence[str]] = _no_companions
     batch_rows: int = 4096
     """Of a poll at most; more where many models share them, see :class:`PollSize`."""
-    process_shared: Callable[[Sequence[sharing.Shared]], Outputs] | None = None
-    """Takes all batches of a poll that several models share, where that is cheaper than one by one;
-    ``core.process`` takes each model's part otherwise."""
+    process_shared: Together | None = None
+    """See :class:`driftloop.kernel.processing.Processing`."""
     gap_s: float = GAP_S
     """Between two transactions, where they are committed beside the processing; see
     :data:`driftloop.kernel.pipeline.GAP_S`."""
@@ -108,9 +83,7 @@ class Runner:
         self._clock = clock
         self._meter = meter
         self._log = log
-        self._control = log.follow(
-            [catalog.topics.models, catalog.topics.versions, catalog.topics.deployments]
-        )
+        self._following = Following(log, catalog, clock)
         self._group = f"{catalog.topics.prefix}{wiring.name}"
         self._pending: dict[TopicPartition, int] = {}
         self._sends: list[Send] = []
@@ -118,7 +91,7 @@ class Runner:
         self._rows = 0
         """Read since the last job was handed over."""
         self._dead_letters = 0
-        self._read_control(until_caught_up=True)
+        self._following.read_all()
         self._revision = catalog.revision
         """Of the catalog, when its topics were last looked at."""
         self._topics = tuple(wiring.lead_topics(catalog))
@@ -146,7 +119,15 @@ class Runner:
         self._polls = PollSize(wiring.batch_rows)
         self._polled_at = clock.monotonic()
         self._resume_at = clock.monotonic()
-        self._registry_until = self._resume_at
+        self._processing = Processing(
+            wiring.name,
+            wiring.core,
+            wiring.process_shared,
+            catalog,
+            self._following,
+            clock,
+            self._emit,
+        )
 
     def step(self, timeout_s: float) -> bool:
         """Read, process, and commit when it is due. Whether there was anything to do."""
@@ -158,7 +139,7 @@ class Runner:
             raise
 
     def _step(self, timeout_s: float) -> bool:
-        self._read_control()
+        self._following.read()
         self._resubscribe()
         started = self._clock.monotonic()
         if self.pausing():
@@ -177,9 +158,7 @@ class Runner:
                 # What was aborted while partitions left is read again, kept partitions included.
                 self._rewind()
                 batches, rewound = (), True
-            self._registry_until = self._clock.monotonic() + _REGISTRY_S
-            with wire.in_force().asking_within(_REGISTRY_S):
-                self._take(batches)
+            self._take(batches)
             self._emit(self._core.on_time(self._clock.now()))
             if self._staged() and self._core.commit_due(self._clock.now()):
                 self._hand_over()
@@ -214,7 +193,7 @@ class Runner:
 
     def positions(self) -> Mapping[TopicPartition, int]:
         """Where the reading has come to, control topics included."""
-        return {**self._control.positions(), **self._status}
+        return {**self._following.positions(), **self._status}
 
     def assigned(self) -> bool:
         """Whether the group has given this member its share, or there is nothing to share."""
@@ -228,7 +207,7 @@ class Runner:
     def close(self) -> None:
         """Commit what is open and leave; after a failure, leave without committing."""
         self._session.close()
-        self._control.close()
+        self._following.close()
 
     # The listener's part: called from within the session's poll.
 
@@ -266,23 +245,7 @@ class Runner:
         self._drop(partitions)
 
     def _take(self, batches: Sequence[RecordBatch]) -> None:
-        together = self.wiring.process_shared
-        shared: dict[str, list[RecordBatch]] = {}
-        runs = 0
-        for batch in batches:
-            if not self.catalog.shared(batch.topic):
-                runs += 1
-                self._process(batch, partial(self._core.process, batch))
-            elif together is None:
-                part = self._part([batch])
-                runs += len(part.names)
-                self._process_parts(part)
-            else:
-                shared.setdefault(batch.topic, []).append(batch)
-        if together is not None and shared:
-            parted = [self._part(of_topic) for of_topic in shared.values()]
-            runs += sum(len(one.names) for one in parted)
-            self._process(parted[0].batches[0], partial(together, parted))
+        runs = self._processing.take(batches)
         self._polls.took(sum(map(len, batches)), runs)
         for batch in batches:
             self._pending[batch.source] = batch.next_offset
@@ -290,53 +253,6 @@ class Runner:
             self._lag.note(batch)
             self._meter.add(metrics.CONSUMED, len(batch), batch.topic)
             self._meter.observe(metrics.BATCH_ROWS, [len(batch)])
-
-    def _part(self, batches: Sequence[RecordBatch]) -> sharing.Shared:
-        """Batches of a shared topic by models; what belongs to none becomes dead letters."""
-        parted = sharing.part(batches)
-        if not self.catalog.models.keys() >= set(parted.names):
-            # A record stands in the log behind the declaration it belongs to: once all that is
-            # there has been read, a name that is not known is none.
-            self._read_control(until_caught_up=True)
-        topic = batches[0].topic
-        sharers = {model.name for model in self.catalog.models_of(topic)}
-        shared, strangers = parted.among(sharers, batches)
-        starts = np.cumsum([0, *map(len, batches)]).tolist()
-        letters = []
-        for at, name in sorted(strangers.items()):
-            which = bisect_right(starts, at) - 1
-            error = _stranger(name, topic)
-            letters.append(dead_letter(self.wiring.name, batches[which], at - starts[which], error))
-        self._emit(Outputs(dead_letters=letters))
-        return shared
-
-    def _process_parts(self, shared: sharing.Shared) -> None:
-        batch = shared.batches[0]
-        for name, (low, high) in zip(shared.names, pairwise(shared.cuts.tolist()), strict=True):
-            part = sharing.take(batch, shared.rows[low:high], name)
-            self._process(part, partial(self._core.process, part))
-
-    def _process(self, batch: RecordBatch, process: Callable[[], Outputs]) -> None:
-        deadline = self._clock.monotonic() + _CONTROL_DEADLINE_S
-        while True:
-            try:
-                outputs = process()
-                break
-            except ControlBehindError as error:
-                if self._clock.monotonic() > deadline:
-                    raise LogUnavailableError(
-                        f"{batch.topic}/{batch.partition} from offset {batch.offsets[0]}: {error}"
-                    ) from error
-                self._read_control(timeout_s=_CONTROL_POLL_S)
-            except RegistryUnavailableError as error:
-                if self._clock.monotonic() > self._registry_until:
-                    if isinstance(error, RegistryBehindError):
-                        # A process that started again would know none of the answers.
-                        raise LogError(str(error)) from error
-                    raise
-                _log.warning("%s: %s", self.wiring.name, error)
-                self._clock.pause(_REGISTRY_PAUSE_S)
-        self._emit(outputs)
 
     def _emit(self, outputs: Outputs) -> None:
         sends = (*outputs.sends, *self._letters(outputs.dead_letters))
@@ -397,19 +313,6 @@ class Runner:
         for source in partitions:
             self._lag.forget(source)
             self._core.drop(source)
-
-    def _read_control(self, timeout_s: float = 0.0, *, until_caught_up: bool = False) -> bool:
-        found = False
-        while True:
-            batches = self._control.poll(10_000, timeout_s)
-            for batch in batches:
-                self.catalog.apply(batch)
-                found = True
-            if batches:
-                continue
-            if not until_caught_up or self._control.caught_up():
-                return found
-            timeout_s = _CONTROL_POLL_S
 
     def _resubscribe(self) -> None:
         if self._revision == self.catalog.revision:
