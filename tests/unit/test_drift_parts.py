@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+import fastavro
 import pytest
 
 from alert_world import HOUR as WORLD_HOUR
@@ -28,9 +30,13 @@ from decision_builders import (
 from driftloop.cli.alert_evidence import evidence_of
 from driftloop.cli.verifying_alerts import verify_alert
 from driftloop.drift.core import DriftCore
+from driftloop.kernel.codec import framing
+from driftloop.kernel.codec.mapping import to_plain
+from driftloop.kernel.codec.records import codec
 from driftloop.kernel.decisions import UsedWindows
 from driftloop.kernel.entries import Entries
 from driftloop.kernel.records import Alert, AlertKind, Estimate, Stream, Window
+from driftloop.kernel.schemas import record_schema
 
 LOW = [0.2, 0.6] * 250
 MORNING, EVENING = [0.2] * 250, [0.6] * 250
@@ -160,6 +166,16 @@ def test_a_part_of_late_rows_changes_no_decision() -> None:
     give(drift, outcomes(3, LOW))
     assert used(drift) == 4
     assert not drift.open_alerts()[MODEL]
+
+
+def test_a_window_that_an_older_release_wrote_does_not_tell_its_parts() -> None:
+    window = outcomes(0, LOW, shadow=3, parts=2)
+    schema = record_schema("window", 2)
+    out = io.BytesIO()
+    fastavro.schemaless_writer(out, schema.parsed, to_plain(window))
+    read = codec(Window).decode(framing.header(schema.fingerprint) + out.getvalue())
+    assert read == replace(window, parts=0)
+    assert codec(Window).decode(codec(Window).encode(window)) == window
 
 
 def test_windows_of_predictions_wait_for_nothing() -> None:
