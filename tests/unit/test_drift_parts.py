@@ -269,5 +269,5 @@ def test_a_restart_between_parts_leads_to_the_same_records() -> None:
         make(fresh)
         return fresh.alerts()
 
-    # The fifth window is the first part of its hour, the second of the two.
+    # After four whole ones, that of number 20 is the first part of its hour.
     assert said(lambda w: w.run(restart_after=20)) == said(lambda w: w.run())
