@@ -18,7 +18,7 @@ from driftloop.kernel.codec.blocks import Categories, Features, OutcomeBlock, Pr
 from driftloop.kernel.codec.murmur2 import partitions_of
 from driftloop.kernel.codec.records import codec
 from driftloop.kernel.codec.rows import encode_outcomes, encode_predictions
-from driftloop.kernel.declaration import Declaration
+from driftloop.kernel.declaration import CategoricalFeature, Declaration
 from driftloop.kernel.metrics import NullMeter
 from driftloop.kernel.ports import RecordBatch
 from driftloop.kernel.processor import Core, Outputs
@@ -39,6 +39,7 @@ def model(name: str) -> Declaration:
     return replace(
         made,
         topics=SHARED,
+        categorical=(CategoricalFeature("kind"),),
         events=replace(made.events, ahead=1 << 62, earliest=0),
         labels=replace(made.labels, horizon=HORIZON),
         windows=replace(made.windows, size=size, lateness=50, retention=100),
@@ -86,14 +87,17 @@ def ids(row: Row) -> bytes:
 def predicted(row: Row) -> PredictionBlock:
     width = 3 if "c" in row.name else 2
     draw = np.random.default_rng(row.id)
+    # Each model has values of its own, and some are missing; some rows have a shadow.
+    kinds, code = (f"{row.name}{row.id}",), np.full((1, 1), -(row.id % 4 == 1), np.int32)
+    shadow = row.id % 3 - 1
     return PredictionBlock(
         ids=[ids(row)],
         event_time=np.array([row.time]),
         version=np.zeros(1, np.int32),
         scores=draw.random((1, 1)),
-        features=Features(draw.normal(size=(1, width)), Categories(np.empty((1, 0), np.int32), ())),
-        shadow_version=np.full(1, -1, np.int32),
-        shadow_scores=np.full((1, 1), np.nan),
+        features=Features(draw.normal(size=(1, width)), Categories(code, (kinds,))),
+        shadow_version=np.full(1, shadow, np.int32),
+        shadow_scores=np.full((1, 1), 0.5 if shadow >= 0 else np.nan),
         source_partition=np.array([row.partition], np.int32),
         source_offset=np.array([row.id]),
     )

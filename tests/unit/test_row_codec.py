@@ -17,7 +17,7 @@ from driftloop.kernel.codec.blocks import (
     PredictionBlock,
 )
 from driftloop.kernel.codec.records import codec
-from driftloop.kernel.codec.reshape import concat, take
+from driftloop.kernel.codec.reshape import concat, owned, take
 from driftloop.kernel.codec.rows import (
     decode_outcomes,
     decode_predictions,
@@ -212,3 +212,40 @@ def test_every_loop_is_compiled_for_one_kind_of_arrays_only() -> None:
 def test_nan_is_missing_and_stays_so() -> None:
     block, _, _ = decode_predictions(encode_predictions(predictions()), **SHAPE)
     assert math.isnan(block.features.numeric[1, 2])
+
+
+class _Counting(tuple[str, ...]):
+    """Levels that count how many of them were looked at."""
+
+    looked = 0
+
+    def __getitem__(self, at):  # type: ignore[no-untyped-def]
+        type(self).looked += 1
+        return super().__getitem__(at)
+
+    def __iter__(self):  # type: ignore[no-untyped-def]
+        type(self).looked += len(self)
+        return super().__iter__()
+
+
+def test_joining_and_keeping_rows_looks_at_their_own_levels_alone() -> None:
+    """A block has the levels of a thousand models, and a part of it a few rows of one."""
+    parts = []
+    for number in range(50):
+        levels = _Counting(f"{number}-{k}" for k in range(1_000))
+        codes = np.array([[-1], [number], [number + 1], [number], [-1]], np.int32)
+        features = Features(np.zeros((N, 1)), Categories(codes, (levels,)))
+        parts.append(dataclasses.replace(predictions(), features=features))
+    _Counting.looked = 0
+    whole = concat([*parts, *parts])
+    kept = owned(parts[3], np.array([0, 2, 3]))
+    assert _Counting.looked < 10 * len(whole.ids)
+    (levels,) = whole.features.categories.levels
+    codes = whole.features.categories.codes[:, 0].tolist()
+    expected = [[None, f"{n}-{n}", f"{n}-{n + 1}", f"{n}-{n}", None] for n in range(50)]
+    assert [None if code < 0 else levels[code] for code in codes] == [
+        name for rows in [*expected, *expected] for name in rows
+    ]
+    assert kept.features.categories.levels == (("3-3", "3-4"),)
+    assert kept.features.categories.codes[:, 0].tolist() == [-1, 1, 0]
+    assert list(kept.ids) == [parts[3].ids[row] for row in (0, 2, 3)]

@@ -144,15 +144,28 @@ def test_windows_that_leave_memory_come_back_as_they_were(
     assert {k: encode(p) for k, p in found.items()} == {k: encode(p) for k, p in expected.items()}
 
 
-def test_only_windows_without_new_rows_leave_memory() -> None:
-    core = SketchCore(catalog(1), memory_bytes=0)
-    core.process(batch(predictions([10, SIZE + 10])))
+def test_windows_without_rows_for_longest_leave_memory_first() -> None:
+    core = SketchCore(catalog(1, 2))
+    core.process(batch(predictions([10, 10], versions=[1, 2])))
     core.flush()
     (windows,) = core._sources[SOURCE].values()
-    assert windows.sketches == 2
-    core.process(batch(predictions([SIZE + 20]), first=2))
+    size = sum(own for _, own, _ in windows.held())
+    core._memory_bytes = size
+    core.process(batch(predictions([20], versions=[2]), first=2))
     core.flush()
-    assert windows.sketches == 1
+    assert len(list(windows.held())) == 2
+    core._memory_bytes = size - 1
+    core.process(batch(predictions([30], versions=[2]), first=3))
+    core.flush()
+    assert [key.version for _, _, key in windows.held()] == [2]
+
+
+def test_windows_in_memory_say_what_they_take() -> None:
+    core = SketchCore(catalog(1))
+    core.process(batch(predictions(list(range(90)) * 50)))
+    ((_, size, _),) = [one for windows in core._sources[SOURCE].values() for one in windows.held()]
+    columns = 1 + len(declaration().numeric)
+    assert 2_000 * columns < size < 100_000 * columns
 
 
 def test_a_row_behind_the_watermark_and_the_lateness_is_late() -> None:

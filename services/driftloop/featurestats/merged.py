@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from driftloop.kernel.codec.records import codec
@@ -82,10 +82,8 @@ class MergedStream:
         self._watermarks = Watermarks(idle_after)
         self._closed_to: int | None = None
         self._parts: dict[WindowKey, dict[int, _Part]] = {}
-        self._shapes: dict[WindowKey, Hashable] = {}
-        """Of the statistics of each window's parts."""
-        self._same: dict[Hashable, Hashable] = {}
-        """Shapes are large, and mostly equal: one object for each."""
+        self._shapes: dict[WindowKey, int] = {}
+        """Hash of what is equal for all parts of a window: shapes themselves are large."""
         self._published: dict[WindowKey, Publication] = {}
         self._revisable: set[WindowKey] = set()
         self._unchecked = False
@@ -101,7 +99,7 @@ class MergedStream:
         """
         partition = partial.source.partition
         key = WindowKey(partial.start, partial.version, partial.shadow)
-        shape = shape_of(partial.statistics)
+        shape = hash(shape_of(partial.statistics))
         if self._shapes.get(key, shape) != shape:
             raise DecodeError(
                 Reason.MALFORMED, "the columns, bins or levels are not those of the window's others"
@@ -114,7 +112,7 @@ class MergedStream:
         parts = self._parts.setdefault(key, {})
         if partition not in parts or parts[partition].source.end < partial.source.end:
             parts[partition] = _Part(partial.source, encoded)
-            self._shapes[key] = self._same.setdefault(shape, shape)
+            self._shapes[key] = shape
             self._changed[self._entry(key, str(partition))] = encoded
             if self._passed(closes_at(key.start, self.policy)):
                 self._revisable.add(key)
@@ -167,8 +165,7 @@ class MergedStream:
             return
         partial = read_partial(data)
         self._parts.setdefault(key, {})[partial.source.partition] = _Part(partial.source, data)
-        shape = shape_of(partial.statistics)
-        self._shapes[key] = self._same.setdefault(shape, shape)
+        self._shapes[key] = hash(shape_of(partial.statistics))
         self._watermarks.report(
             partial.source.partition, partial.watermark, partial.source_partitions
         )

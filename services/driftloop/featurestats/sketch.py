@@ -31,8 +31,6 @@ COLUMNS_PER_S = 8_000
 """Of partials written in the long run. One costs some 60 us until it is merged: a thousand models
 of 20 features on four partitions, all with new rows, would take four cores with a flush every
 second. They are flushed less often, and half a core is enough."""
-_COLUMN_BYTES = 3_000
-"""Of a window in memory, about: two exact sums, and a table of a few dozen buckets."""
 _LONGEST_MS = 20_000
 """Between flushes: a partition that is silent for long no longer holds windows back
 (``DRIFTLOOP_IDLE_AFTER_MS``)."""
@@ -58,8 +56,8 @@ class SketchCore:
     """Keeps the open windows of the source partitions it owns.
 
     A partial says everything its source partition contributed to a window, so writing one again, or
-    after a replay, changes nothing. Windows without new rows leave ``memory_bytes`` for their
-    partials, which are a tenth of their size, when all together take more.
+    after a replay, changes nothing. Where windows take more than ``memory_bytes`` when partials are
+    written, some leave memory until their next rows: a partial is a tenth of their size.
     """
 
     def __init__(
@@ -185,7 +183,6 @@ class SketchCore:
         """A partial of every window that changed since the last flush."""
         self._pending = 0
         self._since = None
-        self._put_away()
         sends: list[Send] = []
         columns = 0
         for source in sorted(self._sources):
@@ -196,17 +193,28 @@ class SketchCore:
                 if flushed:
                     sends.append(self._send(windows, flushed))
                     columns += len(flushed) * windows.columns
+        self._put_away()
         wait = min(1000 * columns // self._columns_per_s, _LONGEST_MS)
         self._wait = max(self._interval, wait)
         return Outputs(sends)
 
     def _put_away(self) -> None:
-        """Where sketches take more memory than they may, let go of those without new rows."""
-        every = [windows for known in self._sources.values() for windows in known.values()]
-        held = sum(windows.sketches * windows.columns for windows in every)
-        if held * _COLUMN_BYTES > self._memory_bytes:
-            for windows in every:
-                windows.put_away()
+        """Let go of sketches until they take no more memory than they may, those without rows for
+        longest first. All have been written."""
+        held = [
+            (rested, size, key, windows)
+            for known in self._sources.values()
+            for windows in known.values()
+            for rested, size, key in windows.held()
+        ]
+        excess = sum(size for _, size, _, _ in held) - self._memory_bytes
+        if excess <= 0:
+            return
+        for _, size, key, windows in sorted(held, key=lambda one: -one[0]):
+            windows.put_away(key)
+            excess -= size
+            if excess <= 0:
+                break
 
     def snapshot(self) -> Mapping[str, bytes | None]:
         changed, self._changed = self._changed, {}
@@ -215,9 +223,13 @@ class SketchCore:
     def restore(self, source: TopicPartition, entries: Mapping[str, bytes]) -> None:
         """Raises :class:`DecodeError` on entries that are no state of this source."""
         self.drop(source)
-        for model in self._catalog.models_of(source.topic):
-            windows = self._windows(source, model)
-            windows.restore({k: v for k, v in entries.items() if k.startswith(windows.prefix)})
+        parts: dict[str, dict[str, bytes]] = {}
+        for entry, data in entries.items():
+            prefix = "/".join(entry.split("/", 3)[:3]) + "/"  # as :func:`state_prefix` makes it
+            parts.setdefault(prefix, {})[entry] = data
+        for declared in self._catalog.models_of(source.topic):
+            windows = self._windows(source, declared)
+            windows.restore(parts.get(windows.prefix, {}))
 
     def drop(self, source: TopicPartition) -> None:
         gone = tuple(windows.prefix for windows in self._sources.pop(source, {}).values())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from driftloop.kernel.codec.blocks import I64
@@ -32,6 +32,8 @@ class _OpenWindow:
     encoded: bytes | None
     """The partial of the last flush."""
     dirty: bool
+    rested: int = 0
+    """Flushes without rows."""
 
 
 class SourceWindows:
@@ -94,17 +96,16 @@ class SourceWindows:
         window.late += late
         window.dirty = True
 
-    @property
-    def sketches(self) -> int:
-        """Of windows that are in memory."""
-        return sum(window.sketch is not None for window in self._windows.values())
+    def held(self) -> Iterator[tuple[int, int, WindowKey]]:
+        """Of each window whose sketch is in memory: for how many flushes no rows came, the
+        sketch's bytes, and its key."""
+        for key, window in self._windows.items():
+            if window.sketch is not None:
+                yield window.rested, window.sketch.nbytes, key
 
-    def put_away(self) -> None:
-        """Let go of the sketches of windows that no rows came to since the last flush; they come
-        back with their next rows."""
-        for window in self._windows.values():
-            if not window.dirty:
-                window.sketch = None
+    def put_away(self, key: WindowKey) -> None:
+        """Let go of a window's sketch, after a flush; it comes back with the next rows."""
+        self._windows[key].sketch = None
 
     def flush(self) -> Sequence[tuple[str, bytes]]:
         """Key and bytes of a partial per window that changed, in the order windows close.
@@ -112,6 +113,8 @@ class SourceWindows:
         Only the last one carries the watermark: whoever merges them must not close a window before
         it has seen all of this flush.
         """
+        for window in self._windows.values():
+            window.rested = 0 if window.dirty else window.rested + 1
         dirty = sorted(key for key, window in self._windows.items() if window.dirty)
         if not dirty:
             return ()

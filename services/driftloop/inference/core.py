@@ -23,6 +23,7 @@ from driftloop.kernel.codec.blocks import (
     EventBlock,
     Features,
     PredictionBlock,
+    Rejected,
 )
 from driftloop.kernel.codec.events import EventDecoder
 from driftloop.kernel.codec.rows import encode_predictions
@@ -101,17 +102,17 @@ class InferenceCore:
         self._serving.pop(model, None)
 
     def process(self, batch: RecordBatch) -> Outputs:
-        return self._process_alike(Alike.of(self._catalog.model_of(batch), batch))
+        alike = Alike.of(self._catalog.model_of(batch), batch)
+        return self._answer(alike, *self._read(alike))
 
     def process_shared(self, shared: Sequence[Shared]) -> Outputs:
         """Batches that several models share. Models whose events look alike are decoded and encoded
         together, and scored one after the other."""
         models = self._catalog.models
-        made = [
-            self._process_alike(alike)
-            for one in shared
-            for alike in self._shapes.split(one, models)
-        ]
+        parts = [alike for one in shared for alike in self._shapes.split(one, models)]
+        # What cannot be read now is asked for again, all of it: nothing may be counted by then.
+        read = [self._read(alike) for alike in parts]
+        made = [self._answer(alike, *decoded) for alike, decoded in zip(parts, read, strict=True)]
         if len(made) == 1:
             return made[0]
 
@@ -126,14 +127,16 @@ class InferenceCore:
             committed,
         )
 
-    def _process_alike(self, alike: Alike) -> Outputs:
+    def _read(self, alike: Alike) -> tuple[EventBlock, Sequence[Rejected]]:
+        """Raises :class:`RegistryUnavailableError`."""
+        return self._decoder(alike.models[0]).decode(alike.values(), alike.timestamps())
+
+    def _answer(self, alike: Alike, block: EventBlock, rejected: Sequence[Rejected]) -> Outputs:
         model = alike.models[0]
-        recorded = alike.timestamps()
-        block, rejected = self._decoder(model).decode(alike.values(), recorded)
         letters = [alike.letter(SERVICE, bad.row, bad.error) for bad in rejected]
         if len(block.rows) == 0:
             return Outputs(dead_letters=letters)
-        asked = recorded[block.rows]
+        asked = alike.timestamps()[block.rows]
         partitions = np.array([batch.partition for batch in alike.batches], np.int32)
         bounds = pairwise(np.searchsorted(block.rows, alike.cuts).tolist())
         runs = [

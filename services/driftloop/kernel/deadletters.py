@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from driftloop.kernel.errors import DecodeError
-from driftloop.kernel.ports import RecordBatch, TopicPartition
+from driftloop.kernel.ports import Headers, RecordBatch, TopicPartition
 from driftloop.kernel.records import DeadLetter, Header
 from driftloop.kernel.topics import LARGEST_VALUE
 
@@ -38,7 +38,12 @@ def dead_letter(service: str, batch: RecordBatch, row: int, error: DecodeError) 
 
 
 def letter_of_place(
-    service: str, source: TopicPartition, offset: int, key: bytes, error: DecodeError
+    service: str,
+    source: TopicPartition,
+    offset: int,
+    key: bytes,
+    error: DecodeError,
+    headers: Headers = (),
 ) -> DeadLetter:
     """The dead letter of a record that is found to be of no use when only its place is known any
     more."""
@@ -52,5 +57,5 @@ def letter_of_place(
         timestamp=_NO_TIMESTAMP,
         key=key,
         value=None,
-        headers=(),
+        headers=tuple(Header(name, own) for name, own in headers),
     )

@@ -139,8 +139,9 @@ class Settings:
     window_bytes: int = _setting(
         "DRIFTLOOP_WINDOW_BYTES",
         1 << 30,
-        "Memory featurestats gives to windows that rows come to; beyond it those without new rows "
-        "are put away until some come",
+        "Memory featurestats gives to windows that rows come to, looked at when it writes "
+        "partials; beyond it some are put away until their next rows, the longest without any "
+        "first",
         _whole(1),
     )
     flush_interval_ms: int = _setting(

@@ -69,6 +69,11 @@ def headers(model: Declaration, count: int) -> Sequence[Headers] | None:
     return table_of([model.name], np.zeros(count, np.int64)) if model.topics.shared else None
 
 
+def headers_of(model: Declaration) -> Headers:
+    """Of one record of a model."""
+    return ((MODEL_HEADER, model.name.encode()),) if model.topics.shared else ()
+
+
 def table_of(names: Sequence[str], which: I64) -> HeaderTable:
     """One header per record: the name that ``which`` picks."""
     return HeaderTable.single(

@@ -71,6 +71,11 @@ class Slices(Sequence[B]):
         out.flags.writeable = False
         return out, at
 
+    def owned(self) -> Slices[B]:
+        """The same entries in a buffer of their own."""
+        data, at = self.packed()
+        return Slices(data, at, self.length.copy())
+
     def total(self) -> int:
         """Bytes of all entries."""
         return int(np.maximum(self.length, 0).sum())

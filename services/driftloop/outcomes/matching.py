@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from driftloop.kernel import metrics
+from driftloop.kernel import metrics, sharing
 from driftloop.kernel.codec.blocks import F64, I64, PredictionBlock
 from driftloop.kernel.codec.reshape import concat, take
 from driftloop.kernel.codec.rows import decode_predictions
@@ -59,11 +59,16 @@ def match_predictions(
     waiting = np.flatnonzero(fresh & (kind == ABSENT))
     # One horizon for the label, one for its place among the labels: see the class.
     expiry = _expiry(block.event_time, 2 * model.labels.horizon)
-    first = state.keep_predictions(block, part.records, part.offset, expiry)
-    state.put(
-        [names[row] for row in waiting.tolist()], (4 * (first + waiting) + PREDICTION).tolist()
-    )
-    place.open_predictions += len(waiting)
+    if len(waiting):
+        if part.alone and 2 * len(waiting) > len(names):
+            held, ends, place_of = part, expiry, waiting
+        else:
+            # A few rows would hold all that they came with.
+            held, ends, place_of = part.owned(waiting), expiry[waiting], np.arange(len(waiting))
+        first = state.keep_predictions(held.block, held.records, held.offset, ends)
+        numbers = (4 * (first + place_of) + PREDICTION).tolist()
+        state.put([names[row] for row in waiting.tolist()], numbers)
+        place.open_predictions += len(waiting)
     pairs: Pairs | None = None
     matched = np.flatnonzero(fresh & (kind == LABEL))
     if len(matched):
@@ -77,10 +82,11 @@ def match_predictions(
         # The same as if the label had come second, but that its record is not kept: its dead
         # letter says where that lies.
         source = TopicPartition(model.topics.labels, partition)
+        whose = sharing.headers_of(model)
         for at in late.tolist():
             error = _too_late(model, int(delay[at]))
             lies_at = int(pairs.label_offset[at])
-            letters.append(letter_of_place(SERVICE, source, lies_at, settled[at], error))
+            letters.append(letter_of_place(SERVICE, source, lies_at, settled[at], error, whose))
         if len(late):
             meter.add(metrics.UNLABELLED, len(late), model.name)
             pairs = pairs.take(np.flatnonzero(delay <= model.labels.horizon))
@@ -127,8 +133,10 @@ def match_labels(
     waiting = np.flatnonzero(fresh & (kind == ABSENT))
     if len(waiting):
         expiry = _expiry(block.observed_at, model.labels.horizon)
-        first = state.keep_labels(block.label, block.observed_at, part.offset, expiry)
-        numbers = (4 * (first + waiting) + LABEL).tolist()
+        first = state.keep_labels(
+            block.label[waiting], block.observed_at[waiting], part.offset[waiting], expiry[waiting]
+        )
+        numbers = range(4 * first + LABEL, 4 * (first + len(waiting)) + LABEL, 4)
         state.put([names[row] for row in waiting.tolist()], numbers)
         place.open_labels += len(waiting)
         own = Slices.of(block.ids).take(waiting)

@@ -12,7 +12,7 @@ from driftloop.kernel.alike import Alike, Shape, Shapes
 from driftloop.kernel.codec.blocks import I32, I64, LabelBlock, PredictionBlock
 from driftloop.kernel.codec.labels import LabelDecoder
 from driftloop.kernel.codec.murmur2 import partitions_of
-from driftloop.kernel.codec.reshape import cut
+from driftloop.kernel.codec.reshape import cut, owned
 from driftloop.kernel.codec.rows import decode_predictions
 from driftloop.kernel.declaration import Declaration
 from driftloop.kernel.records import DeadLetter
@@ -31,6 +31,21 @@ class Predictions:
     block: PredictionBlock
     records: Slices[bytes]
     offset: I64
+
+    @property
+    def alone(self) -> bool:
+        """Whether no other model's rows were read with these."""
+        return len(self.alike.models) == 1 and len(self.alike.batches) == 1
+
+    def owned(self, rows: I64) -> Predictions:
+        """Some rows in arrays of their own."""
+        return Predictions(
+            self.alike,
+            self.rows[rows],
+            owned(self.block, rows),
+            self.records.take(rows).owned(),
+            self.offset[rows],
+        )
 
     def part(self, low: int, high: int) -> Predictions:
         """Some rows that follow each other, as a view."""

@@ -81,9 +81,11 @@ class JoinRecovery:
     def _parts(self, batch: RecordBatch) -> Sequence[RecordBatch]:
         if not self._catalog.shared(batch.topic):
             return [batch]
-        parted = sharing.part([batch])
+        # As when they were read first: who names a model that does not share the topic is nobody's.
+        sharers = {model.name for model in self._catalog.models_of(batch.topic)}
+        parts = sharing.part([batch]).parts
         return [
             sharing.take(batch, rows, name)
-            for name, rows in sorted(parted.parts.items())
-            if name in self._catalog.models
+            for name, rows in sorted(parts.items())
+            if name in sharers
         ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 
 import numpy as np
@@ -19,7 +20,7 @@ class CategorySketch:
 
     def __init__(self, name: str, profile: CategoricalProfile | None) -> None:
         self._name = name
-        self._index = None if profile is None else {v: i for i, v in enumerate(profile.levels)}
+        self._index = None if profile is None else _index_of(profile.levels)
         self._levels = 0 if profile is None else len(profile.levels)
         self._tallies: I64 = np.zeros(self._levels + 2, dtype=np.int64)
         """Per level, then values that are none of them, then missing ones."""
@@ -49,6 +50,11 @@ class CategorySketch:
             np.int64,
         )
 
+    @property
+    def nbytes(self) -> int:
+        """Of its counts; where levels are counted is kept once for all windows of a profile."""
+        return self._tallies.nbytes
+
     def statistics(self) -> CategoricalStatistics:
         counts = self._tallies.tolist()
         return CategoricalStatistics(
@@ -69,6 +75,22 @@ class CategorySketch:
             )
         other = statistics.count - sum(statistics.levels)
         self._tallies[:] = [*statistics.levels, other, statistics.missing]
+
+
+_INDICES: OrderedDict[int, tuple[Sequence[str], dict[str, int]]] = OrderedDict()
+"""By the identity of a profile's levels, which are held so that no others have it."""
+_MOST_INDICES = 4_096
+
+
+def _index_of(levels: Sequence[str]) -> dict[str, int]:
+    """Level to its place. One dictionary for all windows of a profile: of thousands of levels it
+    takes ten times the memory of their counts, and a while to make."""
+    found = _INDICES.get(id(levels))
+    if found is None:
+        found = _INDICES[id(levels)] = (levels, {v: i for i, v in enumerate(levels)})
+        if len(_INDICES) > _MOST_INDICES:
+            _INDICES.popitem(last=False)
+    return found[1]
 
 
 def category_sketches(

@@ -57,6 +57,12 @@ class LossSketch:
         self._paired_sums = ExactSums(1 + 2 * len(BETS) if shadow else 0)
         """Shadow loss, then the bets on the shadow, then those against it."""
 
+    @property
+    def nbytes(self) -> int:
+        """Of its arrays."""
+        sums = self._sums.limbs.nbytes + self._paired_sums.limbs.nbytes
+        return sums + self._histogram.nbytes + self._bins.nbytes
+
     def update(self, scores: F64, labels: F64, shadow_scores: F64) -> tuple[Judged, Bools]:
         """Take in n rows: scores (n, C), labels (n,), the shadow's scores (n, C). Returns how those
         that count were judged, and which they are, (n,)."""

@@ -107,6 +107,13 @@ class NumericSketch:
             if column < values.shape[1]:
                 self._make_room()
 
+    @property
+    def nbytes(self) -> int:
+        """Of its arrays."""
+        tables = self._keys.nbytes + self._tallies.nbytes + self._places.nbytes
+        sums = self._sums.limbs.nbytes + self._squares.limbs.nbytes
+        return tables + sums + self._bins.nbytes + self._reference.edges.nbytes
+
     def statistics(self) -> tuple[NumericStatistics, ...]:
         """As a record, the columns in order."""
         buckets, amounts, ends = (part.tolist() for part in self._held())

@@ -48,6 +48,11 @@ class SegmentSketch:
         self._rows: I64 = np.zeros(len(self._levels), dtype=np.int64)
         self._counts: I64 = np.zeros((len(self._levels), layout.length), dtype=np.int64)
 
+    @property
+    def nbytes(self) -> int:
+        """Of its arrays."""
+        return self._counts.nbytes + self._segment_of_slot.nbytes + self._numeric.edges.nbytes
+
     def segments(self, slots: I64) -> I64:
         """The segment of rows with these slots of the segment feature (its levels, then unseen,
         then missing); -1: none."""

@@ -108,6 +108,12 @@ class Sketch:
                 self._segments.add_losses(judged.loss, judged.wrong, segment[usable])
         self.rows += len(rows)
 
+    @property
+    def nbytes(self) -> int:
+        """Memory it takes, about."""
+        parts = (self._numeric, *self._categorical, self._loss, self._segments)
+        return sum(part.nbytes for part in parts if part is not None)
+
     def statistics(self) -> WindowStatistics:
         """As a record."""
         return WindowStatistics(
