@@ -276,9 +276,9 @@ HELD_BY: Mapping[tuple[str, str], str] = {
         "bytes costs (`consume only` of `statistics`), with nothing written."
     ),
     ("models", "gbdt_single_row"): (
-        "LightGBM takes 35 us; a twentieth of that is 1.7 us, and a call from Python with one row "
-        "takes 1.5 us before any tree is looked at (a linear model's single row). Two thirds of "
-        "ours is the compiled function: 16 kB of masks and some 200 leaves are read for a row, "
+        "A twentieth of LightGBM's single row is about what a call from Python with one row takes "
+        "before any tree is looked at (a linear model's single row, in the table). Most of the "
+        "rest is the compiled function: 16 kB of masks and some 200 leaves are read for a row, "
         "from the second cache."
     ),
     ("http", "rows64_vs_aiohttp_river"): (

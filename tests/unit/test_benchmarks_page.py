@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from loadtest.__main__ import BENCHMARKS
 from loadtest.profiles import summary
 from loadtest.report import PAGE, PLOTS, pages
 from loadtest.results import ROOT, recorded
-from loadtest.scale import nowhere_convex, proportional_at_most
+from loadtest.scale import curve_of, nowhere_convex, proportional_at_most
 from loadtest.svg import bars, lines
 from loadtest.wanted import BENCHMARKS as LISTED
 from loadtest.wanted import Wanted
@@ -78,9 +79,20 @@ def test_a_cost_that_grows_faster_than_what_it_is_for_is_not_linear() -> None:
 def test_a_curve_that_bends_upwards_behind_a_fixed_cost_is_not_linear() -> None:
     bent = [(float(n), 10.0 + 0.01 * n * n) for n in (1, 4, 16, 64)]
     assert proportional_at_most(bent)
-    assert not nowhere_convex([(n, cost, (0.95 * cost, 1.05 * cost)) for n, cost in bent])
-    straight = [(1.0, 1.0), (10.0, 1.9), (100.0, 10.9)]
-    assert nowhere_convex([(n, cost, (0.99 * cost, 1.01 * cost)) for n, cost in straight])
+    assert not nowhere_convex(bent)
+    assert nowhere_convex([(1.0, 1.0), (10.0, 1.9), (100.0, 10.9)])
+
+
+def test_one_bad_round_does_not_decide_whether_a_curve_bends() -> None:
+    def points(most: float) -> list[dict[str, Any]]:
+        costs = {1: (2.0, 2.1), 16: (2.0, most), 64: (9.0, 9.2)}
+        return [
+            {"features": n, "payload": 0, "processes": 1, "spread": spread}
+            for n, spread in costs.items()
+        ]
+
+    for most in (2.1, 9.0):
+        assert not nowhere_convex(curve_of(points(most), "features", 1))
 
 
 def test_plots_are_well_formed(tmp_path: Path) -> None:
