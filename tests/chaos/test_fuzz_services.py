@@ -85,7 +85,7 @@ def whole(source: Source, partition: int, offset: int) -> RecordBatch:
     ]
     offsets = range(offset, offset + n)
     return RecordBatch(
-        source.topic, partition, offsets, [0] * n, [None] * n, source.values, headers
+        source.topic, partition, offsets, [-1] * n, [None] * n, source.values, headers
     )
 
 

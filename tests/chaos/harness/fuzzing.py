@@ -92,7 +92,8 @@ def batch_of(rng: random.Random, source: Source, partition: int, offset: int) ->
     if headers is not None and rng.random() < 0.5:
         headers = [headers[row] for row in range(ROWS)]
     offsets = sorted(rng.sample(range(offset, offset + 2 * ROWS), ROWS))
-    times = [rng.choice((-1, 0, 1 << 41, 1_700_000_000_000)) for _ in range(ROWS)]
+    # Most are not before what they tell of; those of 0 are.
+    times = [rng.choice((-1, 1 << 41, 1 << 62, 0)) for _ in range(ROWS)]
     packed: Sequence[bytes | None] = chosen if rng.random() < 0.5 else Slices.of(chosen)
     return RecordBatch(source.topic, partition, offsets, times, keys, packed, headers)
 
