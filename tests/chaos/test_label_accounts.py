@@ -194,5 +194,5 @@ def test_dead_letters_are_of_broken_records_with_their_bytes(
     letters: list[DeadLetter], kinds: dict[str, int]
 ) -> None:
     found = Findings()
-    check_letters(letters, EVENTS, truth(), found)
+    check_letters(letters, EVENTS, truth().broken, found)
     assert found.counts == kinds

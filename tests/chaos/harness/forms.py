@@ -23,12 +23,9 @@ from .model import Scale
 from .mutation import FIRST_ID
 from .traffic import Message
 
-_GROUP = "crowd"
 _JSON_EVENTS = ("[events]\n", '[events]\nformat = "json"\n')
 _JSON_LABELS = ("[labels]\n", '[labels]\nformat = "json"\n')
-_SHARED = ("[windows]\n", f'[topics]\nshared = "{_GROUP}"\n\n[windows]\n')
-_NARROW = ('[[features]]\nname = "x1"\nkind = "numeric"\n', "")
-"""A feature less: rows of another shape."""
+_SHARED = model.shared("crowd")
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +133,7 @@ SHARED = Form(
     "shared",
     [
         ("wide", (_SHARED,)),
-        ("narrow", (_SHARED, _NARROW)),
+        ("narrow", (_SHARED, model.NARROW)),
         ("plain-text", (_SHARED, _JSON_EVENTS, _JSON_LABELS)),
     ],
 )

@@ -1,4 +1,4 @@
-"""The model that chaos runs: a few features of every kind, short windows, quick swaps."""
+"""The models that chaos runs: a few features of every kind, short windows, quick swaps."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ BEGIN_MS = 1_700_000_040_000
 
 COLOURS = ("red", "green", "blue", "white", "black", "grey", "teal")
 """The last one is only seen in every other regime."""
+NUMERIC = ("x0", "x1", "x2", "n")
 SHAPES = ("round", "square", "a rather long name of a shape, ünïcode too")
 
 SCHEMA = json.dumps(
@@ -122,6 +123,15 @@ guard_rows = {guard_rows}
 """
 
 
+NARROW = ('[[features]]\nname = "x1"\nkind = "numeric"\n', "")
+"""A change of the declaration: a feature less, so rows of another shape."""
+
+
+def shared(group: str) -> tuple[str, str]:
+    """A change of the declaration: the topics are those of a group of models."""
+    return "[windows]\n", f'[topics]\nshared = "{group}"\n\n[windows]\n'
+
+
 @dataclass(frozen=True, slots=True)
 class Scale:
     """How much happens."""
@@ -166,3 +176,34 @@ def declared(
         text, source="the chaos model", event_schema=SCHEMA, check_candidate=check_parameters
     )
     return DeclaredModel(declaration, text, SCHEMA)
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What sets a model apart from others that have the same events."""
+
+    name: str = NAME
+    prior: float = 0.5
+    narrow: bool = False
+    """Without the feature x1."""
+    colours: Sequence[str] = COLOURS
+    group: str = ""
+    """Of models that share their topics; empty: they are its own."""
+
+    @property
+    def numeric(self) -> Sequence[str]:
+        """The numeric features, in the declaration's order."""
+        return [name for name in NUMERIC if not (self.narrow and name == "x1")]
+
+    @property
+    def owner(self) -> str | None:
+        """Whom the records say they are of; None where the topic says it."""
+        return self.name if self.group else None
+
+    def declared(self, scale: Scale) -> DeclaredModel:
+        changes = [("prior = 0.5\n", f"prior = {self.prior}\n")]
+        if self.narrow:
+            changes.append(NARROW)
+        if self.group:
+            changes.append(shared(self.group))
+        return declared(scale, self.name, changes)

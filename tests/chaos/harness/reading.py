@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
+MODEL_HEADER = "driftloop-model"
+
 _AT_ONCE = 20_000
 _POLL_S = 0.1
 _SILENCE_S = 60.0
@@ -24,8 +26,17 @@ class Record(NamedTuple):
     headers: tuple[tuple[str, bytes | None], ...]
 
 
-def read_batches(bootstrap: str, topic: str) -> Iterator[tuple[int, list[Any]]]:
-    """Partition and consecutive messages of it, until the end of every partition.
+def owner_of(headers: Sequence[tuple[str, bytes | None]] | None) -> str:
+    """The model that a record of a shared topic says it is of; empty where it says none."""
+    said = [value for name, value in headers or () if name == MODEL_HEADER]
+    return (said[-1] or b"").decode(errors="replace") if said else ""
+
+
+def read_batches(
+    bootstrap: str, topic: str, owner: str | None = None
+) -> Iterator[tuple[int, list[Any]]]:
+    """Partition and messages of it in their order, until the end of every partition; only those of
+    ``owner`` where the topic is shared.
 
     Raises RuntimeError when nothing comes for a minute.
     """
@@ -56,6 +67,8 @@ def read_batches(bootstrap: str, topic: str) -> Iterator[tuple[int, list[Any]]]:
             for message in messages:
                 error = message.error()
                 if error is None:
+                    if owner is not None and owner_of(message.headers()) != owner:
+                        continue
                     found.setdefault(message.partition(), []).append(message)
                 elif error.code() == KafkaError._PARTITION_EOF:
                     left.discard(message.partition())
@@ -66,9 +79,9 @@ def read_batches(bootstrap: str, topic: str) -> Iterator[tuple[int, list[Any]]]:
         client.close()
 
 
-def read(bootstrap: str, topic: str) -> Iterator[Record]:
+def read(bootstrap: str, topic: str, owner: str | None = None) -> Iterator[Record]:
     """Every record, in offset order within a partition."""
-    for partition, messages in read_batches(bootstrap, topic):
+    for partition, messages in read_batches(bootstrap, topic, owner):
         for m in messages:
             yield Record(
                 topic, partition, m.offset(), m.timestamp()[1], m.key(), m.value(),

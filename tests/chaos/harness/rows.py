@@ -23,7 +23,6 @@ from .truth import F64, I64, NOBODY, Truth, first_of_each, slot_of
 
 _TOLERANCE = 1e-12
 """The same rows in another batch may be summed in another order."""
-_SHAPE: Mapping[str, int] = {"scores": 1, "numeric": 4, "categorical": 2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +77,9 @@ def read_rows(bootstrap: str, topic: str, truth: Truth, scorers: Scorers, found:
         )
     )  # fmt: skip
     parts: list[dict[str, Any]] = []
-    for partition, messages in read_batches(bootstrap, topic):
-        block, rows, rejected = decode([m.value() for m in messages], **_SHAPE)
+    shape = {"scores": 1, "numeric": len(truth.kind.numeric), "categorical": 2}
+    for partition, messages in read_batches(bootstrap, topic, truth.kind.owner):
+        block, rows, rejected = decode([m.value() for m in messages], **shape)
         found.mismatched(f"{topic}/{partition}: unreadable rows", len(rejected))
         keys = [messages[row].key() for row in rows.tolist()]
         found.mismatched(
@@ -124,10 +124,10 @@ def _check_rows(
         return
     slots = truth.slots
     numeric = block.features.numeric
-    expected = np.column_stack([slots.x0[slot], slots.x1[slot], slots.x2[slot], slots.n[slot]])
+    expected = np.column_stack([getattr(slots, name)[slot] for name in truth.kind.numeric])
     same = np.isclose(numeric, expected, rtol=0, atol=0, equal_nan=True).all(axis=1)
     same &= block.event_time == slots.time[slot]
-    words = (model.COLOURS, model.SHAPES)
+    words = (truth.kind.colours, model.SHAPES)
     truths = (slots.colour[slot], slots.shape[slot])
     categories = block.features.categories
     for column, (known, true) in enumerate(zip(words, truths, strict=True)):

@@ -155,7 +155,7 @@ class _Run:
                 for turn in range(1, ROUNDS):
                     close(order, turn)
                     self._settle(fleet, quiescence)
-                state = self._open_counts(fleet)
+                state = open_counts(fleet)
             judged = time.monotonic()
             verdict = judge(loop.log, settings, declared, traffic, self._tell)
             seconds["judging"] = time.monotonic() - judged
@@ -163,7 +163,7 @@ class _Run:
             loop.log.close()
         if state != {"predictions": 0, "labels": 0}:
             verdict.findings.mismatched(f"outcomes still waits for {state}")
-        crashes = self._crashes()
+        crashes = crashes_in(settings.directory)
         wrong = verdict.findings.counts
         return {
             "seed": plan.seed,
@@ -213,7 +213,7 @@ class _Run:
             while not (producer.done and strikes.over):
                 if producer.done and not sent:
                     sent = time.monotonic()
-                _none_gave_up(fleet)
+                none_gave_up(fleet)
                 self._pause.wait(_LOOK_S)
                 if time.monotonic() - told > _TELL_EVERY_S:
                     told = time.monotonic()
@@ -229,37 +229,38 @@ class _Run:
 
         def meanwhile() -> None:
             nonlocal told
-            _none_gave_up(fleet)
+            none_gave_up(fleet)
             if time.monotonic() - told > _TELL_EVERY_S:
                 told = time.monotonic()
                 self._tell(f"not at rest: {quiescence._why}")
 
         quiescence.settle(self._plan.settle_s, meanwhile)
 
-    @staticmethod
-    def _open_counts(fleet: Fleet) -> dict[str, int]:
-        """What outcomes waits for at the end: everything has expired or was joined."""
-        counts = {"predictions": 0, "labels": 0}
-        for status in fleet.statuses():
-            if status["service"] == "outcomes":
-                for waiting in status["details"]["open"].values():
-                    for kind, number in waiting.items():
-                        counts[kind] += number
-        return counts
 
-    def _crashes(self) -> list[str]:
-        """Ends that no service expects, hanging included: the line and what it says below."""
-        found = []
-        for log in sorted((self._settings.directory / "logs").glob("*.log")):
-            lines = log.read_text("utf-8", "replace").splitlines()
-            for at, line in enumerate(lines):
-                if _CRASH.search(line) or _HUNG.search(line):
-                    trace = [x for x in lines[at + 1 : at + 80] if x and not x.startswith(" ")]
-                    found.append(f"{log.name}: {line} {' | '.join(trace[:3])}")
-        return found
+def open_counts(fleet: Fleet) -> dict[str, int]:
+    """What outcomes waits for at the end: everything has expired or was joined."""
+    counts = {"predictions": 0, "labels": 0}
+    for status in fleet.statuses():
+        if status["service"] == "outcomes":
+            for waiting in status["details"]["open"].values():
+                for kind, number in waiting.items():
+                    counts[kind] += number
+    return counts
 
 
-def _none_gave_up(fleet: Fleet) -> None:
+def crashes_in(directory: Path) -> list[str]:
+    """Ends that no service expects, hanging included: the line and what it says below."""
+    found = []
+    for log in sorted((directory / "logs").glob("*.log")):
+        lines = log.read_text("utf-8", "replace").splitlines()
+        for at, line in enumerate(lines):
+            if _CRASH.search(line) or _HUNG.search(line):
+                trace = [x for x in lines[at + 1 : at + 80] if x and not x.startswith(" ")]
+                found.append(f"{log.name}: {line} {' | '.join(trace[:3])}")
+    return found
+
+
+def none_gave_up(fleet: Fleet) -> None:
     for member in fleet.members():
         if member.state is State.FAILED:
             raise SupervisionError(f"{member.name} gave up:\n{member.tail()}")

@@ -14,7 +14,7 @@ import numpy as np
 from driftloop.adapters.broker import LocalBroker
 from driftloop.cli.commanding import publish_command
 from driftloop.cli.control import read_catalog
-from driftloop.cli.supervision import SERVICES, Fleet
+from driftloop.cli.supervision import Fleet
 from driftloop.kernel.errors import DriftloopError, SupervisionError
 from driftloop.kernel.ports import Log
 from driftloop.kernel.records import CommandAction
@@ -74,7 +74,7 @@ class Schedule:
         rng = np.random.default_rng([seed, 2])
         moments = np.sort(rng.uniform(0.04, 0.97, kills))
         # In turn, but in an order of its own each turn: every service gets its share.
-        turns = iter([str(s) for _ in range(kills) for s in rng.permutation(SERVICES)])
+        turns = iter([str(s) for _ in range(kills) for s in rng.permutation(list(processes))])
         struck: list[Kill] = []
         for at in moments.tolist():
             if struck and rng.random() < _AGAIN:
@@ -110,7 +110,8 @@ class Strikes:
 
     schedule: Schedule
     fleet: Fleet
-    broker: LocalBroker
+    broker: LocalBroker | None
+    """None where none is to be restarted."""
     log: Log
     model: str
     progress: Callable[[], float]
@@ -213,6 +214,7 @@ class Strikes:
         for restart in self.schedule.restarts:
             if not self._until(restart.at):
                 return
+            assert self.broker is not None
             how = "SIGKILL" if restart.sigkill else "stop"
             self.tell(f"broker: {how} at {self.progress():.1%}")
             began = time.monotonic()

@@ -25,7 +25,7 @@ from driftloop.kernel.codec.murmur2 import partition_of
 from driftloop.kernel.schemas import parse_schema, record_schema
 
 from . import model
-from .model import Scale
+from .model import Kind, Scale
 
 CHUNK = 1000
 EARLY_MS = model.WINDOW_MS // 10
@@ -140,9 +140,16 @@ def repeated(
 class Traffic:
     """Everything that one seed gives."""
 
-    def __init__(self, seed: int, scale: Scale) -> None:
+    def __init__(
+        self, seed: int, scale: Scale, kind: Kind | None = None, often: float = 1.0
+    ) -> None:
+        """``kind`` says of which model, and ``often`` how many times as often as usually something
+        is out of the ordinary."""
         self.seed = seed
         self.scale = scale
+        self.kind = kind or Kind()
+        self._often = often
+        self._colours = [colour.encode() for colour in self.kind.colours]
         self._event_head = wire.in_force().header(parse_schema(model.SCHEMA))
         self._label_head = wire.in_force().header(record_schema("label"))
 
@@ -158,8 +165,8 @@ class Traffic:
         slots = np.arange(first, first + n)
         position = model.BEGIN_MS + slots * self.scale.step_ms
         regime = ((slots // (self.scale.window_rows * self.scale.regime_windows)) % 2).astype(bool)
-        fate = _drawn(rng, n, _FATES)
-        labelling = _drawn(rng, n, _LABELLINGS)
+        fate = _drawn(rng, n, _FATES, self._often)
+        labelling = _drawn(rng, n, _LABELLINGS, self._often)
         back = rng.uniform(0, 2_000, n)
         window = model.WINDOW_MS
         late = fate == Fate.LATE
@@ -170,7 +177,7 @@ class Traffic:
         x1 = rng.normal(size=n) + 0.8 * regime
         x2 = np.where(rng.random(n) < 0.1, np.nan, rng.normal(size=n) * 1e3)
         count = rng.poisson(3, n)
-        colour = rng.integers(0, len(model.COLOURS) - 1 + regime)
+        colour = rng.integers(0, len(self._colours) - 1 + regime)
         shape = rng.integers(-1, len(model.SHAPES), n)
         sign = np.where(regime, -1.0, 1.0)
         logit = sign * (1.5 * x0 - 0.5 * x1 + 0.4 * (colour == 0) - 0.1 * (count - 3))
@@ -242,9 +249,8 @@ class Traffic:
         for number in range(turn * CLOSERS, (turn + 1) * CLOSERS):
             key = b"c%09d" % number
             time = int(times[number])
-            events.append(
-                Message(key, self._encode(key, time, 0.5, 0.25, None, 3, b"red", b"round"))
-            )
+            value = self._encode(key, time, 0.5, 0.25, None, 3, self._colours[0], b"round")
+            events.append(Message(key, value))
             labels.append(Message(key, self.label(key, number % 2, time + 1)))
         return events, labels
 
@@ -263,7 +269,7 @@ class Traffic:
             float(chunk.x1[row]),
             None if x2 != x2 else x2,
             int(chunk.n[row]),
-            _COLOURS[chunk.colour[row]],
+            self._colours[chunk.colour[row]],
             None if shape < 0 else _SHAPES[shape],
         )
 
@@ -357,15 +363,17 @@ def _with_long_category(key: bytes, header: bytes, length: int) -> bytes:
 
 
 _EVENT = parse_schema(model.SCHEMA)
-_COLOURS = [colour.encode() for colour in model.COLOURS]
 _SHAPES = [shape.encode() for shape in model.SHAPES]
 
 
-def _drawn(rng: np.random.Generator, n: int, shares: dict[Any, float]) -> npt.NDArray[np.int64]:
+def _drawn(
+    rng: np.random.Generator, n: int, shares: dict[Any, float], often: float
+) -> npt.NDArray[np.int64]:
     out = np.zeros(n, np.int64)
     drawn = rng.random(n)
     upper = 0.0
-    for kind, share in shares.items():
+    for kind, usual in shares.items():
+        share = usual * often
         out[(drawn >= upper) & (drawn < upper + share)] = kind
         upper += share
     return out

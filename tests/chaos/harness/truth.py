@@ -13,6 +13,7 @@ from driftloop.kernel.codec.murmur2 import partition_of
 from driftloop.kernel.topics import ModelTopics
 
 from . import model
+from .model import Kind
 from .reading import Record, read
 from .traffic import (
     CLOSERS,
@@ -100,6 +101,7 @@ class Truth:
     """Records that must become dead letters."""
     every_label: int = 0
     every_event: int = 0
+    kind: Kind = field(default_factory=Kind)
 
     @property
     def events(self) -> int:
@@ -109,7 +111,7 @@ class Truth:
 
 def read_truth(bootstrap: str, topics: ModelTopics, traffic: Traffic) -> Truth:
     """Raises :class:`ProducerFaultError`."""
-    truth = Truth(Slots.of(traffic))
+    truth = Truth(Slots.of(traffic), kind=traffic.kind)
     _read_events(bootstrap, topics.events, truth)
     _read_labels(bootstrap, topics.labels, truth)
     return truth
@@ -126,7 +128,7 @@ def _read_events(bootstrap: str, topic: str, truth: Truth) -> None:
     slots = truth.slots
     places: list[list[int]] = [[] for _ in range(model.PARTITIONS)]
     found: list[list[int]] = [[] for _ in range(model.PARTITIONS)]
-    for record in read(bootstrap, topic):
+    for record in read(bootstrap, topic, truth.kind.owner):
         assert record.key is not None
         truth.every_event += 1
         slot = slot_of(record.key, len(slots))
@@ -154,7 +156,7 @@ def _read_events(bootstrap: str, topic: str, truth: Truth) -> None:
 def _read_labels(bootstrap: str, topic: str, truth: Truth) -> None:
     slots = truth.slots
     columns: tuple[list[int], list[int], list[int], list[float], list[int]] = ([], [], [], [], [])
-    for record in read(bootstrap, topic):
+    for record in read(bootstrap, topic, truth.kind.owner):
         assert record.key is not None
         truth.every_label += 1
         slot = slot_of(record.key, len(slots))

@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from driftloop.adapters.artifacts.directory import DirectoryStore
 from driftloop.cli.applying import DeclaredModel
 from driftloop.cli.control import read_catalog
+from driftloop.kernel.catalog import Catalog
 from driftloop.kernel.codec.records import codec
 from driftloop.kernel.ports import Log
-from driftloop.kernel.records import Alert, Deployment, Estimate, Load, Run, Stream, Version, Window
+from driftloop.kernel.records import (
+    Alert,
+    DeadLetter,
+    Deployment,
+    Estimate,
+    Load,
+    Run,
+    Stream,
+    Version,
+    Window,
+)
 from driftloop.kernel.settings import Settings
+from driftloop.kernel.topics import ModelTopics
 
 from . import decisions, rows, windows
 from .findings import Findings
-from .labels import Fate, account, waited
+from .labels import Accounts, Fate, account, waited
 from .letters import check_letters, read_letters
 from .reading import Record, read
 from .traffic import Traffic
-from .truth import read_truth
+from .truth import Truth, read_truth
 
 T = TypeVar("T")
 
@@ -30,6 +42,44 @@ class Verdict:
     findings: Findings
     facts: dict[str, Any]
     """What there is in the log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """What was made of one model's events and labels, judged."""
+
+    predictions: rows.Rows
+    outcomes: rows.Rows
+    labels: Accounts
+    windows: int
+
+
+def judge_rows(
+    log: Log,
+    catalog: Catalog,
+    bootstrap: str,
+    topics: ModelTopics,
+    truth: Truth,
+    scorers: rows.Scorers,
+    letters: Sequence[DeadLetter],
+    every_window: Sequence[Window],
+    found: Findings,
+    tell: Callable[[str], None],
+) -> Rows:
+    """``letters`` and ``every_window``: those of the model."""
+    tell("predictions")
+    predictions = rows.read_rows(bootstrap, topics.predictions, truth, scorers, found)
+    rows.check_predictions(predictions, truth, found)
+    tell("outcomes")
+    outcomes = rows.read_rows(bootstrap, topics.outcomes, truth, scorers, found)
+    rows.check_outcomes(predictions, outcomes, truth, found)
+    check_letters(letters, topics.events, truth.broken, found)
+    labels = account(outcomes, letters, topics.labels, truth, found)
+    tell("windows")
+    streams = {Stream.PREDICTIONS: predictions, Stream.OUTCOMES: outcomes}
+    name = truth.kind.name
+    count = windows.check_windows(log, catalog, every_window, streams, truth.slots.x0, found, name)
+    return Rows(predictions, outcomes, labels, count)
 
 
 def judge(
@@ -61,27 +111,22 @@ def judge(
     changelog = list(read(bootstrap, topics.changelogs))
     store = DirectoryStore(settings.artifacts)
     scorers = rows.Scorers(store, versions, declared.declaration.prior)
-    tell("predictions")
-    predictions = rows.read_rows(bootstrap, own.predictions, truth, scorers, found)
-    rows.check_predictions(predictions, truth, found)
-    swaps = rows.check_version_order(predictions, deployments, found)
-    tell("outcomes")
-    outcomes = rows.read_rows(bootstrap, own.outcomes, truth, scorers, found)
-    rows.check_outcomes(predictions, outcomes, truth, found)
     letters = read_letters(bootstrap, topics.dead_letters)
-    check_letters(letters, own.events, truth, found)
-    labels = account(outcomes, letters, own.labels, truth, found)
-    tell("windows")
     catalog = read_catalog(log, topics)
-    streams = {Stream.PREDICTIONS: predictions, Stream.OUTCOMES: outcomes}
-    count = windows.check_windows(log, catalog, every_window, streams, truth.slots.x0, found)
+    made = judge_rows(
+        log, catalog, bootstrap, own, truth, scorers, letters, every_window, found, tell
+    )
+    predictions, outcomes, labels = made.predictions, made.outcomes, made.labels
+    swaps = rows.check_version_order(predictions, deployments, found)
     tell("decisions and state")
     decisions.check_alerts(alerts, found)
     decisions.replay_drift(catalog, raw_windows, raw_loads, alerts, raw_estimates, changelog, found)
     decisions.check_versions(versions, runs, store, found)
     promotions = decisions.check_deployments(catalog, deployments, versions, changelog, found)
     decisions.check_sketch_state(
-        changelog, {str(stream): found_rows for stream, found_rows in streams.items()}, found
+        changelog,
+        {str(Stream.PREDICTIONS): predictions, str(Stream.OUTCOMES): outcomes},
+        found,
     )
     return Verdict(
         found,
@@ -100,8 +145,8 @@ def judge(
             "labels_without_event": labels.right[Fate.WITHOUT_EVENT],
             "dead_letters": len(letters),
             "poison": len(truth.broken),
-            "windows": count,
-            "revisions": len(every_window) - count,
+            "windows": made.windows,
+            "revisions": len(every_window) - made.windows,
             "late_rows": sum(w.late for w in every_window if w.revision == 0),
             "alerts": len({alert.id for alert in alerts}),
             "runs": len({run.id for run in runs}),

@@ -32,8 +32,9 @@ def check_windows(
     streams: dict[Stream, Rows],
     x0: F64,
     found: Findings,
+    name: str = model.NAME,
 ) -> int:
-    """How many windows there are. ``x0`` is the first feature per slot."""
+    """How many windows there are of the model ``name``. ``x0`` is the first feature per slot."""
     found.once("window", ((w.id, w.revision) for w in windows))
     by_id: dict[str, list[Window]] = defaultdict(list)
     for window in windows:
@@ -46,7 +47,7 @@ def check_windows(
     final = {id: max(revisions, key=lambda w: w.revision) for id, revisions in by_id.items()}
     expected: set[str] = set()
     for stream, rows in streams.items():
-        expected |= _check_stream(stream, rows, x0, final, found)
+        expected |= _check_stream(name, stream, rows, x0, final, found)
     for id in final.keys() - expected:
         found.mismatched(f"window {id} has no rows")
     verified = verify_windows(log, catalog, windows)
@@ -56,7 +57,7 @@ def check_windows(
 
 
 def _check_stream(
-    stream: Stream, rows: Rows, x0: F64, final: dict[str, Window], found: Findings
+    name: str, stream: Stream, rows: Rows, x0: F64, final: dict[str, Window], found: Findings
 ) -> set[str]:
     """Ids of all windows that have rows."""
     start = rows.time // model.WINDOW_MS * model.WINDOW_MS
@@ -70,7 +71,7 @@ def _check_stream(
     for group in np.split(order, cuts):
         first = group[0]
         at, version, other = int(start[first]), int(rows.version[first]), int(shadow[first])
-        id = window_id(model.NAME, stream, at, version, other)
+        id = window_id(name, stream, at, version, other)
         ids.add(id)
         window = final.get(id)
         if window is not None:
