@@ -17,6 +17,7 @@ from driftloop.cli.control import read_catalog
 from driftloop.cli.loops import KafkaLoop
 from driftloop.cli.quiescence import Quiescence
 from driftloop.cli.supervision import Fleet
+from driftloop.cli.verifying import evenly
 from driftloop.kernel.codec.records import codec
 from driftloop.kernel.ports import Log
 from driftloop.kernel.reasons import Reason
@@ -41,6 +42,8 @@ from .verdict import judge_rows
 _TURN_S = 0.02
 _AHEAD = 0.02
 """Share of the events sent before the next kill must have come."""
+_ONE_BY_ONE = 30
+"""Windows recomputed each by itself, beside all of them in one pass."""
 _PAUSE = threading.Event()
 """Never set: waiting for it is the pace of the load."""
 _STRANGE: Sequence[Headers] = (
@@ -259,7 +262,7 @@ def _judged(
         )
     tell("windows one by one")
     final = {window.id: window for window in sorted(every_window, key=lambda w: w.revision)}
-    for window in final.values():
+    for window in evenly(list(final.values()), _ONE_BY_ONE):
         if not verify_window(log, catalog.models[window.model], None, window):
             found.mismatched(f"window {window.id} does not follow from the log")
     facts["late_rows"] = sum(window.late for window in final.values())
