@@ -52,6 +52,6 @@ def test_models_that_share_topics_are_told_apart_whoever_is_killed(
     # There was something of everything.
     assert min(found["labels"].values()) > 0
     assert len(found["labels"]) == 5
-    for fact in ("strangers", "poison", "late_rows", "revisions"):
+    for fact in ("strangers", "poison", "late_rows", "revisions", "from_store"):
         assert found[fact] > 0
     assert processes_of(tmp_path) == {}

@@ -3,11 +3,14 @@ each judged as if it were alone."""
 
 from __future__ import annotations
 
+import re
+import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from driftloop.adapters.artifacts.directory import DirectoryStore
@@ -16,7 +19,7 @@ from driftloop.cli.applying import apply_declaration
 from driftloop.cli.control import read_catalog
 from driftloop.cli.loops import KafkaLoop
 from driftloop.cli.quiescence import Quiescence
-from driftloop.cli.supervision import Fleet
+from driftloop.cli.supervision import Fleet, service_command
 from driftloop.cli.verifying import evenly
 from driftloop.kernel.codec.records import codec
 from driftloop.kernel.ports import Log
@@ -44,6 +47,14 @@ _AHEAD = 0.02
 """Share of the events sent before the next kill must have come."""
 _ONE_BY_ONE = 30
 """Windows recomputed each by itself, beside all of them in one pass."""
+_OFTEN = """
+import runpy
+from driftloop.outcomes.core import OutcomesCore
+OutcomesCore.__init__.__kwdefaults__["checkpoint_ms"] = 500
+runpy.run_module("driftloop.outcomes", run_name="__main__")
+"""
+"""Outcomes, its store written so often that whoever takes over finds something in it."""
+_FROM_STORE = re.compile(r"reading [1-9][0-9]* to [0-9]+ again")
 _PAUSE = threading.Event()
 """Never set: waiting for it is the pace of the load."""
 _STRANGE: Sequence[Headers] = (
@@ -96,7 +107,7 @@ def run_crowd(
     """The figures; ``details`` has the first examples of what is wrong."""
     declared = [kind.declared(plan.scale) for kind in plan.kinds]
     topics = declared[0].declaration.topics
-    fleet = Fleet(settings, plan.processes, progress=tell, grace_s=5.0)
+    fleet = Fleet(settings, plan.processes, progress=tell, grace_s=5.0, command=_command)
     loop = KafkaLoop(fleet)
     quiescence = Quiescence(loop, [one.declaration for one in declared], SystemClock())
     # Of what does not run nothing is waited for.
@@ -125,8 +136,13 @@ def run_crowd(
         "details": found.details(),
         "killed": dict(strikes.killed),
         "left": strikes.left,
+        "from_store": _from_store(settings.directory),
         **facts,
     }
+
+
+def _command(service: str) -> Sequence[str]:
+    return (sys.executable, "-c", _OFTEN) if service == "outcomes" else service_command(service)
 
 
 def _disturbed(
@@ -169,6 +185,12 @@ def _disturbed(
         strikes.stop()
     _flushed(sender)
     return strikes
+
+
+def _from_store(directory: Path) -> int:
+    """How often outcomes went on from its store, and not from the beginning of the log."""
+    logs = (directory / "logs").glob("outcomes-*.log")
+    return sum(len(_FROM_STORE.findall(log.read_text("utf-8", "replace"))) for log in logs)
 
 
 def _mixed(plan: CrowdPlan, topics: ModelTopics) -> list[tuple[float, str, Message]]:
