@@ -30,11 +30,13 @@ from decision_builders import (
 from driftloop.cli.alert_evidence import evidence_of
 from driftloop.cli.verifying_alerts import verify_alert
 from driftloop.drift.core import DriftCore
+from driftloop.drift.parts import MOST_PARTS
 from driftloop.kernel.codec import framing
 from driftloop.kernel.codec.mapping import to_plain
 from driftloop.kernel.codec.records import codec
 from driftloop.kernel.decisions import UsedWindows
 from driftloop.kernel.entries import Entries
+from driftloop.kernel.processor import ControlBehindError
 from driftloop.kernel.records import Alert, AlertKind, Estimate, Stream, Window
 from driftloop.kernel.schemas import record_schema
 
@@ -197,6 +199,63 @@ def test_a_part_that_fits_no_other_is_a_dead_letter_and_the_rest_is_judged() -> 
     assert used(drift) == 1
 
 
+def many(hour: int, shadow: int, parts: int, rows: int) -> Window:
+    """A part that says it has so many rows."""
+    window = outcomes(hour, LOW, shadow=shadow, parts=parts)
+    statistics = window.statistics
+    assert statistics.loss is not None
+    loss = replace(statistics.loss, rows=rows, bins=(rows, *(0,) * 6))
+    return replace(window, rows=rows, statistics=replace(statistics, rows=rows, loss=loss))
+
+
+def test_a_part_that_makes_the_whole_impossible_is_the_dead_letter_and_not_a_later_window() -> None:
+    drift = core()
+    letters = [
+        [letter.offset for letter in drift.process(given).dead_letters]
+        for given in (
+            batch(TOPICS.windows, outcomes(0, LOW), many(1, 2, 3, (1 << 53) - 10)),
+            batch(TOPICS.windows, many(1, 3, 3, (1 << 53) - 10), first=2),
+            batch(TOPICS.windows, outcomes(2, LOW), outcomes(3, LOW), first=3),
+        )
+    ]
+    assert letters == [[], [2], []]
+    assert used(drift) == 4
+
+
+def test_a_dead_letter_leaves_nothing_of_a_model_that_nothing_is_known_of() -> None:
+    drift = core()
+    assert drift.process(batch(TOPICS.windows, many(1, 2, 3, 1 << 54))).dead_letters
+    assert not drift.models()
+    assert not drift.snapshot()
+
+
+def test_of_parts_without_end_those_that_are_there_are_judged() -> None:
+    drift, store = core(), dict[str, bytes]()
+    give(drift, outcomes(0, LOW))
+    for shadow in range(MOST_PARTS):
+        assert used(drift) == 1
+        give(drift, outcomes(1, LOW, shadow=shadow, parts=10**6))
+    assert used(drift) == 2
+    give(drift, *(outcomes(1, LOW, shadow=MOST_PARTS + n, parts=10**6) for n in range(5)))
+    commit(drift, store)
+    assert used(drift) == 2
+    assert not [name for name in store if "/parts/" in name]
+
+
+def test_a_waiting_part_whose_version_is_gone_makes_no_other_window_a_dead_letter() -> None:
+    drift, store = core(), dict[str, bytes]()
+    give(drift, outcomes(0, LOW), outcomes(1, LOW, version=2, shadow=3, parts=2))
+    commit(drift, store)
+    again = DriftCore(catalog(declaration(), version(1)))
+    again.restore(LEAD, store)
+    found = again.process(batch(TOPICS.windows, predictions(2), outcomes(2, LOW)))
+    assert not found.dead_letters
+    assert again.track(MODEL, Stream.PREDICTIONS).tested == 1
+    # A row that names the version itself still is none that can be read.
+    with pytest.raises(ControlBehindError):
+        again.process(batch(TOPICS.windows, outcomes(3, LOW, version=2)))
+
+
 def test_an_estimate_is_of_all_rows_and_names_all_parts() -> None:
     said = sent(core().process(batch(TOPICS.windows, *usual(0))))
     estimates = [record for record in said if isinstance(record, Estimate)]
@@ -261,6 +320,35 @@ def test_what_is_drawn_has_a_window_once_with_all_parts(world: OutcomeWorld) -> 
     assert shown.comparisons[0].rows == sum(
         window.rows for window in world.windows if window.start >= alert.onset
     )
+
+
+class Incomplete(OutcomeWorld):
+    """Of hour 9 a part says that there is another, which never comes; so hour 10 makes two whole
+    with one record."""
+
+    def _shadows(self, hour: int) -> tuple[int, ...]:
+        return (9, 10) if hour == 9 else (3,)
+
+
+def test_what_is_drawn_is_the_level_after_each_window_also_where_one_record_makes_two() -> None:
+    straight, two = OutcomeWorld(), Incomplete()
+    (lost,) = [i for i, w in enumerate(two.windows) if (w.start, w.shadow) == (at_hour(9), 10)]
+    two.tamper(two.topics.windows, lost, b"lost")
+    levels = []
+    for made in (straight, two):
+        alert = made.run()[0]
+        records = [record for record in made.alerts() if record.id == alert.id]
+        shown = evidence_of(made.log, made.catalog, records, findings=1)
+        levels.append({point.at: point.log10_e for point in shown.points})
+    assert levels[0].keys() == levels[1].keys()
+    after_nine, after_ten = (levels[1][at_hour(hour)] for hour in (10, 11))
+    assert after_nine is not None
+    assert after_ten is not None
+    assert after_nine < after_ten - 1
+
+
+def at_hour(hour: int) -> int:
+    return START + hour * WORLD_HOUR
 
 
 def test_a_restart_between_parts_leads_to_the_same_records() -> None:

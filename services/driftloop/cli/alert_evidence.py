@@ -98,33 +98,52 @@ def evidence_of(
         return Shown(problem=f"version {alert.version} is not on the versions topic any more")
     over = alert.status is AlertStatus.RESOLVED
     until = max((r.at for r in records if r.status is not AlertStatus.RESOLVED), default=alert.at)
-    points: list[Point] = []
-    kept: list[Kept] = []
-    detectors: Detectors | None = None
-    key: Key | None = None
-    retracing = Retracing(log, catalog, alert.model, stream, progress)
+    drawn = _Drawn(alert, version.profile, until if over else None)
+    retracing = Retracing(log, catalog, alert.model, stream, progress, on_tested=drawn.tested)
     for step in retracing.steps():
-        found = retracing.core.track(alert.model, stream).detectors
-        if found is not None and found.watch.layout.profile is version.profile:
-            if found is not detectors:
-                detectors, key = found, found.find(alert.kind, named(alert))
-            for window in step.tested:
-                if key is not None:
-                    level = found.level(key)
-                    shown = None if level <= EMPTY / 2 else level / LOG_TEN
-                    points.append(Point(window.ids, window.end, shown))
-                if window.start >= alert.onset and not (over and window.end > until):
-                    kept.append(window)
         if any(a.id == alert.id and a.status is AlertStatus.RESOLVED for a in step.said):
             break
-    if detectors is None or key is None:
+    detectors = drawn.detectors
+    if detectors is None or drawn.key is None:
         return Shown(problem="its windows are not on the windows topic any more")
     subjects = [finding.subject for finding in alert.evidence.findings[:findings]]
     compared = [
-        _compared(detectors, alert.kind, subject, kept, version.profile)
+        _compared(detectors, alert.kind, subject, drawn.kept, version.profile)
         for subject in subjects or [named(alert)]
     ]
-    return Shown(_since(points, alert.onset), tuple(one for one in compared if one is not None))
+    return Shown(
+        _since(drawn.points, alert.onset), tuple(one for one in compared if one is not None)
+    )
+
+
+class _Drawn:
+    """What there is to draw of the windows that are tested, each with the e-value after it."""
+
+    def __init__(self, alert: Alert, profile: Profile, until: int | None) -> None:
+        """``until``: end of the newest window to compare with the reference; None for any."""
+        self._alert = alert
+        self._profile = profile
+        self._until = until
+        self.points: list[Point] = []
+        self.kept: list[Kept] = []
+        """Windows to compare with the reference."""
+        self.detectors: Detectors | None = None
+        """The newest of the alert's version."""
+        self.key: Key | None = None
+        """The alert's among them."""
+
+    def tested(self, window: Kept, detectors: Detectors) -> None:
+        if detectors.watch.layout.profile is not self._profile:
+            return
+        if detectors is not self.detectors:
+            self.detectors = detectors
+            self.key = detectors.find(self._alert.kind, named(self._alert))
+        if self.key is not None:
+            level = detectors.level(self.key)
+            shown = None if level <= EMPTY / 2 else level / LOG_TEN
+            self.points.append(Point(window.ids, window.end, shown))
+        if window.start >= self._alert.onset and (self._until is None or window.end <= self._until):
+            self.kept.append(window)
 
 
 def _since(points: Sequence[Point], onset: int) -> tuple[Point, ...]:

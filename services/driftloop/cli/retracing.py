@@ -14,7 +14,9 @@ from driftloop.adapters.clock import SystemClock
 from driftloop.cli.control import read_topics
 from driftloop.cli.recomputing import Told
 from driftloop.drift.core import DriftCore
+from driftloop.drift.detectors import Detectors
 from driftloop.drift.state import Kept
+from driftloop.drift.track import Track
 from driftloop.kernel.catalog import Catalog
 from driftloop.kernel.codec.records import codec
 from driftloop.kernel.declaration import Declaration
@@ -64,10 +66,13 @@ class Retracing:
         stream: Stream | None,
         progress: Callable[[str], None] = lambda line: None,
         alerts: Iterable[Alert] = (),
+        on_tested: Callable[[Kept, Detectors], None] = lambda window, detectors: None,
     ) -> None:
         """``progress`` gets a line now and then. ``alerts``, any there are, tell what was in force
         at the windows they come from; at others it is what had been written when the window was.
-        Raises :class:`ConfigurationError` where the model's declaration is gone."""
+        ``on_tested`` is told of each window that is tested, while its detectors stand where it
+        brought them: one record may make several whole. Raises :class:`ConfigurationError` where
+        the model's declaration is gone."""
         self._progress = progress
         self._log = log
         self._topics = catalog.topics
@@ -84,7 +89,10 @@ class Retracing:
         """Version to when the first of its windows was written, ms."""
         self._catalog = Catalog(catalog.topics, declaration_of)
         self._catalog.versions.update(catalog.versions)
-        self.core = DriftCore(self._catalog)
+        self.core = DriftCore(self._catalog, self._note)
+        self._on_tested = on_tested
+        self._tested: list[Kept] = []
+        """In the step under way."""
         self.windows: dict[str, Window] = {}
         """What was given to the core so far, by id; the revision that counted."""
 
@@ -168,16 +176,20 @@ class Retracing:
             values=batch.values[only],
             headers=None,
         )
-        track = None if self._stream is None else self.core.track(self._model, self._stream)
-        before = 0 if track is None else track.tested
+        self._tested = []
         try:
             outputs = self.core.process(one)
         except ControlBehindError as error:
             raise ConfigurationError(f"nothing can be recomputed: {error}") from error
         sends = (send for send in outputs.sends if send.topic == self._topics.alerts)
         said = tuple(codec(Alert).decode(value) for send in sends for value in send.values)
-        tested = () if track is None else track.newest(track.tested - before)
-        return Step(record, batch.offsets[row], said, tested)
+        return Step(record, batch.offsets[row], said, self._tested)
+
+    def _note(self, track: Track) -> None:
+        assert track.detectors is not None  # it has just tested a window
+        (window,) = track.newest(1)
+        self._tested.append(window)
+        self._on_tested(window, track.detectors)
 
 
 def _named(alerts: Iterable[Alert]) -> dict[tuple[Stream, int, int], str]:

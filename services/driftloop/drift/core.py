@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+import logging
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 
 from driftloop.drift.alerts import annotated, cloud_event_headers
@@ -26,7 +27,7 @@ from driftloop.kernel.declaration import Declaration
 from driftloop.kernel.entries import Entries
 from driftloop.kernel.errors import DecodeError
 from driftloop.kernel.ports import RecordBatch, TopicPartition
-from driftloop.kernel.processor import Outputs
+from driftloop.kernel.processor import ControlBehindError, Outputs
 from driftloop.kernel.reasons import Reason
 from driftloop.kernel.records import (
     Alert,
@@ -41,6 +42,7 @@ from driftloop.kernel.records import (
 
 SERVICE = "drift"
 
+_log = logging.getLogger(__name__)
 
 _LOOK_EVERY = 1000
 """ms between two looks for staleness: there may be a thousand models."""
@@ -83,8 +85,12 @@ class DriftCore:
     reference, so only its stream's freshness is watched.
     """
 
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(
+        self, catalog: Catalog, on_tested: Callable[[Track], None] = lambda track: None
+    ) -> None:
+        """``on_tested`` is told of each window that was tested, before the next one is."""
         self._catalog = catalog
+        self._on_tested = on_tested
         self._entries = Entries()
         self._models: dict[str, _Model] = {}
         self._watches = Watches()
@@ -106,10 +112,8 @@ class DriftCore:
         found, letters = read_records(SERVICE, Window, batch, topics, HISTOGRAMS)
         for _, window in found:
             declared(self._catalog, window.model)
-            known = self._models.get(window.model)
-            waiting = () if known is None else known.parts[window.stream].versions
-            for version in {window.version, *waiting} - {0}:
-                self._catalog.version(window.model, version)
+            if window.version > 0:
+                self._catalog.version(window.model, window.version)
         outbox = Outbox()
         for row, window in found:
             try:
@@ -256,11 +260,12 @@ class DriftCore:
     def _window(self, window: Window, written: int) -> tuple[list[Alert], list[Estimate]]:
         declaration = declared(self._catalog, window.model)
         _check_times(window, declaration)
-        # One that does not fit changes nothing.
-        own = self._ready(Whole.of([window]), declaration)
-        model = self._model(window.model)
+        model = self._models.get(window.model) or self._new(window.model)
         parts = model.parts[window.stream]
-        parts.check(window)
+        # One that does not fit, by itself or with those that wait for it, changes nothing.
+        together = parts.checked(window)
+        own = self._ready(together, declaration)
+        self._models[window.model] = model
         self._moved.add(window.model)
         out: list[Alert] = []
         if window.stream is Stream.PREDICTIONS:
@@ -269,11 +274,13 @@ class DriftCore:
                 out.append(alert)
         estimates: list[Estimate] = []
         for whole in parts.take(window, horizon_of(declaration)):
-            ready = own if whole.window is window else self._ready(whole, declaration)
+            ready = own if whole.ids == together.ids else self._ready_late(whole, declaration)
             estimates += ready.estimates
-            out += model.tracks[window.stream].take(
-                whole, ready.watch, ready.counts, declaration.digest
-            )
+            track = model.tracks[window.stream]
+            tested = track.tested
+            out += track.take(whole, ready.watch, ready.counts, declaration.digest)
+            if track.tested > tested:
+                self._on_tested(track)
         return out, estimates
 
     def _ready(self, whole: Whole, declaration: Declaration) -> Ready:
@@ -283,6 +290,16 @@ class DriftCore:
             return Ready()
         version = self._catalog.version(window.model, window.version)
         return self._watches.ready(whole, version, declaration)
+
+    def _ready_late(self, whole: Whole, declaration: Declaration) -> Ready:
+        """Of parts that waited in vain for others. Each fitted when it came; where they do not any
+        more, for the version is gone, they are not tested, and the window that ended their waiting
+        is none the worse for it."""
+        try:
+            return self._ready(whole, declaration)
+        except (DecodeError, ControlBehindError) as error:
+            _log.error("window %s is not tested: %s", whole.name, error)
+            return Ready()
 
     def _tell(self, estimate: Estimate, outbox: Outbox) -> None:
         topics = self._catalog.topics
@@ -306,13 +323,16 @@ class DriftCore:
 
     def _model(self, name: str) -> _Model:
         if name not in self._models:
-            self._models[name] = _Model(
-                tracks={s: Track(self._entries, name, str(s)) for s in Stream},
-                parts={s: Parts(self._entries, name, s) for s in Stream},
-                freshness=Freshness(self._entries, name),
-                loading=Loading(self._entries, name),
-            )
+            self._models[name] = self._new(name)
         return self._models[name]
+
+    def _new(self, name: str) -> _Model:
+        return _Model(
+            tracks={s: Track(self._entries, name, str(s)) for s in Stream},
+            parts={s: Parts(self._entries, name, s) for s in Stream},
+            freshness=Freshness(self._entries, name),
+            loading=Loading(self._entries, name),
+        )
 
 
 def _check_times(window: Window, declaration: Declaration) -> None:

@@ -8,7 +8,7 @@ reference by that. So the parts are one window to every decision, in whatever or
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence, Set
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from driftloop.kernel.codec.records import codec
@@ -21,6 +21,9 @@ from driftloop.kernel.records import Stream, Window, WindowStatistics
 from driftloop.kernel.statistics.checks import check_statistics, shape_of
 from driftloop.kernel.statistics.merge import merge_all
 
+MOST_PARTS = 64
+"""Of a window that are waited for. Each shadow takes a training run, so there are a few; of what
+says that there are any number no more is kept, and it is judged with what is there."""
 _PLAIN = Wire()
 """State names no id of a registry's."""
 
@@ -63,10 +66,10 @@ class Parts:
     """Of one model and stream: which windows were used, and the parts that wait for others.
 
     A window says how many parts there were when it was given out, and is whole when as many have
-    come. One that an older release wrote does not say; such parts are whole when a later window
-    comes, for windows are given out in the order of their starts, and of one start the newest
-    version first. So are those of which one became a dead letter. A part that comes when the whole
-    was used is of late rows, like a revision, and changes no decision.
+    come, or ``MOST_PARTS``. One that an older release wrote does not say; such parts are whole when
+    a later window comes, for windows are given out in the order of their starts, and of one start
+    the newest version first. So are those of which one became a dead letter. A part that comes when
+    the whole was used is of late rows, like a revision, and changes no decision.
     """
 
     def __init__(self, entries: Entries, model: str, stream: Stream) -> None:
@@ -76,21 +79,23 @@ class Parts:
         """Start and version to the parts by shadow."""
         self.used = UsedWindows(entries, model, str(stream), by_shadow=False)
 
-    @property
-    def versions(self) -> Set[int]:
-        """Of the parts that wait."""
-        return {version for _, version in self._waiting}
-
-    def check(self, window: Window) -> None:
-        """Raises :class:`DecodeError` for a part that cannot be added to those that wait."""
+    def checked(self, window: Window) -> Whole:
+        """The window together with the parts that wait, if it is added to them: what counts of many
+        rows each add up to must be possible, too. Raises :class:`DecodeError` for a part that
+        cannot be added."""
         waiting = self._waiting.get((window.start, window.version), {})
         if waiting or _parts(window) != 1:
             check_statistics(window.statistics)
+        others = [part for part in waiting.values() if part.shadow != window.shadow]
         shape = shape_of(_unpaired(window.statistics))
-        if any(shape_of(_unpaired(part.statistics)) != shape for part in waiting.values()):
+        if any(shape_of(_unpaired(part.statistics)) != shape for part in others):
             raise DecodeError(
                 Reason.MALFORMED, "the columns, bins or levels are not those of the window's others"
             )
+        together = Whole.of([*others, window])
+        if others:
+            check_statistics(together.window.statistics)
+        return together
 
     def take(self, window: Window, horizon: int) -> list[Whole]:
         """What is whole now that this window came, in order; ``horizon`` as ``UsedWindows.claim``
@@ -111,7 +116,7 @@ class Parts:
         waiting[window.shadow] = window
         self._entries.put(self._name(window), _encoded(window))
         needed = [_parts(part) for part in waiting.values()]
-        if min(needed) > 0 and len(needed) >= max(needed):
+        if (min(needed) > 0 and len(needed) >= max(needed)) or len(needed) == MOST_PARTS:
             found.append(self._whole(key))
         return found
 
