@@ -32,7 +32,7 @@ from decision_builders import (
 from driftloop.drift.core import DriftCore
 from driftloop.drift.shiryaev import EMPTY, advance, onset
 from driftloop.drift.streams import watched_streams
-from driftloop.kernel.declaration import Task
+from driftloop.kernel.declaration import Task, WindowPolicy
 from driftloop.kernel.processor import ControlBehindError
 from driftloop.kernel.records import (
     Alert,
@@ -458,14 +458,30 @@ def test_a_stream_that_falls_silent_is_stale_until_a_window_comes() -> None:
     watching = Watching()
     watching.give(predictions(0), timestamp=1_000_000)
     watching.core.on_time(1_000_000)
-    assert not watching.core.on_time(1_060_000)
-    (stale,) = sent(watching.core.on_time(1_061_000))
+    assert not watching.core.on_time(HOUR + 1_060_000)
+    (stale,) = sent(watching.core.on_time(HOUR + 1_061_000))
     assert (stale.kind, stale.subject, stale.at) == (AlertKind.STALE, "stream", HOUR)
-    assert not watching.core.on_time(1_063_000)
-    (worse,) = sent(watching.core.on_time(1_130_000))
+    assert not watching.core.on_time(HOUR + 1_063_000)
+    (worse,) = sent(watching.core.on_time(2 * HOUR + 1_130_000))
     assert (worse.status, worse.severity) == (AlertStatus.UPDATED, Severity.WARNING)
-    (over,) = watching.give(predictions(1), timestamp=1_200_000)
+    (over,) = watching.give(predictions(1), timestamp=2 * HOUR + 1_200_000)
     assert (over.id, over.status) == (stale.id, AlertStatus.RESOLVED)
+
+
+@pytest.mark.parametrize("minutes", [1, 60, 7 * 24 * 60], ids=["minute", "hour", "week"])
+def test_a_regular_stream_is_never_stale(minutes: int) -> None:
+    size = minutes * 60_000
+    declared = replace(declaration(), windows=WindowPolicy(size, size // 6, size))
+    drift = DriftCore(catalog(declared, version(1)))
+    drift.on_time(0)
+    for number in range(10):
+        window = replace(predictions(0), start=number * size, end=(number + 1) * size)
+        drift.process(batch(TOPICS.windows, window, timestamp=number * size))
+        for step in range(60):
+            assert not drift.on_time(number * size + step * size // 60)
+    last = 9 * size
+    assert not drift.on_time(last + size + size // 6 + 60_000)
+    assert alerts_of(drift.on_time(last + size + size // 6 + 61_000))
 
 
 def test_a_service_that_was_down_does_not_call_the_stream_stale() -> None:
@@ -473,7 +489,7 @@ def test_a_service_that_was_down_does_not_call_the_stream_stale() -> None:
     watching.give(predictions(0), timestamp=1_000_000)
     again = restarted(watching.core, {}, lambda: DriftCore(watching.catalog))
     assert not again.on_time(9_000_000)
-    assert sent(again.on_time(9_060_001))
+    assert sent(again.on_time(HOUR + 9_060_001))
 
 
 def test_a_model_that_never_served_is_not_stale() -> None:
@@ -870,10 +886,10 @@ def test_a_revision_does_not_say_that_the_stream_goes_on() -> None:
     watching = Watching()
     watching.give(predictions(0), timestamp=1_000_000)
     watching.core.on_time(1_000_000)
-    (stale,) = sent(watching.core.on_time(1_060_001))
-    assert not watching.give(predictions(0, revision=1), timestamp=1_070_000)
-    (over,) = watching.give(predictions(1), timestamp=1_200_000)
-    (again,) = sent(watching.core.on_time(1_260_001))
+    (stale,) = sent(watching.core.on_time(HOUR + 1_060_001))
+    assert not watching.give(predictions(0, revision=1), timestamp=HOUR + 1_070_000)
+    (over,) = watching.give(predictions(1), timestamp=HOUR + 1_200_000)
+    (again,) = sent(watching.core.on_time(2 * HOUR + 1_260_001))
     assert over.id == stale.id != again.id
 
 

@@ -136,7 +136,10 @@ class DriftCore:
             declaration = self._catalog.models.get(name)
             if declaration is None:
                 continue
-            alert = self._models[name].freshness.look(now, declaration.alerts.stale_after)
+            # They are written when they close: the next is due so long after the one before.
+            due = declaration.windows.size + declaration.windows.lateness
+            allowed = due + declaration.alerts.stale_after
+            alert = self._models[name].freshness.look(now, allowed)
             if alert is not None:
                 self._send(alert, outbox)
         return outbox.outputs()

@@ -125,7 +125,8 @@ class AlertPolicy:
     missing_floor: float
     """Least increase of a feature's missing share."""
     stale_after: int
-    """Processing time without an event, ms, after which the stream is stale."""
+    """How much later than it is due, ms of processing time, the next window of predictions may be
+    written; then the stream is stale. It is due one window's size and lateness after the last."""
     shift_floor: float = 0.2
     """Least shift of a numeric feature, in standard deviations; either this or ``psi_floor``."""
     error_floor: float = 0.02
