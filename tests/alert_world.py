@@ -274,7 +274,7 @@ class AlertWorld:
             rows=0,
             late=0,
             sources=(source,),
-            watermark=0,
+            watermark=start + HOUR + 600_000,
             statistics=None,  # type: ignore[arg-type]
             digest="",
             parts=parts,

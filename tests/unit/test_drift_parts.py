@@ -308,6 +308,37 @@ def test_a_change_in_either_part_of_a_window_is_found(world: OutcomeWorld) -> No
             assert any(window.id in problem for problem in found.problems)
 
 
+@pytest.mark.parametrize(
+    ("field", "value"), [("late", 5), ("parts", 7), ("parts", 3), ("parts", 1), ("revision", 3)]
+)
+def test_what_a_part_says_of_itself_wrongly_is_named(
+    world: OutcomeWorld, field: str, value: int
+) -> None:
+    alert = world.alerts()[0]
+    # Before the onset, and after it.
+    for index in (6, 20):
+        window = world.windows[index]
+        wrong = replace(window, **{field: value})  # type: ignore[arg-type]
+        world.tamper(world.topics.windows, index, wrong)
+        found = verify_alert(world.log, world.catalog, alert.id)
+        world.tamper(world.topics.windows, index, window)
+        assert found.outcome == "wrong"
+        assert any(window.id in problem and f" {value} " in f"{problem} "
+                   for problem in found.problems)  # fmt: skip
+
+
+def test_parts_that_may_have_closed_apart_are_named_in_a_note(world: OutcomeWorld) -> None:
+    alert = world.alerts()[0]
+    # Of the last hour, which led to no record.
+    first = world.windows[-2]
+    world.tamper(world.topics.windows, len(world.windows) - 2, replace(first, parts=1))
+    found = verify_alert(world.log, world.catalog, alert.id)
+    world.tamper(world.topics.windows, len(world.windows) - 2, first)
+    assert found.outcome == "verified"
+    (note,) = (note for note in found.notes if first.id in note)
+    assert "possible" in note
+
+
 def test_what_is_drawn_has_a_window_once_with_all_parts(world: OutcomeWorld) -> None:
     alert = world.alerts()[0]
     records = [record for record in world.alerts() if record.id == alert.id]

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from alert_world import HOUR, ROWS, START, AlertWorld
+from alert_world import HOUR, ROWS, SCHEMA, START, TOML, AlertWorld
+from driftloop.cli import recomputing
 from driftloop.cli.alert_evidence import evidence_of
 from driftloop.cli.verifying_alerts import AlertVerification, verify_alert
 from driftloop.drift.core import DriftCore
@@ -23,6 +24,7 @@ from driftloop.kernel.records import (
     AlertStatus,
     CommandAction,
     Load,
+    ModelRecord,
     Prediction,
     Window,
 )
@@ -271,11 +273,58 @@ def test_windows_are_those_that_counted_whatever_came_late(world: AlertWorld) ->
     assert verified(world).ok
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("late", 5), ("late", -1), ("parts", 2), ("revision", 1), ("watermark", 10**15)],
+)
+def test_what_a_window_says_of_itself_wrongly_is_named(
+    world: AlertWorld, field: str, value: int
+) -> None:
+    world.run()
+    window = world.windows[5]
+    wrong = replace(window, **{field: value})  # type: ignore[arg-type]
+    world.tamper(world.topics.windows, 5, wrong)
+    found = verified(world)
+    assert found.outcome == "wrong"
+    (problem,) = found.problems
+    assert window.id in problem
+    assert str(value) in problem
+
+
+def test_what_depends_on_rows_not_read_is_a_note_unless_something_is_wrong(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(recomputing, "_GAP", 0)
+    world = AlertWorld(hours=20, shift=drift_for_a_while)
+    # Its rows are not read: it is another version's.
+    world.tamper(world.topics.windows, 0, replace(world.windows[0], version=0))
+    world.run()
+    window = world.windows[11]
+    world.tamper(world.topics.windows, 11, replace(window, late=5))
+    named = f"window {window.id} revision 0: it says that 5 of its rows were late, the log gives 0"
+    found = verified(world)
+    assert found.outcome == "verified"
+    assert any(named in note for note in found.notes)
+    world.tamper(world.topics.windows, 4, replace(world.windows[4], parts=9))
+    found = verified(world)
+    assert [world.windows[4].id in found.problems[0], named in found.problems[1]] == [True, True]
+
+
+def test_late_rows_are_not_compared_where_lateness_was_changed(world: AlertWorld) -> None:
+    alerts = world.run()
+    declared = ModelRecord("m", f'{TOML}lateness = "2h"\n', SCHEMA, "me", 0)
+    world.clock.advance(HOUR)
+    world.put(world.topics.models, declared)
+    found = verified(world, alerts[0].id)
+    assert not found.problems
+    assert any("different lateness" in note for note in found.notes)
+
+
 def revised(world: AlertWorld, window: Window) -> None:
-    """A late row of the hour before makes a revision of it."""
+    """A row more, of another window, is in the range that a revision of it names."""
     (source,) = window.sources
     sources = (replace(source, start=source.start - 1),)
-    draft = replace(window, revision=1, sources=sources, late=1)
+    draft = replace(window, revision=1, sources=sources)
     found = recompute_window(world.log, world.model, world._profile, draft)
     whole = replace(draft, statistics=found, rows=found.rows, digest=statistics_digest(found))
     world.put(world.topics.windows, whole)

@@ -10,6 +10,7 @@ from functools import cached_property
 
 import numpy as np
 
+from driftloop.cli.late_rows import Lateness, LateRows
 from driftloop.kernel import sharing
 from driftloop.kernel.codec.mapping import to_plain
 from driftloop.kernel.declaration import Declaration
@@ -37,6 +38,8 @@ class Task:
         self._open = 0
         self._sketch: Sketch | None = None
         self._statistics: WindowStatistics | None = None
+        self._late: list[tuple[int, int, bool]] = []
+        """Least and most rows that were late, and whether that is certain."""
 
     @property
     def name(self) -> str:
@@ -50,6 +53,10 @@ class Task:
         if self._sketch is None:
             self._sketch = self._new()
         return self._sketch
+
+    def late(self, least: int, most: int, *, certain: bool) -> None:
+        """Of some of its rows, so many were late."""
+        self._late.append((least, most, certain))
 
     def close(self) -> bool:
         """One of the opened partitions is beyond it. Whether it was the last of all."""
@@ -66,6 +73,11 @@ class Task:
         window = self.window
         return Sketch(self.declaration, self._profile, window.stream, shadow=window.shadow >= 0)
 
+    def doubt(self) -> str:
+        """What differs from what is likely; empty when nothing does. For one without
+        :meth:`difference`."""
+        return self._late_rows()[0]
+
     def difference(self) -> str:
         """What differs; empty when nothing does. Lets go of the statistics."""
         found = self._statistics or self._new().statistics()
@@ -75,11 +87,25 @@ class Task:
             return f"it says {window.rows} rows, the log gives {found.rows}"
         digest = statistics_digest(found)
         if digest == window.digest == statistics_digest(window.statistics):
-            return ""
+            text, certain = self._late_rows()
+            return text if certain else ""
         if digest == window.digest:
             return "its digest is right, but its statistics are others"
         where = _first_difference(to_plain(window.statistics), to_plain(found))
         return f"{where} differs" if where else "its statistics are right, but its digest is not"
+
+    def _late_rows(self) -> tuple[str, bool]:
+        """What its count of late rows differs from, if it does, and whether that is certain."""
+        late = self.window.late
+        least, most = (sum(part[side] for part in self._late) for side in (0, 1))
+        if not self._late:
+            most = self.window.rows
+        if least <= late <= most:
+            return "", True
+        given = f"{least}" if least == most else f"{least} to {most}"
+        text = f"it says that {late} of its rows were late, the log gives {given}"
+        impossible = late < least or late > self.window.rows
+        return text, impossible or all(certain for _, _, certain in self._late)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +119,20 @@ class _Part:
 class Lane:
     """One topic partition, and the windows that have rows in it."""
 
-    def __init__(self, source: TopicPartition, stream: Stream, declaration: Declaration) -> None:
+    def __init__(
+        self,
+        source: TopicPartition,
+        stream: Stream,
+        declaration: Declaration,
+        lateness: Lateness | None = None,
+        *,
+        from_start: bool = False,
+    ) -> None:
+        """With ``lateness`` late rows are counted, too; ``from_start``: whether the log still has
+        the partition's first."""
+        self._late = None if lateness is None else LateRows(lateness, source)
+        self._near = _GAP if lateness is not None and from_start else 0
+        """Starting from the first row is as quick from here."""
         self.source = source
         self.read = 0
         """Offsets passed so far, of :attr:`total`."""
@@ -121,6 +160,8 @@ class Lane:
         heapq.heapify(ends)
         before = 0
         for start, end in self._segments():
+            if self._late is not None:
+                self._late.go_on(start, end)
             for batch in log.read(self.source, start, end, limit=_BATCH_ROWS):
                 self._take(batch)
                 self.read = before + batch.next_offset - start
@@ -135,7 +176,10 @@ class Lane:
     def _segments(self) -> list[tuple[int, int]]:
         """Offsets to read, ascending."""
         found: list[tuple[int, int]] = []
-        for start, end in sorted((part.range.start, part.range.end) for part in self.parts()):
+        spans = sorted((part.range.start, part.range.end) for part in self.parts())
+        if spans and spans[0][0] <= self._near:
+            spans.insert(0, (0, 0))
+        for start, end in spans:
             if found and start <= found[-1][1] + _GAP:
                 found[-1] = (found[-1][0], max(found[-1][1], end))
             else:
@@ -147,6 +191,12 @@ class Lane:
         rows = decode_rows(self._declaration, self._stream, batch.values)
         offsets = np.asarray(batch.offsets, dtype=np.int64)[rows.rows]
         everything = np.arange(len(rows), dtype=np.int64)
+        written = np.asarray(batch.timestamps, dtype=np.int64)[rows.rows]
+        late = (
+            None
+            if self._late is None
+            else self._late.take(rows.time, rows.version, written, self._parts)
+        )
         for size, parts in self._parts.items():
             for key, chosen in rows.by_window(everything, size):
                 part = parts.get(key)
@@ -154,8 +204,16 @@ class Lane:
                     continue
                 at = offsets[chosen]
                 inside = chosen[(at >= part.range.start) & (at < part.range.end)]
-                if len(inside):
-                    rows.update(part.task.sketch(), inside)
+                if not len(inside):
+                    continue
+                rows.update(part.task.sketch(), inside)
+                if late is not None:
+                    flags = late[size]
+                    part.task.late(
+                        int(flags.least[inside].sum()),
+                        int(flags.most[inside].sum()),
+                        certain=bool(flags.certain[inside].all()),
+                    )
 
 
 @dataclass(frozen=True, slots=True)

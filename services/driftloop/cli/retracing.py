@@ -12,7 +12,9 @@ from dataclasses import dataclass, replace
 
 from driftloop.adapters.clock import SystemClock
 from driftloop.cli.control import read_topics
+from driftloop.cli.late_rows import Lateness
 from driftloop.cli.recomputing import Told
+from driftloop.cli.window_order import Finding, WindowOrder
 from driftloop.drift.core import DriftCore
 from driftloop.drift.detectors import Detectors
 from driftloop.drift.state import Kept
@@ -95,6 +97,8 @@ class Retracing:
         """In the step under way."""
         self.windows: dict[str, Window] = {}
         """What was given to the core so far, by id; the revision that counted."""
+        self._order = WindowOrder(from_start=self._begin == 0)
+        self._ended = False
 
     @property
     def declarations(self) -> int:
@@ -111,6 +115,25 @@ class Retracing:
         declaration the log still has: what was in force then is gone."""
         return self._began.get(version, self._declarations[0][0]) < self._declarations[0][0]
 
+    def findings(self) -> list[Finding]:
+        """What the windows so far say wrong of their place among each other."""
+        return self._order.findings(at_end=self._ended)
+
+    def lateness(self) -> Lateness | None:
+        """What decides which rows of the windows so far were late; None where the log has
+        declarations that allow different lateness."""
+        allowed = {found.windows.lateness for _, found in self._declarations}
+        if len(allowed) > 1:
+            return None
+        versions = [number for name, number in self._catalog.versions if name == self._model]
+        since = self._declarations[0][0]
+        return Lateness.of(allowed.pop(), since, [0, *versions], self.windows.values())
+
+    @property
+    def _begin(self) -> int:
+        """The first offset that there still is."""
+        return self._log.start_offsets([self.source.topic]).get(self.source, 0)
+
     @property
     def source(self) -> TopicPartition:
         """What is read."""
@@ -121,11 +144,10 @@ class Retracing:
     def steps(self) -> Iterator[Step]:
         """Raises :class:`ConfigurationError` where a version is gone."""
         ends = self._log.end_offsets([self.source.topic])
-        starts = self._log.start_offsets([self.source.topic])
         kind: type[Window] | type[Load] = Load if self._stream is None else Window
         ahead = list(self._declarations)
         by_time = ahead[0][1]
-        start, end = starts.get(self.source, 0), ends.get(self.source, 0)
+        start, end = self._begin, ends.get(self.source, 0)
         told = Told(self._progress, end - start, SystemClock(), "retracing the alert")
         at = start
         for batch in self._log.read(self.source, start, end):
@@ -146,7 +168,9 @@ class Retracing:
                 self._declare(by_time, record)
                 if isinstance(record, Window):
                     self._began.setdefault(record.version, written)
+                    self._order.add(record)
                 yield self._step(record, batch, row)
+        self._ended = True
 
     def parts(self, window: Window) -> list[str]:
         """Ids of the windows of its start and version so far: one for each shadow."""

@@ -8,10 +8,11 @@ added up at the end, which loses nothing (sums are exact).
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from driftloop.adapters.clock import SystemClock
+from driftloop.cli.late_rows import Lateness
 from driftloop.cli.recomputing import Lane, Pass, Task, Told
 from driftloop.kernel.catalog import Catalog
 from driftloop.kernel.ports import Log, TopicPartition
@@ -35,6 +36,9 @@ class Verification:
     """One line for each window that mismatched."""
     problems: tuple[str, ...]
     """One line for each window that is unverifiable."""
+    doubts: tuple[str, ...] = ()
+    """One line for each verified window that has another count of late rows than is likely, where
+    it does not follow from what was read."""
 
     @property
     def details(self) -> tuple[str, ...]:
@@ -51,43 +55,80 @@ def verify_windows(
     catalog: Catalog,
     windows: Iterable[Window],
     progress: Callable[[str], None] = lambda line: None,
+    lateness: Lateness | None = None,
 ) -> Verification:
     """Recompute windows, of any models, from the offset ranges they name, and compare.
 
-    Of several revisions of a window the newest counts. ``progress`` gets a line now and then.
-    Raises :class:`LogError` when the log does not answer.
+    Of several revisions of a window the newest counts. ``progress`` gets a line now and then. With
+    ``lateness``, of the windows' one stream, late rows are counted too. Raises :class:`LogError`
+    when the log does not answer.
     """
-    newest: dict[str, Window] = {}
-    for window in windows:
-        if window.id not in newest or newest[window.id].revision < window.revision:
-            newest[window.id] = window
-    tasks, problems = _tasks(log, catalog, newest.values())
-    mismatched: list[str] = []
-    passes = _passes(tasks)
+    (found,) = verify_groups(log, catalog, [windows], progress, lateness)
+    return found
+
+
+def verify_groups(
+    log: Log,
+    catalog: Catalog,
+    groups: Sequence[Iterable[Window]],
+    progress: Callable[[str], None] = lambda line: None,
+    lateness: Lateness | None = None,
+) -> list[Verification]:
+    """As :func:`verify_windows` with all of them: the fewer rows are left out, the more is certain.
+    No window is in two groups."""
+    newest: list[dict[str, Window]] = []
+    for group in groups:
+        newest.append({})
+        for window in group:
+            known = newest[-1].get(window.id)
+            if known is None or known.revision < window.revision:
+                newest[-1][window.id] = window
+    windows = [window for group in newest for window in group.values()]
+    tasks, problems = _tasks(log, catalog, windows)
+    mismatched: dict[str, str] = {}
+    doubts: dict[str, str] = {}
+    passes = _passes(tasks, lateness, log.start_offsets(_topics(windows)))
     total = sum(lane.total for one in passes for lane in one.lanes)
     told = Told(progress, total, SystemClock())
     for one in passes:
         # A window is done with its last partition; then its statistics need not be kept.
         for task in one.run(log, told):
-            difference = task.difference()
+            id, difference = task.window.id, task.difference()
             if difference:
-                mismatched.append(f"{task.name} does not follow from the log: {difference}")
+                mismatched[id] = f"{task.name} does not follow from the log: {difference}"
+            elif doubt := task.doubt():
+                doubts[id] = f"{task.name}: {doubt}"
+    return [_of(group, mismatched, problems, doubts) for group in newest]
+
+
+def _of(
+    windows: Collection[str],
+    mismatched: Mapping[str, str],
+    problems: Mapping[str, str],
+    doubts: Mapping[str, str],
+) -> Verification:
+    wrong, gone, unsure = (
+        tuple(text for id, text in found.items() if id in windows)
+        for found in (mismatched, problems, doubts)
+    )
     return Verification(
-        windows=len(newest),
-        verified=len(newest) - len(problems) - len(mismatched),
-        mismatched=len(mismatched),
-        unverifiable=len(problems),
-        mismatches=tuple(mismatched),
-        problems=tuple(problems),
+        windows=len(windows),
+        verified=len(windows) - len(gone) - len(wrong),
+        mismatched=len(wrong),
+        unverifiable=len(gone),
+        mismatches=wrong,
+        problems=gone,
+        doubts=unsure,
     )
 
 
-def _tasks(log: Log, catalog: Catalog, windows: Iterable[Window]) -> tuple[list[Task], list[str]]:
-    """What can be recomputed, and why the others cannot."""
+def _tasks(
+    log: Log, catalog: Catalog, windows: Sequence[Window]
+) -> tuple[list[Task], dict[str, str]]:
+    """What can be recomputed, and by the ids of the others why not."""
     tasks: list[Task] = []
-    problems: list[str] = []
-    windows = list(windows)
-    topics = sorted({source.topic for window in windows for source in window.sources})
+    problems: dict[str, str] = {}
+    topics = _topics(windows)
     starts, ends = log.start_offsets(topics), log.end_offsets(topics)
     for window in windows:
         declaration = catalog.models.get(window.model)
@@ -108,7 +149,7 @@ def _tasks(log: Log, catalog: Catalog, windows: Iterable[Window]) -> tuple[list[
                     f"[{starts[at]}, {ends[at]})"
                 )
         if problem or declaration is None:
-            problems.append(
+            problems[window.id] = (
                 f"window {window.id} revision {window.revision} cannot be recomputed: {problem}"
             )
         else:
@@ -116,7 +157,13 @@ def _tasks(log: Log, catalog: Catalog, windows: Iterable[Window]) -> tuple[list[
     return tasks, problems
 
 
-def _passes(tasks: Iterable[Task]) -> list[Pass]:
+def _topics(windows: Iterable[Window]) -> list[str]:
+    return sorted({source.topic for window in windows for source in window.sources})
+
+
+def _passes(
+    tasks: Iterable[Task], lateness: Lateness | None, starts: Mapping[TopicPartition, int]
+) -> list[Pass]:
     lanes: dict[tuple[str, Stream, TopicPartition], Lane] = {}
     for task in tasks:
         window = task.window
@@ -124,7 +171,13 @@ def _passes(tasks: Iterable[Task]) -> list[Pass]:
             at = TopicPartition(source.topic, source.partition)
             key = (window.model, window.stream, at)
             if key not in lanes:
-                lanes[key] = Lane(at, window.stream, task.declaration)
+                lanes[key] = Lane(
+                    at,
+                    window.stream,
+                    task.declaration,
+                    lateness,
+                    from_start=starts.get(at) == 0,
+                )
             lanes[key].add(task, source)
     together: dict[tuple[str, Stream, str], list[Lane]] = defaultdict(list)
     for model, stream, at in sorted(lanes):

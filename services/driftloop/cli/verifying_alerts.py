@@ -17,9 +17,11 @@ from typing import Any
 from driftloop.cli.alert_differences import Differ
 from driftloop.cli.alert_records import AlertBook
 from driftloop.cli.control import read_records
+from driftloop.cli.late_rows import Lateness
 from driftloop.cli.records_text import moment
 from driftloop.cli.retracing import STREAM_OF, Retracing, Step
-from driftloop.cli.verifying import Verification, verify_windows
+from driftloop.cli.verifying import Verification, verify_groups, verify_windows
+from driftloop.cli.window_order import Finding
 from driftloop.drift.alerts import opened
 from driftloop.drift.core import SERVICE
 from driftloop.kernel.catalog import Catalog
@@ -37,6 +39,8 @@ _RESOLUTION = ("status", "at", "summary", "action")
 """Fields of a resolution that are its own."""
 EXIT_CODES = {"verified": 0, "wrong": 1, "not_comparable": 3}
 """Of the command, by outcome; 2 is for wrong options."""
+_SHOWN = 5
+"""Windows of which something is not certain, one by one."""
 _OUTCOMES = {
     "verified": "verified",
     "wrong": "NOT as recomputed",
@@ -151,7 +155,8 @@ def verify_alert(
     named = [*(w for record in records for w in record.evidence.windows), *led]
     windows = others = _NONE
     if stream is not None:
-        windows = _windows(log, catalog, retracing.windows, named, problems, progress)
+        lateness = retracing.lateness()
+        there = _there(catalog, retracing.windows, named, problems)
         rest = [
             window
             for window in retracing.windows.values()
@@ -160,9 +165,12 @@ def verify_alert(
             # Where it cannot be told which window ended the alert, those until then.
             and not (gone and last.status is AlertStatus.RESOLVED and window.end > last.at)
         ]
-        progress(f"verifying {len(rest)} other windows of version {last.version}")
-        others = verify_windows(log, catalog, rest, progress)
-        problems += others.mismatches
+        progress(f"verifying {len(there)} windows, and {len(rest)} others of their version")
+        windows, others = verify_groups(log, catalog, [there, rest], progress, lateness)
+        problems += [*windows.details, *others.mismatches]
+        looked = {*named, *(window.id for window in rest)}
+        found = [finding for finding in retracing.findings() if finding.window in looked]
+        notes += _judged(found, (*windows.doubts, *others.doubts), lateness, problems)
         if others.unverifiable:
             notes += (
                 f"{others.unverifiable} windows that no record names cannot be recomputed, the "
@@ -212,25 +220,42 @@ def _open(retracing: Retracing, id: str) -> Alert | None:
     return next((alert for found in alerts for alert in found if alert.id == id), None)
 
 
-def _windows(
-    log: Log,
-    catalog: Catalog,
-    found: dict[str, Window],
-    named: Iterable[str],
-    problems: list[str],
-    progress: Callable[[str], None],
-) -> Verification:
-    """The windows named, against the log, in the revisions that were used."""
+def _there(
+    catalog: Catalog, found: dict[str, Window], named: Iterable[str], problems: list[str]
+) -> list[Window]:
+    """The windows named, in the revisions that were used."""
     wanted = list(dict.fromkeys(named))
     problems += [
         f"window {id}, which the evidence names, is not on the topic {catalog.topics.windows}"
         for id in wanted
         if id not in found
     ]
-    there = [found[id] for id in wanted if id in found]
-    windows = verify_windows(log, catalog, there, progress)
-    problems += windows.details
-    return windows
+    return [found[id] for id in wanted if id in found]
+
+
+def _judged(
+    findings: Sequence[Finding],
+    doubts: Sequence[str],
+    lateness: Lateness | None,
+    problems: list[str],
+) -> tuple[str, ...]:
+    """Adds to the problems what windows say wrong of themselves beside their statistics. Where
+    that is not certain it is a problem beside others, for it may be what they come from, and
+    otherwise a note; these are returned."""
+    problems += [finding.text for finding in findings if finding.certain]
+    unsure = [*(finding.text for finding in findings if not finding.certain), *doubts]
+    notes = [f"{doubt}; that is possible, but not usual" for doubt in unsure[:_SHOWN]]
+    if len(unsure) > _SHOWN:
+        notes.append(f"the like is true of {len(unsure) - _SHOWN} more windows")
+    if problems:
+        problems += notes
+        notes = []
+    if lateness is None:
+        notes.append(
+            "the log has declarations of the model that allow different lateness: how many rows "
+            "were late was not compared"
+        )
+    return tuple(notes)
 
 
 def _notes(retracing: Retracing, log: Log, kind: AlertKind) -> tuple[str, ...]:
@@ -251,7 +276,8 @@ def _notes(retracing: Retracing, log: Log, kind: AlertKind) -> tuple[str, ...]:
     if start > 0:
         notes.append(
             f"{retracing.source.topic}/{retracing.source.partition} begins with offset {start}: "
-            "what came before is gone, and what follows from it cannot be recomputed"
+            "what came before is gone, and what follows from it cannot be recomputed, nor how many "
+            "parts windows have"
         )
     return tuple(notes)
 
@@ -299,11 +325,17 @@ def _verify_stale(
             problems.append(f"{name}: {'; '.join(differing)}")
         before = record
     all_named = [id for record in records for id in record.evidence.windows]
-    windows = _windows(log, catalog, by_id, all_named, problems, progress)
+    lateness = retracing.lateness()
+    windows = verify_windows(
+        log, catalog, _there(catalog, by_id, all_named, problems), progress, lateness
+    )
+    problems += windows.details
+    found = [finding for finding in retracing.findings() if finding.window in all_named]
     notes = (
         "an alert of stale cannot be recomputed: it is opened by the clock of the service, when no "
         "window has come for long enough, and the clock is on no topic. Compared were its fields "
         "with each other and with the window it names, and that window with the log",
+        *_judged(found, windows.doubts, lateness, problems),
     )
     return AlertVerification(
         records[0].id,
