@@ -284,7 +284,9 @@ def _judged(
         )
     tell("windows one by one")
     final = {window.id: window for window in sorted(every_window, key=lambda w: w.revision)}
-    for window in evenly(list(final.values()), _ONE_BY_ONE):
+    # One that names offsets which are not there would be waited for.
+    sample = [] if found.counts else evenly(list(final.values()), _ONE_BY_ONE)
+    for window in sample:
         if not verify_window(log, catalog.models[window.model], None, window):
             found.mismatched(f"window {window.id} does not follow from the log")
     facts["late_rows"] = sum(window.late for window in final.values())
