@@ -131,9 +131,8 @@ def _by_turns(run: Sequence[_Place]) -> bool:
     """Whether what they say is true if they were not given out together, but one or some after the
     others: rows of a source partition that was not waited for come when the others have closed."""
     for parts, group in groupby(run, lambda place: place.window.parts):
-        there = [place.there for place in group]
-        # Equal counts in turn are not told from those of one turn.
-        if parts not in (0, there[-1]):
+        *_, last = group
+        if parts not in (0, last.there):
             return False
     return True
 
