@@ -155,7 +155,6 @@ def _clumped(seed: int, index: int) -> int:
             np.searchsorted(np.array(column.edges), reference[:, i], side="left"),
             len(column.counts),
             blocks,
-            ordered=True,
         )
         for i, column in enumerate(profile.numeric[:-1])
     ]

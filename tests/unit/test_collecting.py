@@ -69,9 +69,7 @@ def blocks_of_four(watching: Watch, given: list[Kept]) -> list[float]:
     starts = np.arange(0, len(given), 4)
     fours = np.add.reduceat(flat, starts, axis=0)
     return [
-        table_dispersion(
-            np.arange(len(starts)), fours[:, None, group.span(i)], ordered=stream.ordered
-        )
+        table_dispersion(np.arange(len(starts)), fours[:, None, group.span(i)])
         for i, stream in enumerate(group.streams)
     ]
 

@@ -23,7 +23,7 @@ from decision_builders import (
     profile,
     version,
 )
-from driftloop.drift.bets import POWERS, SCALES, SHIFTS, growth, powers, tilts
+from driftloop.drift.bets import growth, powers, tilts
 from driftloop.drift.parts import Whole
 from driftloop.drift.track import Track
 from driftloop.drift.watch import watch
@@ -36,6 +36,7 @@ from driftloop.kernel.records import (
     Profile,
     Window,
 )
+from driftloop.models.payoffs import POWERS, SCALES, SHIFTS
 
 BINS = 10
 EVEN = np.full(BINS, 1 / BINS)

@@ -18,6 +18,8 @@ Two families:
 - *upper*, for losses, errors and shares that must not rise: power martingales a (1 - p)^(a - 1)
   with the exponents ``POWERS``. On two bins, of which the upper has the share s, that is the bet
   that the share is s^a.
+
+How strong they are, and what is staked on each: ``models.payoffs``.
 """
 
 from __future__ import annotations
@@ -26,21 +28,7 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 
 from driftloop.kernel.codec.blocks import F64, I64
-
-SHIFTS: F64 = np.array([-1.0, -0.5, -0.25, -0.12, 0.12, 0.25, 0.5, 1.0])
-"""Standard deviations."""
-SCALES: F64 = np.array([0.6, 0.8, 1.25, 1.6])
-TILTS = len(SHIFTS) + len(SCALES)
-TILT_WEIGHTS: F64 = np.concatenate(
-    [np.full(len(SHIFTS), 0.6 / len(SHIFTS)), np.full(len(SCALES), 0.25 / len(SCALES))]
-)
-BIN_WEIGHT = 0.15
-"""Of all the bets on single bins of a stream together."""
-GROWTH = 0.6
-"""A bin of share s is bet to have s ** GROWTH."""
-POWERS: F64 = np.array([0.35, 0.58, 0.75, 0.88])
-POWER_WEIGHTS: F64 = np.array([0.1, 0.3, 0.3, 0.3])
-"""The strongest is for shares that leap."""
+from driftloop.models.payoffs import GROWTH, POWERS, SCALES, SHIFTS
 
 _TINY = 1e-300
 

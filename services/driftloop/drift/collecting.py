@@ -10,9 +10,11 @@ from typing import Any, TypeVar
 import numpy as np
 
 from driftloop.drift.groups import TwoSided, Upper
+from driftloop.drift.luck import bounded_dispersion
 from driftloop.drift.state import Kept, Part, floats, integers, packed
 from driftloop.kernel.codec.blocks import F64, I64
-from driftloop.models.dispersion import LEAST_BLOCKS, bounded_dispersion, table_dispersion
+from driftloop.models.deviations import LEAST_BLOCKS
+from driftloop.models.dispersion import table_dispersion
 
 K = TypeVar("K")
 
@@ -32,7 +34,7 @@ class Collection:
     blocks of time, which show how much windows vary, of as many windows as that takes.
 
     Fewer than ``ENOUGH_WINDOWS`` may vary little by luck, so rows count for less until as many have
-    been seen (``models.dispersion.bounded_dispersion``). What a window is tested with comes from
+    been seen (``drift.luck``). What a window is tested with comes from
     those before it.
     """
 
@@ -157,18 +159,18 @@ class Collection:
         block, slot = np.searchsorted(numbers, keys[:, 0]), np.searchsorted(slots, keys[:, 1])
         counts = np.array(list(self._blocks.values()))
         for family, group in self._groups.items():
-            flat = group.flat(counts)
+            flat, upper = group.flat(counts), isinstance(group, Upper)
             found: F64 = np.ones(len(group.streams))
             for index, stream in enumerate(group.streams):
                 own = flat[:, group.span(index)].astype(np.int64)
                 table = np.zeros((len(numbers), len(slots), own.shape[1]), dtype=np.int64)
                 table[block, slot] = own
                 if self._windows >= ENOUGH_WINDOWS:
-                    found[index] = table_dispersion(numbers, table, ordered=stream.ordered)
+                    found[index] = table_dispersion(numbers, table, upper=upper)
                     continue
                 rows = max(1.0, float(own.sum()) / self._windows)
                 evidence = max(1.0, stream.threshold - math.log(rows))
-                found[index] = bounded_dispersion(numbers, table, evidence, ordered=stream.ordered)
+                found[index] = bounded_dispersion(numbers, table, evidence, upper=upper)
             self._dispersions[family] = np.maximum(found, 1.0)
         if self._windows >= ENOUGH_WINDOWS:
             self._blocks = {}

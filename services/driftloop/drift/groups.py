@@ -15,9 +15,8 @@ from driftloop.drift import bets
 from driftloop.drift.shiryaev import advance, log_mean
 from driftloop.drift.streams import Watched
 from driftloop.kernel.codec.blocks import F64, I64
+from driftloop.models import payoffs
 
-_MOST_GROWTH = 64
-"""Bins of a stream that are bet on one by one: the largest."""
 _FIRST: I64 = np.zeros(1, dtype=np.int64)
 """Where the only stream of a span begins."""
 
@@ -124,21 +123,20 @@ class TwoSided(Group):
         chosen: list[int] = []
         for stream in range(len(streams)):
             span = self.span(stream)
-            order = np.argsort(-counts[span], kind="stable")[:_MOST_GROWTH]
-            chosen += sorted((order + span.start).tolist())
+            chosen += (payoffs.largest_bins(counts[span]) + span.start).tolist()
         self._grown: I64 = np.array(chosen, dtype=np.int64)
         self._grown_owner = self.owner[self._grown] if chosen else self._grown
         self._grown_starts: I64 = np.searchsorted(
             self._grown_owner, np.arange(len(streams))
         ).astype(np.int64)
         streams_count = len(streams)
-        self._tilts = bets.TILTS * streams_count
+        self._tilts = payoffs.TILTS * streams_count
         self.width = self._tilts + len(chosen)
         self.owners: I64 = np.concatenate(
-            [np.tile(np.arange(streams_count), bets.TILTS), self._grown_owner]
+            [np.tile(np.arange(streams_count), payoffs.TILTS), self._grown_owner]
         ).astype(np.int64)
         per_stream = np.bincount(self._grown_owner, minlength=streams_count)
-        self._grown_weight: F64 = np.log(bets.BIN_WEIGHT / per_stream[self._grown_owner])
+        self._grown_weight: F64 = np.log(payoffs.BIN_WEIGHT / per_stream[self._grown_owner])
 
     def log_e(self, counts: F64, bag: F64, dispersions: F64) -> F64:
         high, shares = self.ends(bag)
@@ -153,8 +151,8 @@ class TwoSided(Group):
 
     def level(self, log_m: F64) -> F64:
         tilted = log_m[..., : self._tilts]
-        tilted = tilted.reshape(*log_m.shape[:-1], bets.TILTS, len(self.streams))
-        first = log_mean(tilted, np.log(bets.TILT_WEIGHTS)[:, None], -2)
+        tilted = tilted.reshape(*log_m.shape[:-1], payoffs.TILTS, len(self.streams))
+        first = log_mean(tilted, np.log(payoffs.TILT_WEIGHTS)[:, None], -2)
         grown = log_m[..., self._tilts :] + self._grown_weight
         top = np.maximum.reduceat(grown, self._grown_starts, axis=-1)
         total = np.add.reduceat(
@@ -180,9 +178,9 @@ class Upper(Group):
 
     def __init__(self, streams: Sequence[Watched]) -> None:
         super().__init__(streams)
-        self.width = len(bets.POWERS) * len(streams)
-        self.owners: I64 = np.tile(np.arange(len(streams)), len(bets.POWERS)).astype(np.int64)
-        self._weights: F64 = np.log(bets.POWER_WEIGHTS)[:, None]
+        self.width = len(payoffs.POWERS) * len(streams)
+        self.owners: I64 = np.tile(np.arange(len(streams)), len(payoffs.POWERS)).astype(np.int64)
+        self._weights: F64 = np.log(payoffs.POWER_WEIGHTS)[:, None]
 
     def log_e(self, counts: F64, bag: F64, dispersions: F64) -> F64:
         high, _ = self.ends(bag)
@@ -191,7 +189,7 @@ class Upper(Group):
         return np.asarray(won.reshape(*won.shape[:-2], -1), dtype=np.float64)
 
     def level(self, log_m: F64) -> F64:
-        by_power = log_m.reshape(*log_m.shape[:-1], len(bets.POWERS), len(self.streams))
+        by_power = log_m.reshape(*log_m.shape[:-1], len(payoffs.POWERS), len(self.streams))
         return log_mean(by_power, self._weights, -2)
 
     def payoffs(self, bag: F64, stream: int, bet: int) -> F64:

@@ -170,7 +170,7 @@ class _Blocks:
                 bins[some],
                 count,
                 blocks[some],
-                ordered=place.numeric,
+                upper=self._errors is not None,
                 slots=None if slots is None else slots[some],
             ),
             share_dispersion(other, blocks, slots),
