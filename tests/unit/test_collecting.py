@@ -15,6 +15,7 @@ from driftloop.drift.collecting import Collection
 from driftloop.drift.detectors import Detectors
 from driftloop.drift.parts import Whole
 from driftloop.drift.state import History, Kept
+from driftloop.drift.still import STILL
 from driftloop.drift.watch import TWO_SIDED, Watch, watch
 from driftloop.kernel.records import Stream, Window
 from driftloop.models.dispersion import table_dispersion
@@ -82,7 +83,7 @@ def test_enough_windows_show_what_they_would_show_the_trainer() -> None:
     np.testing.assert_array_equal(
         collection.references[-1], np.sum([k.counts for k in given[:400]], axis=0)
     )
-    found = collection.dispersions(TWO_SIDED)
+    (found,) = collection.dispersions(TWO_SIDED)
     np.testing.assert_array_equal(found, blocks_of_four(watching, given[:400]))
     x = [stream.subject for stream in watching.groups[TWO_SIDED].streams].index("x")
     assert found[x] > 3
@@ -96,11 +97,11 @@ def test_of_few_windows_rows_count_for_less_until_enough_have_come(few: int) -> 
     given = kept(watching, windows(1, 401))
     collection = collected(watching, given[: few + 1])
     assert collection.done
-    told = [collection.dispersions(TWO_SIDED)]
+    told = [collection.dispersions(TWO_SIDED)[0]]
     for each in given[few:400]:
         collection.follow(each)
         if collection.retold():
-            told.append(collection.dispersions(TWO_SIDED))
+            told.append(collection.dispersions(TWO_SIDED)[0])
     # The reference is the first weeks, the dispersion of all that was seen.
     np.testing.assert_array_equal(
         collection.references[-1], np.sum([k.counts for k in given[:few]], axis=0)
@@ -179,7 +180,7 @@ def test_many_windows_are_kept_in_a_few_blocks_and_show_what_lasts() -> None:
     assert most <= 128 + 3
     x = [s.subject for s in watching.groups[TWO_SIDED].streams].index("x")
     # Of a day's 480 rows 96 hang together: 96^2 / 480 more; of an hour's 20 rows 4: 4^2 / 20 more.
-    assert 12 < collection.dispersions(TWO_SIDED)[x] < 40
+    assert 12 < collection.dispersions(TWO_SIDED)[0, x] < 40
 
 
 @pytest.mark.parametrize("season", [(), ("hour_of_day",)])
@@ -215,3 +216,67 @@ def test_entries_are_small_enough_for_the_log_whatever_the_season() -> None:
         assert not detectors.take(replace(windows(5, 1)[0]), each)
     largest = max(len(orjson.dumps(value)) for value in detectors.entries().values())
     assert largest < 100_000
+
+
+def in_segments(watching: Watch, count: int) -> list[Kept]:
+    """Of three segments the first is in clumps, the second's rows are independent, the third has
+    one window."""
+    clumps = [each.counts[0] for each in kept(watching, windows(8, count))]
+    random = np.random.default_rng(9)
+    plain = []
+    for hour in range(count):
+        x = random.multinomial(10 * ROWS, np.full(BINS, 1 / BINS)).tolist()
+        score = random.multinomial(10 * ROWS, np.full(BINS, 1 / BINS)).tolist()
+        plain.append(predictions(hour, x, score=score, levels=(9 * ROWS, ROWS)))
+    found = []
+    for number, each in enumerate(kept(watching, plain)):
+        third = clumps[0] if number == 3 else 0 * clumps[0]
+        own = np.stack([clumps[number], each.counts[0], third])
+        found.append(replace(each, counts=np.concatenate([[own.sum(axis=0)], own])))
+    return found
+
+
+@pytest.mark.parametrize("few", [60, 400])
+def test_a_segments_clumps_show_where_those_of_all_rows_do_not(few: int) -> None:
+    watching = watched(period=few * HOUR)
+    given = in_segments(watching, few + 1)
+    x = [s.subject for s in watching.groups[TWO_SIDED].streams].index("x")
+    collection = collected(watching, given)
+    assert entries(collected(watching, given, few // 2)) == entries(collection)
+    found = collection.dispersions(TWO_SIDED)[:, x]
+    # A day's rows of 20 hours: 4 of 20 are alike, so 96 of 480 are.
+    assert found[1] > 10
+    assert found[1] > 3 * found[0]
+    assert np.all(found[1:] >= found[0])
+    # Who was seen in one window shows nothing of how windows vary: at most all rows are one.
+    assert found[3] == (ROWS if few < 400 else found[0])
+
+
+def test_blocks_of_many_segments_are_few() -> None:
+    watching = watched(period=1 << 50)
+    given = [
+        replace(each, counts=np.repeat(each.counts, 500, axis=0))
+        for each in kept(watching, windows(5, 300))
+    ]
+    parts = entries(collected(watching, given))
+    assert sum("/segments/" in name for name in parts) <= 32
+
+
+def test_one_value_in_each_window_is_no_feature_that_stands_still() -> None:
+    watching = watched(period=50 * HOUR)
+    random = np.random.default_rng(10)
+    detectors = Detectors(watching)
+    for hour in range(250):
+        x = np.zeros(BINS, dtype=np.int64)
+        at = random.integers(0, BINS)
+        x[at] = ROWS
+        window = predictions(hour, x.tolist(), score=[2] * BINS, levels=(ROWS - 2, 2))
+        numeric = [
+            replace(column, minimum=at / BINS, maximum=at / BINS) if column.name == "x" else column
+            for column in window.statistics.numeric
+        ]
+        window = replace(window, statistics=replace(window.statistics, numeric=tuple(numeric)))
+        detectors.take(window, kept(watching, [window])[0])
+    still = [margin for margin, key in detectors.margins() if key[0] == STILL]
+    assert still
+    assert max(still) < 0.0

@@ -5,18 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
+from driftloop.drift.blocks import TimeBlocks, add
 from driftloop.drift.groups import TwoSided, Upper
 from driftloop.drift.luck import bounded_dispersion
 from driftloop.drift.state import Kept, Part, floats, integers, packed
 from driftloop.kernel.codec.blocks import F64, I64
 from driftloop.models.deviations import LEAST_BLOCKS
 from driftloop.models.dispersion import table_dispersion
-
-K = TypeVar("K")
 
 COLLECTION = "collection"
 """First part of its entries' names."""
@@ -27,6 +26,10 @@ _GROWN = 1.25
 """By so much more windows the dispersions are told anew."""
 _MOST_BLOCKS = 128
 """Of time whose counts are kept apart. Enough for eight of sixteen together, and for a bound."""
+_LEAST_MOST = 32
+"""Of segments' counts, however many these are."""
+_MOST_COUNTS = 400_000
+"""In all blocks of segments beyond that: some MB."""
 
 
 class Collection:
@@ -34,21 +37,20 @@ class Collection:
     blocks of time, which show how much windows vary, of as many windows as that takes.
 
     Fewer than ``ENOUGH_WINDOWS`` may vary little by luck, so rows count for less until as many have
-    been seen (``drift.luck``). What a window is tested with comes from
-    those before it.
+    been seen (``drift.luck``). What a window is tested with comes from those before it.
     """
 
     def __init__(self, period: int, groups: Mapping[str, TwoSided | Upper]) -> None:
         self._period = period
         self._groups = groups
         self._first = -1
-        self._length = 0
-        """ms of a block: a window's, doubled whenever there are too many."""
         self.done = False
         self.references: dict[int, I64] = {}
         """Season slot to counts, (S, L)."""
-        self._blocks: dict[tuple[int, int], I64] = {}
-        """Number of a block and slot to the counts of all rows, (L,)."""
+        self._blocks = TimeBlocks(0, _MOST_BLOCKS)
+        """Of all rows, (L,)."""
+        self._parts: TimeBlocks | None = None
+        """Of segments, (S - 1, L); None where there are none, or an older release began."""
         self._windows = 0
         """In blocks."""
         self._told = 0
@@ -56,7 +58,6 @@ class Collection:
         self._dispersions: dict[str, F64] = {}
         self._unsaved: set[int] = set()
         """Slots whose references changed since :meth:`saved`."""
-        self._unsaved_blocks: set[tuple[int, int]] = set()
 
     def take(self, kept: Kept) -> bool:
         """Whether the window still belongs to the reference."""
@@ -64,12 +65,15 @@ class Collection:
             return False
         if self._first < 0:
             self._first = kept.start
-            self._length = kept.end - kept.start
+            self._blocks = TimeBlocks(kept.end - kept.start, _MOST_BLOCKS)
+            if len(kept.counts) > 1:
+                most = min(_MOST_BLOCKS, _MOST_COUNTS // kept.counts[1:].size)
+                self._parts = TimeBlocks(self._blocks.length, max(_LEAST_MOST, most))
         if kept.start >= self._first + self._period:
             self.done = True
             self._tell()
             return False
-        _add(self.references, kept.slot, kept.counts)
+        add(self.references, kept.slot, kept.counts)
         self._unsaved.add(kept.slot)
         self._count(kept)
         return True
@@ -91,24 +95,21 @@ class Collection:
 
     def _count(self, kept: Kept) -> None:
         self._windows += 1
-        block = (kept.start // self._length, kept.slot)
-        _add(self._blocks, block, kept.counts[0])
-        self._unsaved_blocks.add(block)
-        while len({number for number, _ in self._blocks}) > _MOST_BLOCKS:
-            self._length *= 2
-            shorter, self._blocks = self._blocks, {}
-            for (number, slot), counts in shorter.items():
-                _add(self._blocks, (number // 2, slot), counts)
-            self._unsaved_blocks.update(self._blocks)
+        self._blocks.count(kept, kept.counts[0])
+        if self._parts is not None:
+            self._parts.count(kept, kept.counts[1:])
 
     def dispersions(self, family: str) -> F64:
-        """Per stream of a group, at least 1, once it is done. Streams that the windows say too
-        little of have 1."""
+        """Of a group's streams, at least 1, once it is done: of all rows and of each segment's,
+        (S, T), or (1, T) where segments were not counted by themselves. Streams that the windows
+        say too little of have 1; segments have that of all rows at least."""
         return self._dispersions[family]
 
     def parts(self) -> Iterator[Part]:
         """All state."""
-        head = [self._first, self._length, self.done, self._windows, self._told]
+        head = [self._first, self._blocks.length, self.done, self._windows, self._told]
+        if self._parts is not None:
+            head += [self._parts.length, self._parts.most]
         yield Part(f"{COLLECTION}/head", True, lambda: head)
         found = sorted(self._dispersions.items())
         yield Part(
@@ -117,65 +118,76 @@ class Collection:
         for slot, counts in self.references.items():
             changed = slot in self._unsaved
             yield Part(f"{COLLECTION}/reference/{slot}", changed, partial(packed, counts))
-        for (number, slot), counts in self._blocks.items():
-            changed = (number, slot) in self._unsaved_blocks
-            yield Part(f"{COLLECTION}/block/{number}/{slot}", changed, partial(packed, counts))
+        yield from self._blocks.parts(f"{COLLECTION}/block")
+        if self._parts is not None:
+            yield from self._parts.parts(f"{COLLECTION}/segments")
 
     def saved(self) -> None:
         """What :meth:`parts` gave has been kept."""
         self._unsaved.clear()
-        self._unsaved_blocks.clear()
+        self._blocks.saved()
+        if self._parts is not None:
+            self._parts.saved()
 
     def load(self, entries: Mapping[str, Any]) -> None:
         """Go on from the values of :meth:`parts`, by name; others are not looked at."""
         counted: list[int] = []
+        blocks: dict[str, dict[tuple[int, int], Any]] = {"block": {}, "segments": {}}
         for name, value in entries.items():
             part, *rest = name.split("/")
             if part != COLLECTION:
                 continue
             match rest:
                 case ["head"]:
-                    self._first, self._length, self.done, *counted = value
+                    self._first, length, self.done, *counted = value
+                    self._blocks = TimeBlocks(length, _MOST_BLOCKS)
                 case ["dispersions"]:
-                    self._dispersions = {f: floats(found) for f, found in value.items()}
+                    # An older release's are of all rows alone, (T,).
+                    self._dispersions = {f: np.atleast_2d(floats(d)) for f, d in value.items()}
                 case ["reference", slot]:
                     self.references[int(slot)] = integers(value)
-                case ["block", number, slot]:
-                    self._blocks[int(number), int(slot)] = integers(value)
+                case ["block" | "segments" as kind, number, slot]:
+                    blocks[kind][int(number), int(slot)] = value
                 case _:
                     raise ValueError(f"no entry of a collection: {name}")
+        self._blocks.load(blocks["block"])
         if not counted:  # an older release's, which told once
-            windows = ENOUGH_WINDOWS if self.done else len({number for number, _ in self._blocks})
+            windows = ENOUGH_WINDOWS if self.done else len(self._blocks)
             counted = [windows, windows if self.done else 0]
-        self._windows, self._told = counted
+        self._windows, self._told, *segments = counted
+        if segments:
+            self._parts = TimeBlocks(*segments)
+            self._parts.load(blocks["segments"])
         self._unsaved.update(self.references)
-        self._unsaved_blocks.update(self._blocks)
 
     def _tell(self) -> None:
         self._told = self._windows
-        numbers = np.unique([number for number, _ in self._blocks])
-        slots = np.unique([slot for _, slot in self._blocks])
-        keys = np.array(list(self._blocks), dtype=np.int64)
-        block, slot = np.searchsorted(numbers, keys[:, 0]), np.searchsorted(slots, keys[:, 1])
-        counts = np.array(list(self._blocks.values()))
+        numbers, table = self._blocks.table()
         for family, group in self._groups.items():
-            flat, upper = group.flat(counts), isinstance(group, Upper)
-            found: F64 = np.ones(len(group.streams))
-            for index, stream in enumerate(group.streams):
-                own = flat[:, group.span(index)].astype(np.int64)
-                table = np.zeros((len(numbers), len(slots), own.shape[1]), dtype=np.int64)
-                table[block, slot] = own
-                if self._windows >= ENOUGH_WINDOWS:
-                    found[index] = table_dispersion(numbers, table, upper=upper)
-                    continue
-                rows = max(1.0, float(own.sum()) / self._windows)
-                evidence = max(1.0, stream.threshold - math.log(rows))
-                found[index] = bounded_dispersion(numbers, table, evidence, upper=upper)
+            found = self._of(group, numbers, table)[None, :]
+            if self._parts is not None:
+                own, tables = self._parts.table()
+                of_each = [self._of(group, own, tables[..., i, :]) for i in range(tables.shape[2])]
+                found = np.maximum(found, np.stack([found[0], *of_each]))
             self._dispersions[family] = np.maximum(found, 1.0)
         if self._windows >= ENOUGH_WINDOWS:
-            self._blocks = {}
+            self._blocks.clear()
+            if self._parts is not None:
+                self._parts.clear()
 
-
-def _add(sums: dict[K, I64], key: K, counts: I64) -> None:
-    known = sums.get(key)
-    sums[key] = counts.copy() if known is None else known + counts
+    def _of(self, group: TwoSided | Upper, numbers: I64, table: I64) -> F64:
+        """Of each stream, (T,), of counts in the layout, (blocks, slots, L)."""
+        flat, upper = group.flat(table), isinstance(group, Upper)
+        found: F64 = np.ones(len(group.streams))
+        for index, stream in enumerate(group.streams):
+            own = flat[..., group.span(index)].astype(np.int64)
+            held = np.count_nonzero(own.any(axis=(1, 2)))
+            # A segment may be there only now and then.
+            few = LEAST_BLOCKS <= held < len(numbers) // 2
+            if self._windows >= ENOUGH_WINDOWS and not few:
+                found[index] = table_dispersion(numbers, own, upper=upper)
+                continue
+            rows = max(1.0, float(own.sum()) / self._windows)
+            evidence = max(1.0, stream.threshold - math.log(rows))
+            found[index] = bounded_dispersion(numbers, own, evidence, upper=upper)
+        return found

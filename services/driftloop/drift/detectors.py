@@ -19,7 +19,7 @@ from driftloop.drift.shiryaev import onset, threshold
 from driftloop.drift.state import History, Kept, Part, reach
 from driftloop.drift.still import STILL, Still
 from driftloop.drift.streams import Measure, Watched
-from driftloop.drift.watch import Watch
+from driftloop.drift.watch import TWO_SIDED, Watch
 from driftloop.kernel.codec.blocks import F64, I64
 from driftloop.kernel.records import AlertKind, Window
 
@@ -148,7 +148,11 @@ class Detectors:
         stream = self.stream(key)
         if family == STILL:
             measured = self._still_effect(index)
-            rows, level, dispersion = measured.size, self._still.level(index), stream.dispersion
+            rows, level, dispersion = (
+                measured.size,
+                self._still.level(index),
+                self._still.dispersions[index],
+            )
         else:
             panel = self._panels[family]
             counts = panel.counts(windows, row)
@@ -284,6 +288,11 @@ class Detectors:
             # Some weeks may be too few to show what the rows of training did.
             known = self.watch.dispersions[family]
             panel.dispersions = np.maximum(known, collection.dispersions(family))
+        if TWO_SIDED in self._panels:
+            values = self._panels[TWO_SIDED]
+            columns = [stream.column for stream in values.group.streams]
+            found = dict(zip(columns, values.dispersions[0].tolist(), strict=True))
+            self._still.raise_dispersions(found)
 
     @cached_property
     def _watched(self) -> list[list[str]]:

@@ -36,7 +36,7 @@ from scipy.special import gammainc, gammaincc
 
 from driftloop.kernel.codec.blocks import F64, I64
 from driftloop.models.deviations import LEAST_BLOCKS, Deviations, compared, directions, fair
-from driftloop.models.dispersion import block_lengths
+from driftloop.models.dispersion import block_lengths, some_rows
 
 _ROUNDING = 1e-9
 """A ratio that is nothing but rounding."""
@@ -51,7 +51,7 @@ def bounded_dispersion(numbers: I64, table: I64, evidence: float, *, upper: bool
     test asks for the log ``evidence`` > 0 (a, above). At least 1; at most all rows, where nothing
     is known."""
     rows = float(table.sum())
-    table = table[..., table.any(axis=(0, 1))]
+    numbers, table = some_rows(numbers, table)
     if table.shape[2] < 2:
         return 1.0
     if len(numbers) < LEAST_BLOCKS:

@@ -34,6 +34,7 @@ class Still:
         self._references: Mapping[int, I64] = {}
         self._largest: dict[int, list[float]] = {}
         self.use(references)
+        self.dispersions = [stream.dispersion for stream in streams]
         self._log_m = [EMPTY] * len(streams)
         self.runs: list[tuple[int, int, float]] = [(-1, 0, 0.0)] * len(streams)
         """Per stream the number of the first of the newest windows that have one and the same value
@@ -48,6 +49,13 @@ class Still:
         is of all slots together, for those that are not there. Empty while there are none."""
         self._references = references
         self._largest.clear()
+
+    def raise_dispersions(self, found: Mapping[int, float]) -> None:
+        """From now on at least these, by the layout's column; what training showed, at the
+        least."""
+        self.dispersions = [
+            max(stream.dispersion, found.get(stream.column, 1.0)) for stream in self.streams
+        ]
 
     def take(self, kept: Kept, window: Window) -> None:
         shares = self._shares(kept.slot)
@@ -68,7 +76,7 @@ class Still:
                 self.moving[index] = 0
             log_e = math.log1p(-_STAKE)
             if still:
-                told = max(column.count / stream.dispersion - 1.0, 0.0)
+                told = max(column.count / self.dispersions[index] - 1.0, 0.0)
                 won = -math.log(shares[index]) * told
                 log_e = _log_add(log_e, math.log(_STAKE) + won)
             self._log_m[index] = _log_add(self._log_m[index], math.log(column.count)) + log_e

@@ -108,7 +108,7 @@ def dispersion(
 def table_dispersion(numbers: I64, table: I64, *, upper: bool = False) -> float:
     """Of counts, shape (windows, slots, bins), in windows of these ascending numbers, (windows,).
     At least 1; see :func:`dispersion`."""
-    table = table[..., table.any(axis=(0, 1))]
+    numbers, table = some_rows(numbers, table)
     lengths = block_lengths(numbers)
     if not lengths or table.shape[2] < 2:
         return 1.0
@@ -142,6 +142,12 @@ def table_dispersion(numbers: I64, table: I64, *, upper: bool = False) -> float:
 def share_dispersion(chosen: np.ndarray, blocks: I64, slots: I64 | None = None) -> float:
     """Of the share of the rows that are ``chosen``, boolean of shape (n,), and must not rise."""
     return dispersion(np.asarray(chosen, dtype=np.int64), 2, blocks, upper=True, slots=slots)
+
+
+def some_rows(numbers: I64, table: I64) -> tuple[I64, I64]:
+    """Only the windows and the bins with rows."""
+    held = table.any(axis=(1, 2))
+    return numbers[held], table[held][..., table.any(axis=(0, 1))]
 
 
 def block_lengths(numbers: I64) -> list[I64]:
