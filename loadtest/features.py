@@ -12,19 +12,24 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import numpy as np
-from scipy.signal import lfilter
 from scipy.stats import beta, ks_2samp
 
 from driftloop.kernel.codec.blocks import F64
 from driftloop.kernel.records import AlertKind, CategoricalProfile, Stream
-from driftloop.models.dispersion import dispersion
+from loadtest.clumps import (
+    BURST_WINDOWS,
+    FIRST_WEEKS,
+    SPREADS,
+    bursts,
+    clumped,
+    first_weeks,
+    scaled,
+)
 from loadtest.drifting import (
-    SECOND,
     Watching,
     interval,
     level_windows,
@@ -49,9 +54,6 @@ _FLOORS = {"shift_floor": 0.1}
 """A quarter of a standard deviation is worth an alert here, a fiftieth is not."""
 _ALL_FLOORS = ("psi_floor", "shift_floor", "unseen_floor", "outside_floor")
 _CORRELATION = 0.7
-_CLUMPED, _LASTING = 0.1, 0.8
-_FIRST_WEEKS = (14, 120, 400)
-"""Windows of a reference of first weeks."""
 _QUIET = {"20": (20, 0.0), "100": (100, 0.0), "100_correlated": (100, _CORRELATION)}
 _STREAMS = 30
 """Without a change, of each kind."""
@@ -95,14 +97,29 @@ def run(seed: int = SEED, scale: float = 1.0) -> dict[str, Any]:
             found[f"delay_{name}"], *spread[f"delay_{name}"] = interval(delays)
             found[f"missed_{name}"] = len(ones) - len(delays)
             sys.stderr.write(f"{name}: {found[f'delay_{name}']:.0f} rows\n")
-        alarms = sum(pool.map(partial(_clumped, seed), range(quiet)))
+        alarms = sum(pool.map(partial(clumped, seed), range(quiet)))
         found["fa_per_100k_clumped"], *spread["fa_per_100k_clumped"] = rate_interval(alarms, quiet)
         sys.stderr.write(f"clumped: {found['fa_per_100k_clumped']:.2f} in 100,000 rows\n")
-        for weeks in _FIRST_WEEKS:
+        for weeks in FIRST_WEEKS:
             name = f"fa_per_100k_first_{weeks}"
-            alarms = sum(pool.map(partial(_first_weeks, weeks, seed), range(quiet)))
+            alarms = sum(pool.map(partial(first_weeks, weeks, seed), range(quiet)))
             found[name], *spread[name] = rate_interval(alarms, quiet)
             sys.stderr.write(f"clumped, {weeks} windows: {found[name]:.2f} in 100,000 rows\n")
+        for name, alarm, ways in (
+            ("clumped_scale", scaled, SPREADS),
+            ("burst", bursts, BURST_WINDOWS),
+        ):
+            key, rows = f"fa_per_100k_{name}", quiet * _LONG / 100_000
+            sums = {
+                f"{way}{'_floors' if floors else ''}": sum(
+                    pool.map(partial(alarm, way, floors, seed), range(quiet))
+                )
+                for way in ways
+                for floors in (False, True)
+            }
+            found[key], *spread[key] = rate_interval(max(sums.values()), rows)
+            found[f"{key}_by_way"] = {way: alarms / rows for way, alarms in sums.items()}
+            sys.stderr.write(f"{name}: {found[f'{key}_by_way']} in 100,000 rows\n")
         few = max(3, changed // 6)
         tiny = list(pool.map(partial(_tiny, seed), range(few)))
         new = list(pool.map(partial(_new_category, seed), range(few)))
@@ -141,52 +158,6 @@ def _unchanged(features: int, correlation: float, seed: int, index: int) -> Mapp
         **_peers(reference, rows),
         "us_per_window": watching.seconds / watching.windows * 1e6,
     }
-
-
-def _clumped(seed: int, index: int) -> int:
-    """Alerts in 100,000 rows at a budget of 1, where what is usual comes in clumps: each window's
-    rows have a part of every feature in common, and windows after one another have it too."""
-    rng = np.random.default_rng([seed, index, 7])
-    reference = _clumps(rng, _REFERENCE)
-    profile = profile_of(reference)
-    blocks = np.arange(_REFERENCE) // _WINDOW
-    known = [
-        dispersion(
-            np.searchsorted(np.array(column.edges), reference[:, i], side="left"),
-            len(column.counts),
-            blocks,
-        )
-        for i, column in enumerate(profile.numeric[:-1])
-    ]
-    profile = profile_of(reference, dispersions=known)
-    # No floor: the tests alone must keep the budget.
-    watching = Watching(profile, Stream.PREDICTIONS, policy(1.0, **dict.fromkeys(_ALL_FLOORS, 0.0)))
-    rows = _clumps(rng, _LONG)
-    return sum(len(watching.take(w)) for w in prediction_windows(profile, rows, _WINDOW))
-
-
-def _first_weeks(windows: int, seed: int, index: int) -> int:
-    """The same where so many windows are the reference, and training showed no clumps."""
-    rng = np.random.default_rng([seed, index, 7])
-    profile = profile_of(rng.standard_normal((_REFERENCE, _FEATURES)))
-    wanted = replace(
-        policy(1.0, **dict.fromkeys(_ALL_FLOORS, 0.0)),
-        reference="first_weeks",
-        reference_period=windows * _WINDOW * SECOND,
-    )
-    watching = Watching(profile, Stream.PREDICTIONS, wanted)
-    rows = _clumps(rng, windows * _WINDOW + _LONG)
-    return sum(len(watching.take(w)) for w in prediction_windows(profile, rows, _WINDOW))
-
-
-def _clumps(rng: np.random.Generator, rows: int) -> F64:
-    """A tenth of the variance is the window's, an autoregression of .8 from window to window."""
-    noise = rng.standard_normal((rows // _WINDOW, _FEATURES))
-    noise[0] /= (1.0 - _LASTING**2) ** 0.5
-    common = lfilter([(1.0 - _LASTING**2) ** 0.5], [1.0, -_LASTING], noise, axis=0)
-    own = rng.standard_normal((rows, _FEATURES))
-    whole = np.repeat(common, _WINDOW, axis=0)
-    return np.asarray(np.sqrt(_CLUMPED) * whole + np.sqrt(1.0 - _CLUMPED) * own, dtype=np.float64)
 
 
 def _peers(reference: F64, rows: F64) -> dict[str, float]:

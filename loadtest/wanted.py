@@ -209,7 +209,20 @@ BENCHMARKS: Mapping[str, Benchmark] = {
             Detail(
                 "False alarms per 100,000 rows where rows come in clumps, against the training "
                 "profile, and against first weeks of so many windows",
-                ("fa_per_100k_clumped", "fa_per_100k_first_400", "fa_per_100k_first_120"),
+                (
+                    "fa_per_100k_clumped", "fa_per_100k_first_400", "fa_per_100k_first_120",
+                    "fa_per_100k_first_14",
+                ),
+            ),
+            Detail(
+                "False alarms per 100,000 rows where windows differ in spread: lasting or brief, "
+                "against the training profile, or against first weeks; without and with floors",
+                ("fa_per_100k_clumped_scale_by_way",),
+            ),
+            Detail(
+                "False alarms per 100,000 rows where one category comes in bursts, in windows of "
+                "so many rows; without and with floors",
+                ("fa_per_100k_burst_by_way",),
             ),
             Detail("CPU per window, by features", ("cpu_us_per_window",), "us"),
         ),

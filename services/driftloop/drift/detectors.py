@@ -288,11 +288,18 @@ class Detectors:
             # Some weeks may be too few to show what the rows of training did.
             known = self.watch.dispersions[family]
             panel.dispersions = np.maximum(known, collection.dispersions(family))
-        if TWO_SIDED in self._panels:
-            values = self._panels[TWO_SIDED]
-            columns = [stream.column for stream in values.group.streams]
-            found = dict(zip(columns, values.dispersions[0].tolist(), strict=True))
-            self._still.raise_dispersions(found)
+        if TWO_SIDED not in self._panels:
+            return
+        values = self._panels[TWO_SIDED]
+        columns = {s.column: index for index, s in enumerate(values.group.streams)}
+        for panel in self._panels.values():
+            for index, stream in enumerate(panel.group.streams):
+                # As of training: what is seldom shows little of how much its column varies.
+                if stream.measure in (Measure.UNSEEN, Measure.OUTSIDE) and stream.column in columns:
+                    own = values.dispersions[:, columns[stream.column]]
+                    panel.dispersions[:, index] = np.maximum(panel.dispersions[:, index], own)
+        first = values.dispersions[0].tolist()
+        self._still.raise_dispersions({column: first[at] for column, at in columns.items()})
 
     @cached_property
     def _watched(self) -> list[list[str]]:

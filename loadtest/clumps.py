@@ -1,0 +1,157 @@
+"""Streams that do not drift, though their rows come in clumps: false alarms in 100,000 rows at a
+budget of 1. All rows of a window have a part of their location in common, or their spread, or one
+category now and then."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+from scipy.signal import lfilter
+
+from driftloop.kernel.codec.blocks import F64, I64
+from driftloop.kernel.declaration import AlertPolicy
+from driftloop.kernel.records import CategoricalProfile, Profile, Stream
+from driftloop.models.dispersion import dispersion
+from loadtest.drifting import (
+    FLOORS,
+    SECOND,
+    Watching,
+    level_windows,
+    policy,
+    prediction_windows,
+    profile_of,
+)
+
+_REFERENCE = 10_000
+_LONG = 100_000
+_WINDOW = 25
+_FEATURES = 20
+_CLUMPED, _LASTING = 0.1, 0.8
+FIRST_WEEKS = (14, 120, 400)
+"""Windows of a reference of first weeks."""
+SPREADS: Mapping[str, tuple[float, float]] = {
+    "lasting": (0.3, 0.8),
+    "brief": (0.2, 0.0),
+    "first_14": (0.2, 0.8),
+    "first_400": (0.2, 0.8),
+}
+"""Standard deviation of the logarithm of a window's scale, and its autocorrelation from window to
+window; which windows show it."""
+BURST_WINDOWS: Mapping[str, int] = {"50_rows": 50, "200_rows": 200}
+_BURST_LEVELS, _BURST, _BURSTS = 20, 0.3, 0.05
+"""One level of so many has so many more of a window's rows, in so many of the windows."""
+_SPREAD_WINDOW = 50
+
+
+def clumped(seed: int, index: int) -> int:
+    """Alerts in 100,000 rows at a budget of 1, where what is usual comes in clumps: each window's
+    rows have a part of every feature in common, and windows after one another have it too."""
+    rng = np.random.default_rng([seed, index, 7])
+    reference = _clumps(rng, _REFERENCE)
+    profile = _dispersed(reference, _WINDOW)
+    watching = Watching(profile, Stream.PREDICTIONS, _policy(False))
+    rows = _clumps(rng, _LONG)
+    return sum(len(watching.take(w)) for w in prediction_windows(profile, rows, _WINDOW))
+
+
+def first_weeks(windows: int, seed: int, index: int) -> int:
+    """The same where so many windows are the reference, and training showed no clumps."""
+    rng = np.random.default_rng([seed, index, 7])
+    profile = profile_of(rng.standard_normal((_REFERENCE, _FEATURES)))
+    wanted = replace(
+        _policy(False),
+        reference="first_weeks",
+        reference_period=windows * _WINDOW * SECOND,
+    )
+    watching = Watching(profile, Stream.PREDICTIONS, wanted)
+    rows = _clumps(rng, windows * _WINDOW + _LONG)
+    return sum(len(watching.take(w)) for w in prediction_windows(profile, rows, _WINDOW))
+
+
+def _clumps(rng: np.random.Generator, rows: int) -> F64:
+    """A tenth of the variance is the window's, an autoregression of .8 from window to window."""
+    common = _lasting(rng, rows // _WINDOW, _LASTING)
+    own = rng.standard_normal((rows, _FEATURES))
+    whole = np.repeat(common, _WINDOW, axis=0)
+    return np.asarray(np.sqrt(_CLUMPED) * whole + np.sqrt(1.0 - _CLUMPED) * own, dtype=np.float64)
+
+
+def scaled(way: str, floors: bool, seed: int, index: int) -> int:
+    """Alerts in 100,000 rows at a budget of 1, where it is the spread of every feature that each
+    window has in common; the training rows show it, or the first windows if ``way`` names some."""
+    rng = np.random.default_rng([seed, index, 8])
+    deviation, lasting = SPREADS[way]
+    weeks = int(way.removeprefix("first_")) if way.startswith("first") else 0
+    wanted = _policy(floors)
+
+    def rows(windows: int) -> F64:
+        common = _lasting(rng, windows, lasting)
+        own = rng.standard_normal((windows * _SPREAD_WINDOW, _FEATURES))
+        return np.exp(deviation * np.repeat(common, _SPREAD_WINDOW, axis=0)) * own
+
+    if weeks:
+        profile = profile_of(rng.standard_normal((_REFERENCE, _FEATURES)))
+        period = weeks * _SPREAD_WINDOW * SECOND
+        wanted = replace(wanted, reference="first_weeks", reference_period=period)
+    else:
+        reference = rows(2 * _REFERENCE // _SPREAD_WINDOW)
+        profile = _dispersed(reference, _SPREAD_WINDOW)
+    watching = Watching(profile, Stream.PREDICTIONS, wanted)
+    after = rows(weeks + _LONG // _SPREAD_WINDOW)
+    windows = prediction_windows(profile, after, _SPREAD_WINDOW)
+    return sum(len(watching.take(w)) for w in windows)
+
+
+def bursts(way: str, floors: bool, seed: int, index: int) -> int:
+    """The same of one categorical feature of which now and then one level has many more rows."""
+    rng = np.random.default_rng([seed, index, 9])
+    size = BURST_WINDOWS[way]
+
+    def counts(windows: int) -> I64:
+        shares = np.full((windows, _BURST_LEVELS), 1 / _BURST_LEVELS)
+        at = np.flatnonzero(rng.random(windows) < _BURSTS)
+        shares[at] *= 1.0 - _BURST
+        shares[at, rng.integers(_BURST_LEVELS, size=len(at))] += _BURST
+        return rng.multinomial(size, shares)
+
+    reference = counts(600)
+    levels = np.repeat(np.tile(np.arange(_BURST_LEVELS), 600), reference.ravel())
+    known = dispersion(levels, _BURST_LEVELS, np.repeat(np.arange(600), size))
+    names = tuple(f"l{i:03d}" for i in range(_BURST_LEVELS))
+    column = CategoricalProfile("c", names, tuple(reference.sum(axis=0).tolist()), 0, known)
+    profile = profile_of(np.zeros((600 * size, 0)), [column])
+    watching = Watching(profile, Stream.PREDICTIONS, _policy(floors))
+    after = counts(_LONG // size)
+    windows = level_windows(profile, after, np.zeros(len(after), dtype=np.int64), size)
+    return sum(len(watching.take(w)) for w in windows)
+
+
+def _lasting(rng: np.random.Generator, windows: int, correlation: float) -> F64:
+    """A standard normal autoregression from window to window, (windows, features)."""
+    noise = rng.standard_normal((windows, _FEATURES))
+    noise[0] /= (1.0 - correlation**2) ** 0.5
+    found = lfilter([(1.0 - correlation**2) ** 0.5], [1.0, -correlation], noise, axis=0)
+    return np.asarray(found, dtype=np.float64)
+
+
+def _dispersed(reference: F64, window: int) -> Profile:
+    """The profile of these rows, as training has it."""
+    profile = profile_of(reference)
+    blocks = np.arange(len(reference)) // window
+    known = [
+        dispersion(
+            np.searchsorted(np.array(column.edges), reference[:, i], side="left"),
+            len(column.counts),
+            blocks,
+        )
+        for i, column in enumerate(profile.numeric[:-1])
+    ]
+    return profile_of(reference, dispersions=known)
+
+
+def _policy(floors: bool) -> AlertPolicy:
+    """Without floors the tests alone must keep the budget; with them an alert may be over sooner,
+    and come again."""
+    return policy(1.0) if floors else policy(1.0, **dict.fromkeys(FLOORS, 0.0))
