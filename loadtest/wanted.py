@@ -252,6 +252,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
             Wanted("duplicated", "", most=0),
             Wanted("misversioned", "", most=0),
             Wanted("mismatched", "windows unlike their recomputation", most=0),
+            Wanted("labels_unaccounted", "neither joined nor told nor repeats", most=0),
         ),
         (
             Detail("Kills", ("killed",), plot="kills"),
@@ -261,7 +262,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
                     "events", "labels", "predictions", "outcomes", "labels_joined",
                     "labels_waited", "labels_too_late", "labels_told_too_late",
                     "labels_told_by_place", "labels_repeated",
-                    "labels_without_event", "labels_told_broken", "labels_unaccounted", "poison",
+                    "labels_without_event", "labels_told_broken", "poison",
                     "dead_letters", "late_rows", "windows", "revisions", "alerts", "runs",
                     "versions", "deployments", "swaps", "commands", "leaves", "crashes", "seconds",
                 ),
