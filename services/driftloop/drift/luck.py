@@ -30,6 +30,7 @@ Statistics 38, 2010).
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import numpy as np
 from scipy.special import gammainc, gammaincc
@@ -41,9 +42,9 @@ from driftloop.models.dispersion import block_lengths, some_rows
 _ROUNDING = 1e-9
 """A ratio that is nothing but rounding."""
 _LEAST_LOSS = math.log(1.1)
-_MOST = 1e9
-"""What luck may be worth; more is infinite."""
-_STEPS = 40
+_LEAST, _MOST = -3.0, 20.0
+"""Natural logarithms of what luck may be worth; more is infinite."""
+_STEPS = 30
 
 
 def bounded_dispersion(numbers: I64, table: I64, evidence: float, *, upper: bool = False) -> float:
@@ -69,23 +70,28 @@ def bounded_dispersion(numbers: I64, table: I64, evidence: float, *, upper: bool
     return min(max(1.0, *sizes), rows)
 
 
-def luck(freedom: F64, evidence: float, stake: F64) -> F64:
-    """c, above, for ``freedom`` v, ``evidence`` a and ``stake`` w, shapes (D,); all positive."""
-    loss = np.maximum(-np.log(stake), _LEAST_LOSS)
+@lru_cache(maxsize=4096)
+def luck(freedom: float, evidence: float, stake: float) -> float:
+    """c, above, for ``freedom`` v, ``evidence`` a and ``stake`` w, all positive. Many streams ask
+    for the same."""
+    loss = max(-math.log(stake), _LEAST_LOSS)
     asked, half = evidence + loss, 0.5 * freedom
-    least, most = np.zeros(len(half)), np.full(len(half), math.log(_MOST))
-    least -= 3.0
+    least, most = _LEAST, _MOST
     for _ in range(_STEPS):
         middle = 0.5 * (least + most)
-        c = np.exp(middle)
+        c = math.exp(middle)
         # The moment generating function of a chi-square, cut off where nothing is credited.
-        with np.errstate(divide="ignore"):
-            within = np.log(gammainc(half, half / c + asked))
-        lucky = within - half * np.log1p(asked * c / half)
-        found = np.logaddexp(lucky, np.log(np.maximum(gammaincc(half, half / c), 1e-300)) - asked)
-        more = found > -evidence
-        least, most = np.where(more, middle, least), np.where(more, most, middle)
-    return np.where(most >= math.log(_MOST), math.inf, np.exp(most))
+        lucky = math.exp(evidence - half * math.log1p(asked * c / half))
+        found = lucky * gammainc(half, half / c + asked)
+        found += math.exp(-loss) * gammaincc(half, half / c)
+        least, most = (middle, most) if found > 1.0 else (least, middle)
+    return math.inf if most == _MOST else math.exp(most)
+
+
+def _lucks(freedom: F64, evidence: float, stakes: F64) -> F64:
+    """Of each direction."""
+    pairs = zip(freedom.tolist(), stakes.tolist(), strict=True)
+    return np.array([luck(v, evidence, stake) for v, stake in pairs])
 
 
 def _bound(found: Deviations, evidence: float, stakes: F64, *, lasting: bool) -> float:
@@ -97,13 +103,13 @@ def _bound(found: Deviations, evidence: float, stakes: F64, *, lasting: bool) ->
     if not shown.any():
         return 0.0
     firm = np.full(len(ratio), found.firm)
-    size = ratio * luck(firm, evidence, stakes)
+    size = ratio * _lucks(firm, evidence, stakes)
     if lasting:
         long_run, covariances = found.lasting(together=True)
         # Each covariance, but that of lag 0, is too low by the part of the long-run variance that
         # goes into the mean of all blocks.
         left = 1.0 - (covariances - 1) / len(found.found)
-        bound = long_run * luck(firm / covariances, evidence, stakes)
+        bound = long_run * _lucks(firm / covariances, evidence, stakes)
         bound = np.where(left > 0.0, bound / np.maximum(left, _ROUNDING), math.inf)
         size = np.maximum(size, bound)
     return float(size[shown].max())

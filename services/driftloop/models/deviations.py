@@ -23,7 +23,7 @@ LEAST_BLOCKS = 8
 _NORMAL = NormalDist()
 _ROUNDING = 1e-12
 """Of a variance that is nothing but rounding."""
-_STEPS = 40
+_STEPS = 20
 """Halvings when a dispersion is looked for."""
 LARGEST = 700.0
 """Of an exponent."""
@@ -223,10 +223,11 @@ def fair(won: F64) -> float:
     """The least dispersion under which no bet would have won on these blocks, on average: the
     least D from 1 with a mean of exp(won / D) of at most 1 for each bet. ``won`` as of
     :meth:`Blocks.winnings`."""
+    won = won[:, _mean(won, np.ones(won.shape[1])) > 0.0]
+    if not won.shape[1]:
+        return 1.0
     least: F64 = np.zeros(won.shape[1])
     most: F64 = np.ones(won.shape[1])
-    if np.all(_mean(won, most) <= 0.0):
-        return 1.0
     # The mean is convex in 1 / D, 1 at 0 and below 1 right after it.
     for _ in range(_STEPS):
         middle = 0.5 * (least + most)
