@@ -114,7 +114,9 @@ def table_dispersion(numbers: I64, table: I64, *, upper: bool = False) -> float:
         return 1.0
     windows = compared(table)
     along = directions(windows.table.sum(axis=(0, 1)), upper=upper)
-    z = _NORMAL.inv_cdf(1.0 - 0.5 * NOISE / ((len(along.stakes) + 1) * len(lengths)))
+    # Of a single direction, all together are the same.
+    asked = len(along.stakes) + 1 if len(along.stakes) > 1 else 1
+    z = _NORMAL.inv_cdf(1.0 - 0.5 * NOISE / (asked * len(lengths)))
     longer = (windows.longer(starts) for starts in lengths[1:])
     blocks = [windows, *(found for found in longer if found is not None)]
     found = [_shown(one, along, z) for one in blocks]
