@@ -9,7 +9,8 @@ import pytest
 from alert_world import HOUR, ROWS, SCHEMA, START, TOML, AlertWorld
 from driftloop.cli import recomputing
 from driftloop.cli.alert_evidence import evidence_of
-from driftloop.cli.verifying_alerts import AlertVerification, verify_alert
+from driftloop.cli.alert_verification import AlertVerification
+from driftloop.cli.verifying_alerts import verify_alert
 from driftloop.drift.core import DriftCore
 from driftloop.drift.service import DriftService
 from driftloop.kernel.catalog import Catalog

@@ -256,8 +256,9 @@ def verify_alert(id: alerting.Id, json: Json = False) -> int:
     Ends with exit code 1 if something is not as recomputed, and with 3 if nothing is wrong but the
     declaration that the alert was made under is gone.
     """
+    from driftloop.cli.alert_verification import EXIT_CODES
     from driftloop.cli.control import read_catalog
-    from driftloop.cli.verifying_alerts import EXIT_CODES, verify_alert
+    from driftloop.cli.verifying_alerts import verify_alert
 
     out = Output(json)
     with running_log() as (log, settings):

@@ -11,21 +11,20 @@ changed anything: the rest is compared, and the answer says what could not be.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 from driftloop.cli.alert_differences import Differ
 from driftloop.cli.alert_records import AlertBook
+from driftloop.cli.alert_verification import NONE, AlertVerification
 from driftloop.cli.control import read_records
 from driftloop.cli.late_rows import Lateness
 from driftloop.cli.records_text import moment
 from driftloop.cli.retracing import STREAM_OF, Retracing, Step
-from driftloop.cli.verifying import Verification, verify_groups, verify_windows
+from driftloop.cli.verifying import verify_groups, verify_windows
 from driftloop.cli.window_order import Finding
 from driftloop.drift.alerts import opened
 from driftloop.drift.core import SERVICE
 from driftloop.kernel.catalog import Catalog
-from driftloop.kernel.codec.mapping import to_plain
 from driftloop.kernel.ports import Log
 from driftloop.kernel.records import (
     Alert,
@@ -37,67 +36,8 @@ from driftloop.kernel.records import (
 
 _RESOLUTION = ("status", "at", "summary", "action")
 """Fields of a resolution that are its own."""
-EXIT_CODES = {"verified": 0, "wrong": 1, "not_comparable": 3}
-"""Of the command, by outcome; 2 is for wrong options."""
 _SHOWN = 5
 """Windows of which something is not certain, one by one."""
-_OUTCOMES = {
-    "verified": "verified",
-    "wrong": "NOT as recomputed",
-    "not_comparable": "cannot be compared",
-}
-_NONE = Verification(0, 0, 0, 0, (), ())
-
-
-@dataclass(frozen=True, slots=True)
-class AlertVerification:
-    """What recomputing an alert found."""
-
-    alert: str
-    records: int
-    recomputed: int
-    """Records that follow from the windows (or loads), field by field."""
-    annotations: int
-    """Records in which only people had their say."""
-    windows: Verification
-    """Of the windows that its records name, against the log."""
-    others: Verification
-    """Of all others of its version so far: they decided with them."""
-    problems: tuple[str, ...]
-    """One line for each thing that is not as it should be."""
-    notes: tuple[str, ...]
-    """What could not be compared, and why."""
-    uncompared: tuple[str, ...] = ()
-    """Why no record could be compared with what its windows lead to; empty where they were."""
-
-    @property
-    def ok(self) -> bool:
-        return not self.problems and not self.uncompared
-
-    @property
-    def outcome(self) -> str:
-        """``verified``, ``wrong`` (something is not as recomputed) or ``not_comparable`` (nothing
-        is wrong as far as it could be compared)."""
-        if self.problems:
-            return "wrong"
-        return "not_comparable" if self.uncompared else "verified"
-
-    def document(self) -> dict[str, Any]:
-        """For JSON."""
-        return {"ok": self.ok, "outcome": self.outcome, **to_plain(self)}
-
-    def text(self) -> str:
-        """For people: what was compared, then what is wrong, then what was left out."""
-        lines = [
-            f"alert {self.alert}: {_OUTCOMES[self.outcome]}",
-            f"  {self.records} records: {self.recomputed} recomputed, {self.annotations} by people",
-            f"  {_counted(self.windows, 'windows')}",
-            f"  {_counted(self.others, 'other windows of its version')}",
-        ]
-        lines += [f"  wrong: {problem}" for problem in self.problems]
-        lines += [f"  cannot be compared: {why}" for why in self.uncompared]
-        lines += [f"  note: {note}" for note in self.notes]
-        return "\n".join(lines)
 
 
 def verify_alert(
@@ -153,7 +93,7 @@ def verify_alert(
     if gone:
         problems, led = differ.apart(), []
     named = [*(w for record in records for w in record.evidence.windows), *led]
-    windows = others = _NONE
+    windows = others = NONE
     if stream is not None:
         lateness = retracing.lateness()
         there = _there(catalog, retracing.windows, named, problems)
@@ -197,13 +137,6 @@ def _gone(records: Sequence[Alert], retracing: Retracing, catalog: Catalog) -> t
         f"holds"
         for digest in named
         if digest not in retracing.digests
-    )
-
-
-def _counted(found: Verification, what: str) -> str:
-    return (
-        f"{found.windows} {what}: {found.verified} verified, {found.mismatched} mismatched, "
-        f"{found.unverifiable} unverifiable"
     )
 
 
@@ -343,7 +276,7 @@ def _verify_stale(
         recomputed,
         annotations,
         windows,
-        _NONE,
+        NONE,
         tuple(problems),
         notes,
     )

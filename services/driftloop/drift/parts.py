@@ -15,10 +15,8 @@ from driftloop.kernel.codec.records import codec
 from driftloop.kernel.codec.wire import Wire
 from driftloop.kernel.decisions import UsedWindows, merge_ranges
 from driftloop.kernel.entries import Entries
-from driftloop.kernel.errors import DecodeError
-from driftloop.kernel.reasons import Reason
 from driftloop.kernel.records import Stream, Window, WindowStatistics
-from driftloop.kernel.statistics.checks import check_statistics, shape_of
+from driftloop.kernel.statistics.checks import check_shape, check_statistics, shape_of
 from driftloop.kernel.statistics.merge import merge_all
 
 MOST_PARTS = 64
@@ -88,10 +86,8 @@ class Parts:
             check_statistics(window.statistics)
         others = [part for part in waiting.values() if part.shadow != window.shadow]
         shape = shape_of(_unpaired(window.statistics))
-        if any(shape_of(_unpaired(part.statistics)) != shape for part in others):
-            raise DecodeError(
-                Reason.MALFORMED, "the columns, bins or levels are not those of the window's others"
-            )
+        for part in others:
+            check_shape(shape, shape_of(_unpaired(part.statistics)))
         together = Whole.of([*others, window])
         if others:
             check_statistics(together.window.statistics)

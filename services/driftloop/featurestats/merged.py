@@ -13,7 +13,7 @@ from driftloop.kernel.errors import DecodeError
 from driftloop.kernel.reasons import Reason
 from driftloop.kernel.records import OffsetRange, Partial, Stream, Window
 from driftloop.kernel.records.windows import window_id
-from driftloop.kernel.statistics.checks import check_statistics, shape_of
+from driftloop.kernel.statistics.checks import check_shape, check_statistics, shape_of
 from driftloop.kernel.statistics.merge import merge_all, statistics_digest
 from driftloop.kernel.windows import Watermarks, WindowKey, closes_at, expires_at
 
@@ -100,10 +100,7 @@ class MergedStream:
         partition = partial.source.partition
         key = WindowKey(partial.start, partial.version, partial.shadow)
         shape = hash(shape_of(partial.statistics))
-        if self._shapes.get(key, shape) != shape:
-            raise DecodeError(
-                Reason.MALFORMED, "the columns, bins or levels are not those of the window's others"
-            )
+        check_shape(shape, self._shapes.get(key, shape))
         self._watermarks.hear(partition, now)
         self._watermarks.report(partition, partial.watermark, partial.source_partitions)
         if self._passed(expires_at(key.start, self.policy)):

@@ -240,9 +240,9 @@ class RowReader:
         times = (times,) if isinstance(times, int) else times
         # Times are 64 bits wide on the topic, whatever was declared.
         latest = min(events.latest, 1 << 63, now + events.ahead + 1)
-        what = "" if latest == events.latest else f"; that is {events.ahead} ms ahead of now"
         if times and events.earliest <= min(times) and max(times) < latest:
             return
+        what = "" if latest == events.latest else f"; that is {events.ahead} ms ahead of now"
         for row, time in enumerate(times):
             if not events.earliest <= time < latest:
                 raise ProtocolError(

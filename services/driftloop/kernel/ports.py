@@ -155,7 +155,8 @@ class Session(Protocol):
         ...
 
     def poll(self, limit: int, timeout_s: float) -> Sequence[RecordBatch]:
-        """At most ``limit`` records, by partition; empty after ``timeout_s`` without any."""
+        """At most ``limit`` records, one batch for each partition that has some; empty after
+        ``timeout_s`` without any."""
         ...
 
     def assignment(self) -> frozenset[TopicPartition]: ...

@@ -58,7 +58,7 @@ class LabelDecoder:
     ) -> tuple[LabelBlock, list[Rejected]]:
         """The labels of a batch, and its other rows in ascending order. ``recorded``: the times of
         their records, negative where they have none, ms; None where they are not to be compared
-        with. Never raises."""
+        with. Raises :class:`RegistryUnavailableError` as that of events does."""
         decoded = self._reader.read(values)
         columns = decoded.columns
         name, label_name, time_name = self._names

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -42,7 +42,7 @@ class CategorySketch:
         """Where the values of these codes are counted; None: of all and then, for code -1, of
         missing ones."""
         unseen, missing = self._levels, self._levels + 1
-        find = (self._index or {}).get
+        find = (self._index.places if self._index is not None else {}).get
         if used is None:
             return np.array([*(find(level, unseen) for level in levels), missing], np.int64)
         return np.array(
@@ -77,20 +77,26 @@ class CategorySketch:
         self._tallies[:] = [*statistics.levels, other, statistics.missing]
 
 
-_INDICES: OrderedDict[int, tuple[Sequence[str], dict[str, int]]] = OrderedDict()
-"""By the identity of a profile's levels, which are held so that no others have it."""
-_MOST_INDICES = 4_096
-
-
-def _index_of(levels: Sequence[str]) -> dict[str, int]:
-    """Level to its place. One dictionary for all windows of a profile: of thousands of levels it
+class _Index:
+    """Level to its place. One for all windows of a profile: of thousands of levels a dictionary
     takes ten times the memory of their counts, and a while to make."""
+
+    __slots__ = ("__weakref__", "levels", "places")
+
+    def __init__(self, levels: Sequence[str]) -> None:
+        self.levels = levels
+        self.places = {level: place for place, level in enumerate(levels)}
+
+
+_INDICES: WeakValueDictionary[int, _Index] = WeakValueDictionary()
+"""By the identity of levels, which an index holds; it goes with the last window that has it."""
+
+
+def _index_of(levels: Sequence[str]) -> _Index:
     found = _INDICES.get(id(levels))
     if found is None:
-        found = _INDICES[id(levels)] = (levels, {v: i for i, v in enumerate(levels)})
-        if len(_INDICES) > _MOST_INDICES:
-            _INDICES.popitem(last=False)
-    return found[1]
+        found = _INDICES[id(levels)] = _Index(levels)
+    return found
 
 
 def category_sketches(

@@ -79,6 +79,15 @@ def _sums(what: str, sums: Sequence[bytes]) -> None:
             raise DecodeError(error.reason, f"{what}: {error.detail}") from error
 
 
+def check_shape(shape: object, others: object) -> None:
+    """Of one part of a window and of its others, as :func:`shape_of` has them. Raises
+    :class:`DecodeError`."""
+    if shape != others:
+        raise DecodeError(
+            Reason.MALFORMED, "the columns, bins or levels are not those of the window's others"
+        )
+
+
 def shape_of(statistics: WindowStatistics) -> Hashable:
     """What is equal for all parts of one window: columns, bins, levels."""
     loss = statistics.loss
