@@ -71,14 +71,18 @@ def _first_weeks(windows: int, sigma: float, wait: int) -> str:
     them."""
     change = windows * 50 + wait
     wanted = replace(policy(1.0), reference="first_weeks", reference_period=windows * 50 * SECOND)
-    delays = []
+    streams = _shifted(6, change, sigma)
+    return _summary([_delay(profile, rows, wanted, 50, change) for profile, rows in streams])
+
+
+def _shifted(seed: int, change: int, sigma: float) -> Iterator[tuple[Profile, F64]]:
+    """A reference and the rows after it, of which one feature is shifted from ``change`` on."""
     for index in range(_STREAMS):
-        rng = np.random.default_rng([6, index])
+        rng = np.random.default_rng([seed, index])
         profile = profile_of(rng.normal(size=(_REFERENCE, _FEATURES)))
         rows = rng.normal(size=(change + _AFTER, _FEATURES))
         rows[change:, 0] += sigma
-        delays.append(_delay(profile, rows, wanted, 50, change))
-    return _summary(delays)
+        yield profile, rows
 
 
 def _thresholds(profile: Profile, budget: float) -> Iterator[tuple[str, float, float]]:
@@ -104,14 +108,8 @@ def _baseline(errors: int) -> LossBaseline:
 
 
 def _shift(sigma: float, budget: float, window: int) -> str:
-    delays = []
-    for index in range(_STREAMS):
-        rng = np.random.default_rng([1, index])
-        profile = profile_of(rng.normal(size=(_REFERENCE, _FEATURES)))
-        rows = rng.normal(size=(_CHANGE + _AFTER, _FEATURES))
-        rows[_CHANGE:, 0] += sigma
-        delays.append(_delay(profile, rows, policy(budget), window))
-    return _summary(delays)
+    streams = _shifted(1, _CHANGE, sigma)
+    return _summary([_delay(profile, rows, policy(budget), window) for profile, rows in streams])
 
 
 def _delay(
