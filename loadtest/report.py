@@ -221,6 +221,8 @@ def _shown(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, list):
         return " to ".join(map(_shown, value))
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_shown(part)}" for name, part in value.items())
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, float):
