@@ -299,8 +299,8 @@ HELD_BY: Mapping[tuple[str, str], str] = {
         "Seven of eight are. With two processes inference takes 2.05 us for an event of one "
         "feature and 2.02 for one of four, and from there on .08 for each feature more: the first "
         "few are lost in what an event costs anyway, and the curve bends there by 1.5% more than "
-        "a tenth. A process more costs nothing (.96 and .99 of one). What grows most with features is "
-        "librdkafka's broker thread (.8 to 4.4 us of 2.1 to 7.5), by the threads' own accounts."
+        "a tenth. A process more costs nothing (.96 and .99 of one). What grows most with features "
+        "is librdkafka's broker thread (.8 to 4.4 us of 2.1 to 7.5), by the threads' own accounts."
     ),
     ("http", "rows64_vs_aiohttp_river"): (
         "Half of ours is librdkafka's broker threads, and a sixth encoding and handing over (`make "
