@@ -11,10 +11,12 @@ import pytest
 from driftloop.featurestats.merge import MergeCore, MergeProcessor
 from driftloop.kernel import metrics
 from driftloop.kernel.codec.records import codec
+from driftloop.kernel.errors import DecodeError
 from driftloop.kernel.ports import TopicPartition
 from driftloop.kernel.processor import ControlBehindError
 from driftloop.kernel.records import Partial, Window
 from driftloop.kernel.statistics.merge import merge_statistics, statistics_digest
+from driftloop.kernel.stores import MemoryStore
 from window_builders import (
     LATENESS,
     RETENTION,
@@ -36,8 +38,8 @@ class Merging(MergeCore):
         return self.merge(partial, codec(Partial).encode(partial), now)
 
 
-def core(meter: CountingMeter | None = None) -> Merging:
-    return Merging(catalog(1, 2), idle_after_ms=IDLE, meter=meter)
+def core(meter: CountingMeter | None = None, store: MemoryStore | None = None) -> Merging:
+    return Merging(catalog(1, 2), store, idle_after_ms=IDLE, meter=meter)
 
 
 def names(windows: list[Window]) -> list[tuple[int, int, int]]:
@@ -236,6 +238,36 @@ def test_a_restart_anywhere_gives_the_same_windows(cut: int) -> None:
         return [(w.id, w.revision, w.digest) for w in given]
 
     assert play(cut) == play(None)
+
+
+def test_what_a_window_was_merged_from_lies_in_the_store_until_it_expires() -> None:
+    store = MemoryStore()
+    merge = core(store=store)
+
+    def kept() -> list[bytes]:
+        return [key for key, _ in store.scan(b"", b"\xff")]
+
+    merge.take(partial(0, watermark=50, source_partitions=1), 0)
+    assert kept() == []
+    merge.take(partial(100, watermark=CLOSE, source_partitions=1), 0)
+    assert kept() == [b"m/predictions/0/1/-/0"]
+    merge.take(partial(0, watermark=CLOSE, end_offset=20, rows=7, source_partitions=1), 0)
+    (revised,) = merge.on_time(0)
+    assert (revised.revision, revised.rows) == (1, 7)
+    merge.take(partial(500, watermark=EXPIRE, source_partitions=1), 0)
+    assert kept() == [b"m/predictions/100/1/-/0"]
+    merge.drop(catalog().topics.partition("m"))
+    assert kept() == []
+
+
+def test_after_a_restart_a_part_that_does_not_fit_is_refused_still() -> None:
+    before, after = core(), core()
+    before.take(partial(0, watermark=50), 0)
+    after.restore((key, value) for key, value in before.entries().items() if value is not None)
+    good = partial(0, watermark=50, partition=1)
+    misfit = replace(good, statistics=replace(good.statistics, numeric=()))
+    with pytest.raises(DecodeError, match="not those of the window's others"):
+        after.take(misfit, 0)
 
 
 def test_dropping_a_control_partition_forgets_its_models() -> None:

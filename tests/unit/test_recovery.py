@@ -18,7 +18,7 @@ from driftloop.kernel.topics import ControlTopics
 TOPICS = ControlTopics("t.", partitions=2)
 LEAD = TopicPartition("lead", 0)
 COMPANION = TopicPartition("companion", 0)
-A, B = "m", "n"
+A, B = "m", "p"
 PARTITION = TOPICS.partition(A)
 
 
@@ -46,7 +46,7 @@ class Keeper:
         return changes
 
     def restore(self, source: TopicPartition, entries: Mapping[str, bytes]) -> None:
-        self.restored[source] = entries
+        self.restored[source] = {**self.restored.get(source, {}), **entries}
 
     def drop(self, source: TopicPartition) -> None:
         self.restored.pop(source, None)
@@ -115,6 +115,34 @@ def test_a_source_gets_the_entries_of_its_own_scope_only(log: MemoryLog) -> None
     commit(log, {f"{A}/0/x": b"1", f"{A}/1/x": b"2"})
     other = TopicPartition("lead", 1)
     assert restored(log, LEAD, other) == {LEAD: {f"{A}/0/x": b"1"}, other: {f"{A}/1/x": b"2"}}
+
+
+def test_what_lies_in_several_partitions_is_taken_over_from_one_after_the_other(
+    log: MemoryLog,
+) -> None:
+    assert TOPICS.partition(A) != TOPICS.partition(B)
+    taken: list[Mapping[str, bytes]] = []
+
+    class Taking(Keeper):
+        @override
+        def restore(self, source: TopicPartition, entries: Mapping[str, bytes]) -> None:
+            taken.append(entries)
+
+    def scope(source: TopicPartition) -> Sequence[tuple[int, str]]:
+        return [(TOPICS.partition(model), f"{model}/0/") for model in (A, B)]
+
+    written = {f"{A}/0/x": b"1", f"{A}/01/x": b"2", f"{B}/0/x": b"3", f"{B}/0": b"4"}
+    commit(log, written)
+    ChangelogRecovery(log, ManualClock(), TOPICS, "s", Taking(), scope).recover([LEAD])
+    assert sorted(taken, key=list) == [{f"{A}/0/x": b"1"}, {f"{B}/0/x": b"3"}]
+
+
+def test_what_was_held_before_is_dropped(log: MemoryLog) -> None:
+    core = Keeper()
+    core.restored[LEAD] = {"old": b"0"}
+    commit(log, {f"{A}/0/x": b"1"})
+    recovery(log, core).recover([LEAD])
+    assert core.restored == {LEAD: {f"{A}/0/x": b"1"}}
 
 
 def test_another_services_entries_stay_its_own(log: MemoryLog) -> None:

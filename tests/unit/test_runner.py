@@ -80,12 +80,11 @@ class Adder:
 
     def snapshot(self) -> Mapping[str, bytes | None]:
         changed, self._changed = self._changed, set()
-        return {f"m/{partition}": b"%d" % self.sums[partition] for partition in changed}
+        return {f"m/{partition}/sum": b"%d" % self.sums[partition] for partition in changed}
 
     def restore(self, source: TopicPartition, entries: Mapping[str, bytes]) -> None:
-        self.sums.pop(source.partition, None)
         for entry, value in entries.items():
-            self.sums[int(entry.rpartition("/")[2])] = int(value)
+            self.sums[int(entry.split("/")[1])] = int(value)
 
     def drop(self, source: TopicPartition) -> None:
         self.sums.pop(source.partition, None)
@@ -117,7 +116,7 @@ class Bench:
             TOPICS,
             "adder",
             core,
-            lambda source: [(0, f"m/{source.partition}")],
+            lambda source: [(0, f"m/{source.partition}/")],
         )
         wiring = Wiring(
             "adder", core, recovery, lambda catalog: (IN,), batch_rows=2, dead_letter_limit=limit

@@ -18,6 +18,7 @@ from driftloop.kernel.processor import ControlBehindError
 from driftloop.kernel.reasons import Reason
 from driftloop.kernel.records import OffsetRange, Partial, Profile, Stream, Window
 from driftloop.kernel.statistics.merge import statistics_digest
+from driftloop.kernel.stores import MemoryStore
 from driftloop.kernel.verification import recompute_window, verify_window
 from window_builders import (
     LATENESS,
@@ -122,8 +123,10 @@ def test_batching_flushing_and_restoring_change_no_partial(
                 state.pop(key, None)
             else:
                 state[key] = value
+        # In parts, as from several partitions of the changelog.
         pieces = SketchCore(catalog(1, 2))
-        pieces.restore(records.source, state)
+        for part in (dict(list(state.items())[::2]), dict(list(state.items())[1::2])):
+            pieces.restore(records.source, part)
     assert found.keys() == expected.keys()
     for key, partial in expected.items():
         assert found[key].source == partial.source
@@ -158,6 +161,29 @@ def test_windows_without_rows_for_longest_leave_memory_first() -> None:
     core.process(batch(predictions([30], versions=[2]), first=3))
     core.flush()
     assert [key.version for _, _, key in windows.held()] == [2]
+
+
+def test_only_windows_that_are_closed_lie_in_the_store_and_no_longer_than_they_may() -> None:
+    store = MemoryStore()
+    core = SketchCore(catalog(1), store)
+
+    def kept() -> list[bytes]:
+        return [key for key, _ in store.scan(b"", b"\xff")]
+
+    def take(time: int, first: int) -> None:
+        core.process(batch(predictions([time]), first=first))
+        core.flush()
+
+    take(10, 0)
+    assert kept() == []
+    take(SIZE + LATENESS, 1)
+    assert kept() == [b"m/predictions/0/0/1/-1"]
+    take(20, 2)  # late
+    assert kept() == [b"m/predictions/0/0/1/-1"]
+    take(SIZE + LATENESS + RETENTION, 3)
+    assert kept() == [b"m/predictions/0/100/1/-1"]
+    core.drop(SOURCE)
+    assert kept() == []
 
 
 def test_windows_in_memory_say_what_they_take() -> None:

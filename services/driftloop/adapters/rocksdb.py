@@ -43,12 +43,20 @@ class RocksStore:
     state built anew. Writes do not wait for the disk, for the same reason.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, anew: bool = False) -> None:
+        """``anew``: without what an earlier process left there.
+
+        Raises :class:`LogError` where another process uses the directory, and what follows from a
+        disk that is full or cannot be written."""
         directory.parent.mkdir(parents=True, exist_ok=True)
         self._directory = directory
         self.rebuilt = False
         """Whether what was there could not be used and was put aside."""
         self._db: Any = self._open(directory)
+        if anew:
+            self._db.close()
+            Rdict.destroy(str(directory))
+            self._db = self._open(directory)
         self._lazily: Any = WriteOptions()
         self._lazily.sync = False
         # What is read in passing is not read again, and would only fill the cache.

@@ -81,7 +81,6 @@ class DeployerCore:
     def restore(self, source: TopicPartition, entries: Mapping[str, bytes]) -> None:
         if source.topic != self._catalog.topics.windows:
             return
-        self.drop(source)
         for model in self._entries.load(entries):
             for name, value in self._entries.read(model):
                 if name == "state":

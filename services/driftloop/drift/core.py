@@ -159,7 +159,6 @@ class DriftCore:
     def restore(self, source: TopicPartition, entries: Mapping[str, bytes]) -> None:
         if source.topic != self._catalog.topics.windows:
             return
-        self.drop(source)
         for name in self._entries.load(entries):
             model = self._model(name)
             for entry, value in self._entries.read(name):

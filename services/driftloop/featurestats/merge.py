@@ -17,6 +17,7 @@ from driftloop.kernel.ports import RecordBatch, Send, TopicPartition
 from driftloop.kernel.processor import ControlBehindError, Outputs
 from driftloop.kernel.reasons import Reason
 from driftloop.kernel.records import DeadLetter, Partial, Stream, Window
+from driftloop.kernel.stores import KeyValueStore, MemoryStore
 
 
 class MergeCore:
@@ -27,9 +28,17 @@ class MergeCore:
     """
 
     def __init__(
-        self, catalog: Catalog, *, idle_after_ms: int = 5_000, meter: Meter | None = None
+        self,
+        catalog: Catalog,
+        store: KeyValueStore | None = None,
+        *,
+        idle_after_ms: int = 5_000,
+        meter: Meter | None = None,
     ) -> None:
+        """``store``: for what windows were merged from, after they were given out. Empty, and
+        nobody else's; by default in memory."""
         self._catalog = catalog
+        self._store = MemoryStore() if store is None else store
         self._idle_after = idle_after_ms
         self._meter = meter or NullMeter()
         self._streams: dict[tuple[str, Stream], MergedStream] = {}
@@ -86,7 +95,7 @@ class MergeCore:
         topics = self._catalog.topics
         for model, stream in list(self._streams):
             if topics.partition(model) == control_partition:
-                del self._streams[model, stream]
+                self._streams.pop((model, stream)).clear()
 
     def _stream(self, model: str, stream: Stream) -> MergedStream:
         declaration = self._catalog.models.get(model)
@@ -94,7 +103,7 @@ class MergeCore:
             raise ControlBehindError(f"model {model!r} is not declared yet")
         found = self._streams.get((model, stream))
         if found is None:
-            found = MergedStream(model, stream, declaration.windows, self._idle_after)
+            found = MergedStream(model, stream, declaration.windows, self._idle_after, self._store)
             self._streams[model, stream] = found
         found.policy = declaration.windows
         return found
@@ -149,7 +158,6 @@ class MergeProcessor:
         return {key.decode(): value for key, value in self._core.entries().items()}
 
     def restore(self, source: TopicPartition, entries: Mapping[str, bytes]) -> None:
-        self.drop(source)
         self._core.restore((key.encode(), value) for key, value in entries.items())
 
     def drop(self, source: TopicPartition) -> None:

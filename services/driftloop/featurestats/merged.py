@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from heapq import heappop, heappush
 
+from driftloop.featurestats.heads import decode_head
 from driftloop.kernel.codec.records import codec
 from driftloop.kernel.declaration import WindowPolicy
 from driftloop.kernel.errors import DecodeError
@@ -15,12 +17,13 @@ from driftloop.kernel.records import OffsetRange, Partial, Stream, Window
 from driftloop.kernel.records.windows import window_id
 from driftloop.kernel.statistics.checks import check_shape, check_statistics, shape_of
 from driftloop.kernel.statistics.merge import merge_all, statistics_digest
+from driftloop.kernel.stores import KeyValueStore
 from driftloop.kernel.windows import Watermarks, WindowKey, closes_at, expires_at
 
 PUBLISHED = "published"
 """Last part of the key of a publication's entry; partials have their source partition there."""
 
-_REMEMBERED = 10_000
+_REMEMBERED = 1_000
 """Publications kept after their windows expired, so that a replayed partial is known as one."""
 _MOST_PARTITIONS = 1 << 16
 """Of a source topic: no Kafka has one of so many."""
@@ -53,16 +56,14 @@ class Publication:
         return any(s.partition == source.partition and s.end >= source.end for s in self.sources)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Part:
     """What one source partition has contributed to a window. Its statistics stay encoded: decoded
-    they take ten times the memory, and all windows of the retention are kept."""
+    they take ten times the memory."""
 
     source: OffsetRange
-    encoded: bytes
-
-    def partial(self) -> Partial:
-        return codec(Partial).decode(self.encoded)
+    encoded: bytes | None
+    """None while nothing more is expected of the window; then the store has it."""
 
 
 class MergedStream:
@@ -73,17 +74,34 @@ class MergedStream:
     closes it, and again, as a higher revision, when its parts reach further than what was given
     out. Closing happens at once; what reaches a closed window waits for :meth:`revise`, so that
     the partials of one flush make one revision.
+
+    What was given out may be revised for as long as the retention: its parts go to a store.
     """
 
-    def __init__(self, model: str, stream: Stream, policy: WindowPolicy, idle_after: int) -> None:
+    def __init__(
+        self,
+        model: str,
+        stream: Stream,
+        policy: WindowPolicy,
+        idle_after: int,
+        store: KeyValueStore,
+    ) -> None:
         self.policy = policy
         self._model = model
         self._stream = stream
+        self._store = store
         self._watermarks = Watermarks(idle_after)
         self._closed_to: int | None = None
         self._parts: dict[WindowKey, dict[int, _Part]] = {}
+        self._unpublished: set[WindowKey] = set()
+        """Those of the windows that were not given out yet."""
+        self._expiring: list[WindowKey] = []
+        """A heap of the windows."""
+        self._shadows: Counter[tuple[int, int]] = Counter()
+        """Windows by start and version."""
         self._shapes: dict[WindowKey, int] = {}
-        """Hash of what is equal for all parts of a window: shapes themselves are large."""
+        """Hash of what is equal for all parts of a window, of those that got some since the
+        restart: shapes themselves are large."""
         self._published: dict[WindowKey, Publication] = {}
         self._revisable: set[WindowKey] = set()
         self._unchecked = False
@@ -100,13 +118,13 @@ class MergedStream:
         partition = partial.source.partition
         key = WindowKey(partial.start, partial.version, partial.shadow)
         shape = hash(shape_of(partial.statistics))
-        check_shape(shape, self._shapes.get(key, shape))
+        check_shape(shape, self._shape(key, shape))
         self._watermarks.hear(partition, now)
         self._watermarks.report(partition, partial.watermark, partial.source_partitions)
         if self._passed(expires_at(key.start, self.policy)):
             known = self._published.get(key)
             return 0 if known and known.covers(partial.source) else partial.statistics.rows
-        parts = self._parts.setdefault(key, {})
+        parts = self._parts_of(key)
         if partition not in parts or parts[partition].source.end < partial.source.end:
             parts[partition] = _Part(partial.source, encoded)
             self._shapes[key] = shape
@@ -121,13 +139,11 @@ class MergedStream:
         if watermark is None or self._passed(watermark):
             return []
         self._closed_to = watermark
-        due = [
-            key
-            for key in self._parts
-            if key not in self._published and closes_at(key.start, self.policy) <= watermark
-        ]
-        expired = {k for k in self._parts if expires_at(k.start, self.policy) <= watermark}
-        windows = self._give_out({*due, *(expired & self._revisable)})
+        due = {k for k in self._unpublished if closes_at(k.start, self.policy) <= watermark}
+        expired = []
+        while self._expiring and expires_at(self._expiring[0].start, self.policy) <= watermark:
+            expired.append(heappop(self._expiring))
+        windows = self._give_out(due | (self._revisable & set(expired)))
         for key in expired:
             self._forget(key)
         return windows
@@ -160,13 +176,55 @@ class MergedStream:
         if last == PUBLISHED:
             self._learn(key, Publication.decode(data))
             return
-        partial = read_partial(data)
-        self._parts.setdefault(key, {})[partial.source.partition] = _Part(partial.source, data)
-        self._shapes[key] = hash(shape_of(partial.statistics))
+        partial = decode_head(Partial, data)
+        self._parts_of(key)[partial.source.partition] = _Part(partial.source, None)
+        self._store.write({self._entry(key, last): data})
         self._watermarks.report(
             partial.source.partition, partial.watermark, partial.source_partitions
         )
         self._unchecked = True
+
+    def clear(self) -> None:
+        """Take out of the store what is there of this stream."""
+        self._store.write({entry: None for key in self._parts for entry in self._entries(key)})
+
+    def _parts_of(self, key: WindowKey) -> dict[int, _Part]:
+        """The window's, which may be new."""
+        parts = self._parts.get(key)
+        if parts is None:
+            parts = self._parts[key] = {}
+            heappush(self._expiring, key)
+            self._shadows[key.start, key.version] += 1
+            if key not in self._published:
+                self._unpublished.add(key)
+        return parts
+
+    def _shape(self, key: WindowKey, default: int) -> int:
+        """Of a window's parts, of which there may be none yet."""
+        if key not in self._shapes and key in self._parts:
+            first = self._partials(key)[0]
+            self._shapes[key] = hash(shape_of(first.statistics))
+        return self._shapes.get(key, default)
+
+    def _partials(self, key: WindowKey) -> Sequence[Partial]:
+        """By source partition. Raises :class:`DecodeError` where the store has none that can be."""
+        parts = self._parts[key]
+        away = [p for p, part in parts.items() if part.encoded is None]
+        found = self._store.get_many([self._entry(key, str(partition)) for partition in away])
+        stored = dict(zip(away, found, strict=True))
+        return [
+            read_partial(parts[partition].encoded or stored[partition])
+            for partition in sorted(parts)
+        ]
+
+    def _put_away(self, key: WindowKey) -> None:
+        """Move a window's parts to the store."""
+        stored: dict[bytes, bytes | None] = {}
+        for partition, part in self._parts[key].items():
+            if part.encoded is not None:
+                stored[self._entry(key, str(partition))] = part.encoded
+                part.encoded = None
+        self._store.write(stored)
 
     def _passed(self, time: int) -> bool:
         return self._closed_to is not None and self._closed_to >= time
@@ -181,6 +239,7 @@ class MergedStream:
         if known is not None and known.revision >= publication.revision:
             return False
         self._published[key] = publication
+        self._unpublished.discard(key)
         return True
 
     def _give_out(self, keys: set[WindowKey]) -> list[Window]:
@@ -190,20 +249,20 @@ class MergedStream:
         # The newest version first: whoever reads learns that it serves before the other's last
         # window, of a part of the time only, comes.
         order = sorted(keys, key=lambda key: (key.start, -key.version, key.shadow))
-        # All that are there are given out: those of one start close together.
-        shadows = Counter((key.start, key.version) for key in self._parts)
-        windows = (self._window(key, shadows[key.start, key.version]) for key in order)
-        return [window for window in windows if window is not None]
+        windows = [window for window in map(self._window, order) if window is not None]
+        for key in order:
+            self._put_away(key)
+        return windows
 
-    def _window(self, key: WindowKey, shadows: int) -> Window | None:
-        """The window's next revision, if there is one; ``shadows``: of its start and version."""
-        held = [self._parts[key][partition] for partition in sorted(self._parts[key])]
-        sources = tuple(part.source for part in held)
+    def _window(self, key: WindowKey) -> Window | None:
+        """The window's next revision, if there is one."""
+        held = self._parts[key]
+        sources = tuple(held[partition].source for partition in sorted(held))
         known = self._published.get(key)
         if known is not None and not _reaches_further(sources, known.sources):
             return None
         assert self._closed_to is not None  # only closed windows are given out
-        parts = [part.partial() for part in held]
+        parts = self._partials(key)
         statistics = merge_all(part.statistics for part in parts)
         window = Window(
             model=self._model,
@@ -219,23 +278,35 @@ class MergedStream:
             watermark=self._closed_to,
             statistics=statistics,
             digest=statistics_digest(statistics),
-            parts=shadows,
+            # All of one start that are there are given out close together.
+            parts=self._shadows[key.start, key.version],
         )
         publication = Publication(window.revision, window.watermark, sources)
         self._published[key] = publication
+        self._unpublished.discard(key)
         self._changed[self._entry(key, PUBLISHED)] = publication.encode()
         return window
 
     def _forget(self, key: WindowKey) -> None:
-        for partition in self._parts.pop(key):
-            self._changed[self._entry(key, str(partition))] = None
+        gone: dict[bytes, bytes | None] = dict.fromkeys(self._entries(key))
+        self._changed.update(gone)
+        self._store.write(gone)
+        del self._parts[key]
+        self._shadows[key.start, key.version] -= 1
+        if not self._shadows[key.start, key.version]:
+            del self._shadows[key.start, key.version]
         self._shapes.pop(key, None)
         self._revisable.discard(key)
+        self._unpublished.discard(key)
         if len(self._published) > _REMEMBERED:
             oldest = min(self._published)
             if self._passed(expires_at(oldest.start, self.policy)):
                 del self._published[oldest]
                 self._changed[self._entry(oldest, PUBLISHED)] = None
+
+    def _entries(self, key: WindowKey) -> Sequence[bytes]:
+        """Of a window's parts."""
+        return [self._entry(key, str(partition)) for partition in self._parts[key]]
 
     def _entry(self, key: WindowKey, last: str) -> bytes:
         return f"{window_id(self._model, self._stream, *key)}/{last}".encode()

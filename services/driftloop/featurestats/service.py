@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from driftloop.adapters.rocksdb import RocksStore
 from driftloop.featurestats.merge import MergeCore, MergeProcessor
 from driftloop.featurestats.sketch import SketchCore
 from driftloop.featurestats.stage import MergeStage
@@ -15,6 +16,7 @@ from driftloop.kernel.recovery import ChangelogRecovery
 from driftloop.kernel.runner import Runner, Wiring
 from driftloop.kernel.service import Context, Status
 from driftloop.kernel.statistics.sketch import warm as warm_sketch
+from driftloop.kernel.stores import KeyValueStore, Section
 
 SERVICE = "featurestats"
 MERGE = "featurestats-merge"
@@ -44,8 +46,10 @@ class FeaturestatsService:
         warm()
         self._context = context
         settings = context.settings
+        self._store = RocksStore(settings.state / f"{SERVICE}-{settings.instance}", anew=True)
         core = SketchCore(
             catalog,
+            Section(self._store, b"sketched/"),
             flush_interval_ms=settings.flush_interval_ms,
             memory_bytes=settings.window_bytes,
             meter=context.meter,
@@ -78,7 +82,9 @@ class FeaturestatsService:
         for model in catalog.models.values():
             warm_sketch(model)
         self._merge: Merge = (
-            _FaustMerge(context, catalog) if settings.bootstrap else _RunnerMerge(context, catalog)
+            _FaustMerge(context, catalog, self._store)
+            if settings.bootstrap
+            else _RunnerMerge(context, catalog, self._store)
         )
 
     def step(self, timeout_s: float) -> bool:
@@ -98,6 +104,7 @@ class FeaturestatsService:
     def close(self) -> None:
         self._merge.close()
         self._runner.close()
+        self._store.close()
 
 
 def _row_topics(catalog: Catalog) -> Sequence[str]:
@@ -106,7 +113,7 @@ def _row_topics(catalog: Catalog) -> Sequence[str]:
 
 
 class _FaustMerge:
-    def __init__(self, context: Context, catalog: Catalog) -> None:
+    def __init__(self, context: Context, catalog: Catalog, store: KeyValueStore) -> None:
         settings = context.settings
         self._clock = context.clock
         self._asked_at = -_POSITIONS_EVERY_S
@@ -116,6 +123,7 @@ class _FaustMerge:
             context.log,
             context.clock,
             bootstrap=settings.bootstrap,
+            store=store,
             options=settings.kafka_options,
             idle_after_ms=settings.idle_after_ms,
             meter=context.meter,
@@ -144,8 +152,13 @@ class _FaustMerge:
 
 
 class _RunnerMerge:
-    def __init__(self, context: Context, catalog: Catalog) -> None:
-        core = MergeCore(catalog, idle_after_ms=context.settings.idle_after_ms, meter=context.meter)
+    def __init__(self, context: Context, catalog: Catalog, store: KeyValueStore) -> None:
+        core = MergeCore(
+            catalog,
+            Section(store, b"merged/"),
+            idle_after_ms=context.settings.idle_after_ms,
+            meter=context.meter,
+        )
         processor = MergeProcessor(core, catalog)
         self._runner = Runner(
             Wiring(

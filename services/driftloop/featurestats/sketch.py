@@ -21,6 +21,7 @@ from driftloop.kernel.ports import RecordBatch, Send, TopicPartition
 from driftloop.kernel.processor import Outputs
 from driftloop.kernel.records import Profile, Stream
 from driftloop.kernel.sharing import Shared
+from driftloop.kernel.stores import KeyValueStore, MemoryStore
 from driftloop.kernel.window_rows import StreamRows, decode_rows, grouped, stream_of
 from driftloop.kernel.windows import WindowKey, closes_at, expires_at
 
@@ -56,13 +57,15 @@ class SketchCore:
     """Keeps the open windows of the source partitions it owns.
 
     A partial says everything its source partition contributed to a window, so writing one again, or
-    after a replay, changes nothing. Where windows take more than ``memory_bytes`` when partials are
-    written, some leave memory until their next rows: a partial is a tenth of their size.
+    after a replay, changes nothing. In memory are the windows that rows come to. Of those that are
+    closed, and where they take more than ``memory_bytes`` when partials are written also of some
+    that rested, the partial goes to ``store``, until their next rows.
     """
 
     def __init__(
         self,
         catalog: Catalog,
+        store: KeyValueStore | None = None,
         *,
         flush_interval_ms: int = 1000,
         flush_rows: int = 500_000,
@@ -70,7 +73,9 @@ class SketchCore:
         memory_bytes: int = 1 << 30,
         meter: Meter | None = None,
     ) -> None:
+        """``store``: empty, and nobody else's; by default in memory."""
         self._catalog = catalog
+        self._store = MemoryStore() if store is None else store
         self._interval = flush_interval_ms
         self._rows = flush_rows
         self._columns_per_s = columns_per_s
@@ -211,7 +216,7 @@ class SketchCore:
         if excess <= 0:
             return
         for _, size, key, windows in sorted(held, key=lambda one: -one[0]):
-            windows.put_away(key)
+            windows.put_away([key])
             excess -= size
             if excess <= 0:
                 break
@@ -222,17 +227,20 @@ class SketchCore:
 
     def restore(self, source: TopicPartition, entries: Mapping[str, bytes]) -> None:
         """Raises :class:`DecodeError` on entries that are no state of this source."""
-        self.drop(source)
         parts: dict[str, dict[str, bytes]] = {}
         for entry, data in entries.items():
             prefix = "/".join(entry.split("/", 3)[:3]) + "/"  # as :func:`state_prefix` makes it
             parts.setdefault(prefix, {})[entry] = data
         for declared in self._catalog.models_of(source.topic):
             windows = self._windows(source, declared)
-            windows.restore(parts.get(windows.prefix, {}))
+            if windows.prefix in parts:
+                windows.restore(parts[windows.prefix])
 
     def drop(self, source: TopicPartition) -> None:
-        gone = tuple(windows.prefix for windows in self._sources.pop(source, {}).values())
+        left = self._sources.pop(source, {}).values()
+        for windows in left:
+            windows.clear()
+        gone = tuple(windows.prefix for windows in left)
         if gone:
             for entry in [entry for entry in self._changed if entry.startswith(gone)]:
                 del self._changed[entry]
@@ -254,7 +262,7 @@ class SketchCore:
         if found is None:
             stream = stream_of(model, source.topic)
             prefix = state_prefix(model.name, stream, source.partition)
-            found = known[model.name] = SourceWindows(model, stream, source, prefix)
+            found = known[model.name] = SourceWindows(model, stream, source, prefix, self._store)
         found.declaration = model
         return found
 

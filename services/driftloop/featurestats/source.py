@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from heapq import heappop, heappush
 
+from driftloop.featurestats.heads import decode_head
 from driftloop.kernel.codec.blocks import I64
 from driftloop.kernel.codec.records import codec
 from driftloop.kernel.declaration import Declaration
@@ -14,6 +16,7 @@ from driftloop.kernel.reasons import Reason
 from driftloop.kernel.records import OffsetRange, Partial, Profile, Stream
 from driftloop.kernel.records.windows import window_id
 from driftloop.kernel.statistics.sketch import Sketch
+from driftloop.kernel.stores import KeyValueStore
 from driftloop.kernel.window_rows import StreamRows
 from driftloop.kernel.windows import WindowKey, closes_at, expires_at
 
@@ -24,14 +27,15 @@ _BEFORE_ALL = -(1 << 62)
 
 @dataclass(slots=True)
 class _OpenWindow:
+    """A window whose sketch is in memory. Of the others the store has the last partial."""
+
     first: int
     end: int
     late: int
-    sketch: Sketch | None
-    """None while no rows are expected; then ``encoded`` holds everything."""
+    sketch: Sketch
     encoded: bytes | None
-    """The partial of the last flush."""
-    dirty: bool
+    """The partial of the last flush; None before the first."""
+    dirty: bool = True
     rested: int = 0
     """Flushes without rows."""
 
@@ -46,9 +50,11 @@ class SourceWindows:
 
     __slots__ = (
         "_changed",
+        "_flushed",
         "_flushed_watermark",
+        "_open",
         "_source",
-        "_windows",
+        "_store",
         "declaration",
         "prefix",
         "stream",
@@ -56,14 +62,24 @@ class SourceWindows:
     )
 
     def __init__(
-        self, declaration: Declaration, stream: Stream, source: TopicPartition, prefix: str
+        self,
+        declaration: Declaration,
+        stream: Stream,
+        source: TopicPartition,
+        prefix: str,
+        store: KeyValueStore,
     ) -> None:
+        """``store``: for the partials of windows to which no rows come for now. It holds what this
+        object put there, no more."""
         self.declaration = declaration
         self.stream = stream
         self.prefix = prefix
         """Of this source's state entries."""
         self._source = source
-        self._windows: dict[WindowKey, _OpenWindow] = {}
+        self._store = store
+        self._open: dict[WindowKey, _OpenWindow] = {}
+        self._flushed: list[WindowKey] = []
+        """A heap of the windows that have an entry, until they expire."""
         self.watermark = _BEFORE_ALL
         """The highest event time seen, ms."""
         self._flushed_watermark: int | None = None
@@ -86,11 +102,9 @@ class SourceWindows:
         """Take the chosen rows, of which ``late`` are late, into their window. ``offsets``: of the
         first and the last of them. ``profile``: that of the window's version."""
         first, last = offsets
-        window = self._windows.get(key)
+        window = self._open.get(key)
         if window is None:
-            window = self._windows[key] = _OpenWindow(first, last, 0, None, None, True)
-        if window.sketch is None:
-            window.sketch = self._sketch(key, window.encoded, profile)
+            window = self._open[key] = self._opened(key, first, profile)
         rows.update(window.sketch, chosen)
         window.end = last + 1
         window.late += late
@@ -99,13 +113,15 @@ class SourceWindows:
     def held(self) -> Iterator[tuple[int, int, WindowKey]]:
         """Of each window whose sketch is in memory: for how many flushes no rows came, the
         sketch's bytes, and its key."""
-        for key, window in self._windows.items():
-            if window.sketch is not None:
-                yield window.rested, window.sketch.nbytes, key
+        for key, window in self._open.items():
+            yield window.rested, window.sketch.nbytes, key
 
-    def put_away(self, key: WindowKey) -> None:
-        """Let go of a window's sketch, after a flush; it comes back with the next rows."""
-        self._windows[key].sketch = None
+    def put_away(self, keys: Iterable[WindowKey]) -> None:
+        """Let go of windows' sketches, after a flush; they come back with the next rows."""
+        partials: dict[bytes, bytes | None] = {}
+        for key in keys:
+            partials[self._entry(key).encode()] = self._open.pop(key).encoded
+        self._store.write(partials)
 
     def flush(self) -> Sequence[tuple[str, bytes]]:
         """Key and bytes of a partial per window that changed, in the order windows close.
@@ -113,9 +129,9 @@ class SourceWindows:
         Only the last one carries the watermark: whoever merges them must not close a window before
         it has seen all of this flush.
         """
-        for window in self._windows.values():
+        for window in self._open.values():
             window.rested = 0 if window.dirty else window.rested + 1
-        dirty = sorted(key for key, window in self._windows.items() if window.dirty)
+        dirty = sorted(key for key, window in self._open.items() if window.dirty)
         if not dirty:
             return ()
         if self._flushed_watermark is None:
@@ -123,10 +139,12 @@ class SourceWindows:
         flushed = []
         for key in dirty:
             last = key is dirty[-1]
-            window = self._windows[key]
+            window = self._open[key]
             partial = self._partial(
                 key, window, self.watermark if last else self._flushed_watermark
             )
+            if window.encoded is None:
+                heappush(self._flushed, key)
             window.encoded = codec(Partial).encode(partial)
             window.dirty = False
             self._changed[self._entry(key)] = window.encoded
@@ -143,33 +161,37 @@ class SourceWindows:
         return changed
 
     def restore(self, entries: Mapping[str, bytes]) -> None:
-        """Go on from the entries of this source. Raises :class:`DecodeError`."""
+        """Go on from entries of this source; call it for each part of them. Raises
+        :class:`DecodeError`."""
+        partials: dict[bytes, bytes | None] = {}
         for entry, data in entries.items():
             name = entry[len(self.prefix) :]
             if name == _WATERMARK:
                 self.watermark = self._flushed_watermark = _parse_int(entry, data)
                 continue
-            partial = codec(Partial).decode(data)
-            key = WindowKey(partial.start, partial.version, partial.shadow)
-            source = partial.source
-            self._windows[key] = _OpenWindow(
-                source.start, source.end, partial.late, None, data, False
-            )
+            partial = decode_head(Partial, data)
+            heappush(self._flushed, WindowKey(partial.start, partial.version, partial.shadow))
+            partials[entry.encode()] = data
+        self._store.write(partials)
 
-    def _sketch(self, key: WindowKey, encoded: bytes | None, profile: Profile | None) -> Sketch:
+    def clear(self) -> None:
+        """Take out of the store what is there of this source."""
+        self._store.write({self._entry(key).encode(): None for key in self._flushed})
+
+    def _opened(self, key: WindowKey, first: int, profile: Profile | None) -> _OpenWindow:
+        """``first``: the offset of its first row, if it is new."""
+        (encoded,) = self._store.get_many([self._entry(key).encode()])
         shadow = key.shadow >= 0
         if encoded is None:
-            return Sketch(self.declaration, profile, self.stream, shadow=shadow)
-        return Sketch.from_statistics(
-            self.declaration,
-            profile,
-            self.stream,
-            codec(Partial).decode(encoded).statistics,
-            shadow=shadow,
+            sketch = Sketch(self.declaration, profile, self.stream, shadow=shadow)
+            return _OpenWindow(first, first, 0, sketch, None)
+        partial = codec(Partial).decode(encoded)
+        sketch = Sketch.from_statistics(
+            self.declaration, profile, self.stream, partial.statistics, shadow=shadow
         )
+        return _OpenWindow(partial.source.start, partial.source.end, partial.late, sketch, encoded)
 
     def _partial(self, key: WindowKey, window: _OpenWindow, watermark: int) -> Partial:
-        assert window.sketch is not None  # a dirty window has one
         return Partial(
             model=self.declaration.name,
             stream=self.stream,
@@ -189,12 +211,15 @@ class SourceWindows:
     def _settle(self) -> None:
         """Forget expired windows, and put away the sketches of closed ones."""
         policy = self.declaration.windows
-        for key, window in list(self._windows.items()):
-            if expires_at(key.start, policy) <= self.watermark:
-                del self._windows[key]
-                self._changed[self._entry(key)] = None
-            elif closes_at(key.start, policy) <= self.watermark:
-                window.sketch = None
+        gone: dict[bytes, bytes | None] = {}
+        while self._flushed and expires_at(self._flushed[0].start, policy) <= self.watermark:
+            key = heappop(self._flushed)
+            entry = self._entry(key)
+            self._open.pop(key, None)
+            gone[entry.encode()] = None
+            self._changed[entry] = None
+        self._store.write(gone)
+        self.put_away([k for k in self._open if closes_at(k.start, policy) <= self.watermark])
 
     def _entry(self, key: WindowKey) -> str:
         return f"{self.prefix}{key.start}/{key.version}/{key.shadow}"

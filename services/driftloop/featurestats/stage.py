@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from driftloop.adapters.faust import FaustTable, TableRecord, Work
+from driftloop.featurestats.heads import decode_head
 from driftloop.featurestats.merge import MergeCore, decode_partials, window_sends
 from driftloop.featurestats.sketch import SERVICE
 from driftloop.kernel import metrics
@@ -19,6 +20,7 @@ from driftloop.kernel.metrics import Meter, NullMeter
 from driftloop.kernel.ports import Clock, Log, RecordBatch, Send, TopicPartition, TopicSpec
 from driftloop.kernel.processor import ControlBehindError
 from driftloop.kernel.records import DeadLetter, Window
+from driftloop.kernel.stores import KeyValueStore, MemoryStore, Section
 from driftloop.kernel.topics import COMPACT, ControlTopics
 
 _log = logging.getLogger(__name__)
@@ -72,11 +74,10 @@ class MergeWork:
     def gained(self, partition: int, entries: Iterable[tuple[bytes, bytes]]) -> None:
         """Restore the table's entries, and take note of the windows that are on their topic
         already: the table may not have learnt of the last of them."""
-        known = list(entries)
 
         def restore() -> None:
             self._core.drop(partition)
-            self._core.restore(known)
+            self._core.restore(entries)
             for window in self._windows(partition):
                 self._core.published(window)
 
@@ -155,7 +156,7 @@ class MergeWork:
         for batch in self._log.read(source, start, end):
             for row, value in enumerate(batch.values):
                 try:
-                    yield codec(Window).decode(value)
+                    yield decode_head(Window, value)
                 except DecodeError as error:
                     self._meter.add(metrics.BAD_CONTROL, 1, source.topic)
                     _log.error("%s/%d offset %d: %s", *source, batch.offsets[row], error)
@@ -183,14 +184,20 @@ class MergeStage:
         clock: Clock,
         *,
         bootstrap: str,
+        store: KeyValueStore | None = None,
         options: Mapping[str, str] | None = None,
         idle_after_ms: int = 30_000,
         meter: Meter | None = None,
     ) -> None:
+        """``store``: for windows that were given out and the table's entries. Empty, and nobody
+        else's; by default in memory."""
+        store = MemoryStore() if store is None else store
         self._topics = catalog.topics
         self._log = log
         used = meter or NullMeter()
-        core = MergeCore(catalog, idle_after_ms=idle_after_ms, meter=used)
+        core = MergeCore(
+            catalog, Section(store, b"merged/"), idle_after_ms=idle_after_ms, meter=used
+        )
         self._work = MergeWork(core, catalog, log, clock, used)
         self._faust = FaustTable(
             self._work,
@@ -199,6 +206,7 @@ class MergeStage:
             topic=self._topics.partials,
             table=_TABLE,
             partitions=self._topics.partitions,
+            store=Section(store, b"table/"),
             options=options,
         )
         self._passed: dict[TopicPartition, tuple[int, int]] = {}

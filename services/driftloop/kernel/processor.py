@@ -68,7 +68,8 @@ class Core(Protocol):
         ...
 
     def restore(self, source: TopicPartition, entries: Mapping[str, bytes]) -> None:
-        """Take over ``source`` with the state its last owner committed."""
+        """Take over ``source`` with the state its last owner committed. Comes after :meth:`drop`;
+        where the state lies in several partitions of the changelog, once for each."""
         ...
 
     def drop(self, source: TopicPartition) -> None:

@@ -13,8 +13,9 @@ _DEADLINE_S = 60.0
 _LOOK_EVERY_S = 0.02
 
 Scope = Callable[[TopicPartition], Sequence[tuple[int, str]]]
-"""Source partition to where its state lies: changelog partitions and prefixes of its entries' keys,
-one for each model that has records there; none for a source that owns no state (a companion)."""
+"""Source partition to where its state lies: changelog partitions and prefixes of its entries' keys
+(``MODEL/.../``, or nothing where a partition is all its own), one for each model that has records
+there; none for a source that owns no state (a companion)."""
 
 
 class NoState:
@@ -55,18 +56,18 @@ class ChangelogRecovery:
         self._scope = scope
 
     def recover(self, gained: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
-        changelogs: dict[int, dict[str, bytes]] = {}
+        wanted: dict[int, dict[str, TopicPartition]] = {}
         for source in gained:
-            owned: dict[str, bytes] = {}
             scopes = self._scope(source)
-            for partition in sorted({partition for partition, _ in scopes}):
-                if partition not in changelogs:
-                    changelogs[partition] = self._read(partition)
-                prefixes = tuple(prefix for where, prefix in scopes if where == partition)
-                entries = changelogs[partition].items()
-                owned |= {key: value for key, value in entries if key.startswith(prefixes)}
             if scopes:
-                self._core.restore(source, owned)
+                self._core.drop(source)
+            for partition, prefix in scopes:
+                wanted.setdefault(partition, {})[prefix] = source
+        # One changelog partition after the other: all together may take more than there is memory.
+        for partition, sources in sorted(wanted.items()):
+            owned = self._read(partition, sources)
+            for source in sorted(set(sources.values())):
+                self._core.restore(source, owned.get(source, {}))
         return {}
 
     def changes(self) -> Outputs:
@@ -83,23 +84,30 @@ class ChangelogRecovery:
             ]
         )
 
-    def _read(self, partition: int) -> dict[str, bytes]:
+    def _read(
+        self, partition: int, sources: Mapping[str, TopicPartition]
+    ) -> Mapping[TopicPartition, Mapping[str, bytes]]:
+        """The entries of a changelog partition by the source that ``sources`` has for what their
+        keys begin with."""
         source = TopicPartition(self._topics.changelogs, partition)
         end = self._stable_end(source)
         start = self._log.start_offsets([source.topic]).get(source, 0)
         prefix = f"{self._service}/".encode()
-        entries: dict[str, bytes] = {}
+        owned: dict[TopicPartition, dict[str, bytes]] = {}
         for batch in self._log.read(source, start, end):
             self._beat()
             for key, value in zip(batch.keys, batch.values, strict=True):
                 if key is None or not key.startswith(prefix):
                     continue
                 name = key[len(prefix) :].decode()
+                owner = _owner(name, sources)
+                if owner is None:
+                    continue
                 if value is None:
-                    entries.pop(name, None)
+                    owned.get(owner, {}).pop(name, None)
                 else:
-                    entries[name] = value
-        return entries
+                    owned.setdefault(owner, {})[name] = value
+        return owned
 
     def _stable_end(self, source: TopicPartition) -> int:
         """The end of the changelog once all that was written before this call is decided.
@@ -117,3 +125,15 @@ class ChangelogRecovery:
             self._beat()
             self._clock.pause(_LOOK_EVERY_S)
         return stable
+
+
+def _owner(name: str, sources: Mapping[str, TopicPartition]) -> TopicPartition | None:
+    """Prefixes end where a part of the name does: at a slash, or before all of it."""
+    end = 0
+    while True:
+        owner = sources.get(name[:end])
+        if owner is not None:
+            return owner
+        end = name.find("/", end) + 1
+        if not end:
+            return None

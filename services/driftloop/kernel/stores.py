@@ -44,3 +44,27 @@ class MemoryStore:
 
     def close(self) -> None:
         """Nothing to let go of."""
+
+
+class Section:
+    """The entries of another store whose keys begin with a prefix, without it. What it is a section
+    of is closed by whoever made that."""
+
+    def __init__(self, store: KeyValueStore, prefix: bytes) -> None:
+        """``prefix``: none of the store's sections begins with another's."""
+        self._store = store
+        self._prefix = prefix
+
+    def get_many(self, keys: Sequence[bytes]) -> Sequence[bytes | None]:
+        return self._store.get_many([self._prefix + key for key in keys])
+
+    def write(self, changes: Mapping[bytes, bytes | None]) -> None:
+        self._store.write({self._prefix + key: value for key, value in changes.items()})
+
+    def scan(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
+        cut = len(self._prefix)
+        for key, value in self._store.scan(self._prefix + start, self._prefix + end):
+            yield key[cut:], value
+
+    def close(self) -> None:
+        """Nothing to let go of."""

@@ -115,7 +115,6 @@ class TrainerCore:
     def restore(self, source: TopicPartition, entries: Mapping[str, bytes]) -> None:
         if source.topic != self._catalog.topics.windows:
             return
-        self.drop(source)
         for model in self._entries.load(entries):
             state = self._state(model)
             for name, value in self._entries.read(model):

@@ -10,7 +10,9 @@ changelog, producing. What it is not trusted with (faust-streaming 0.15.3):
 - ``take()``. It acks on its own and keeps records across a rebalance. The agent only puts records
   into a buffer, which a rebalance empties.
 - Writing the table through its mapping interface, which needs a current event and does not wait.
-  Entries are sent to the changelog, awaited, and then put into the table's store.
+  Entries are sent to the changelog, awaited, and then put where the table's entries lie.
+- Keeping the table. Its stores are a dictionary, or one RocksDB per partition, whose offsets this
+  module could not keep right; see ``adapters.faust.entries``.
 - Restarting failed agents. A failure stops the app, uncommitted, and is raised by
   :meth:`FaustTable.check`.
 - Assigning. The leader shares out the partitions its metadata has at that moment. Just after a
@@ -39,11 +41,13 @@ import faust
 from aiokafka.errors import KafkaError
 from faust.types import TP
 
+from driftloop.adapters.faust.entries import FaustStore, TableEntries
 from driftloop.adapters.faust.restoring import Fetching, Flow, RecoveryEnd, Standstill
 from driftloop.adapters.faust.settings import app_settings
 from driftloop.adapters.faust.work import TableRecord, TableWork, Work
 from driftloop.kernel.errors import LogError, LogUnavailableError
 from driftloop.kernel.ports import TopicPartition
+from driftloop.kernel.stores import KeyValueStore, MemoryStore
 
 _log = logging.getLogger(__name__)
 
@@ -73,11 +77,14 @@ class FaustTable:
         topic: str,
         table: str,
         partitions: int,
+        store: KeyValueStore | None = None,
         options: Mapping[str, str] | None = None,
         tick_s: float = 0.1,
     ) -> None:
-        """``group`` is Faust's app id; ``partitions`` are those of ``topic``."""
+        """``group`` is Faust's app id; ``partitions`` are those of ``topic``. ``store``: for the
+        table's entries; empty, and nobody else's; by default in memory."""
         self._work = work
+        self._entries = TableEntries(MemoryStore() if store is None else store)
         self._bootstrap = bootstrap
         self._group = group
         self._topic = topic
@@ -178,6 +185,7 @@ class FaustTable:
             key_type=bytes,
             value_type=bytes,
         )
+        self._table._data = self._store()
         self._app.agent(topic, name=f"{self._group}-{self._table_name}")(self._take)
         recovery = self._app.tables.recovery
         recovery._signal_recovery_end = RecoveryEnd(recovery)
@@ -203,6 +211,11 @@ class FaustTable:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _store(self) -> FaustStore:
+        made = FaustStore("memory://", self._app, self._table, table_name=self._table_name)
+        made.entries = self._entries
+        return made
 
     def _checked(self, shares: Mapping[str, Any]) -> Mapping[str, Any]:
         """What this member, as the group's leader, gives to each member."""
@@ -289,14 +302,12 @@ class FaustTable:
         assigned = {
             tp.partition for tp in self._app.consumer.assignment() if tp.topic == self._topic
         }
-        store = self._table.data.data
-        for key in [k for k in store if self._work.partition_of(k) not in assigned]:
-            del store[key]
+        await self._blocking(self._entries.keep, assigned)
         for partition in sorted(assigned - self._gained):
-            entries = [(k, v) for k, v in store.items() if self._work.partition_of(k) == partition]
+            entries = self._entries.of(partition)
             await self._blocking(self._work.gained, partition, entries)
             self._gained.add(partition)
-            _log.info("%s/%d: restored %d entries", self._topic, partition, len(entries))
+            _log.info("%s/%d: restored", self._topic, partition)
 
     async def _carry_out(self, work: Work) -> None:
         """In this order: what a table says was written must have been."""
@@ -308,24 +319,23 @@ class FaustTable:
                 acknowledgements.append(sent)
         await self._acknowledged(acknowledgements)
         changelog = self._table.changelog_topic
-        acknowledgements = [
-            await changelog.send(
+        acknowledgements = []
+        changes: dict[int, dict[bytes, bytes | None]] = {}
+        for key, value in work.entries.items():
+            partition = self._work.partition_of(key)
+            changes.setdefault(partition, {})[key] = value
+            sent = await changelog.send(
                 key=key,
                 value=value,
-                partition=self._work.partition_of(key),
+                partition=partition,
                 key_serializer="raw",
                 value_serializer="raw",
                 force=True,
             )
-            for key, value in work.entries.items()
-        ]
+            acknowledgements.append(sent)
         await self._acknowledged(acknowledgements)
-        store = self._table.data.data
-        for key, value in work.entries.items():
-            if value is None:
-                store.pop(key, None)
-            else:
-                store[key] = value
+        for partition, changed in changes.items():
+            await self._blocking(self._entries.write, partition, changed)
 
     async def _acknowledged(self, sent: Sequence[Awaitable[Any]]) -> None:
         if not sent:
