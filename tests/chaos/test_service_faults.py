@@ -21,14 +21,17 @@ from confluent_kafka.admin import (
     ConfigResource,
     ResourceType,
 )
+from harness.model import WINDOW_MS
 from harness.published import deploy, publish_version
 from harness.reading import read
 from harness.small import SmallLoop, eventually, small_loop
 from harness.traffic import Message
 
 from driftloop.adapters.artifacts.directory import ARRAYS, DirectoryStore
+from driftloop.cli.control import read_catalog
 from driftloop.cli.standing import model_rows
 from driftloop.cli.supervision import Fleet
+from driftloop.cli.verifying import verify_windows
 from driftloop.kernel.codec.records import codec
 from driftloop.kernel.errors import ArtifactError
 from driftloop.kernel.records import AlertKind, AlertStatus, Load
@@ -261,6 +264,44 @@ def test_a_full_disk_under_the_join_holds_it_until_there_is_room(
             assert loop.metric("outcomes", STOPS, 'error="NoRoom"') >= 1
             free = loop.metric("outcomes", "driftloop_disk_free_bytes", 'directory="state"')
             assert 0 < free <= 4 << 20
+
+
+@pytest.mark.slow
+def test_a_full_disk_under_the_windows_holds_them_until_there_is_room(
+    kafka: str, tmp_path: Path
+) -> None:
+    with tiny_disk(tmp_path / "loop" / "state", 4) as disk:
+        filler = disk / "filler"
+        with small_loop(kafka, tmp_path / "loop", ["inference", "featurestats"]) as loop:
+            loop.send(labels=False)
+            loop.all_predicted()
+            fill(filler)
+
+            def said() -> bool:
+                loop.send(labels=False)
+                return "No space left" in loop.log_of("featurestats")
+
+            eventually(said, "the service says what is wrong", every_s=3.0)
+            eventually(lambda: loop.restarts("featurestats") > 0, "it stops for it")
+            filler.unlink()
+            for _ in range(3):
+                loop.send(labels=False)
+            loop.all_predicted()
+            starts = sorted({p.event_time // WINDOW_MS * WINDOW_MS for p in loop.predictions()})
+            # Of the last ones there may be more to come.
+            expected = set(starts[:-4])
+            assert len(expected) > 4
+
+            def given_out() -> bool:
+                return expected <= {window.start for window in loop.windows()}
+
+            eventually(given_out, "every window that is over is given out", 120.0)
+            windows = loop.windows()
+            assert len({(w.id, w.revision) for w in windows}) == len(windows)
+            found = verify_windows(loop.log, read_catalog(loop.log, loop.settings.topics), windows)
+            assert found.ok, found.details
+            assert "Traceback" not in loop.log_of("featurestats")
+            assert loop.metric("featurestats", STOPS, 'error="NoRoom"') >= 1
 
 
 def fill(filler: Path) -> None:

@@ -21,7 +21,7 @@ from driftloop.cli.applying import DeclaredModel, apply_declaration
 from driftloop.cli.supervision import Fleet
 from driftloop.kernel.codec.records import codec
 from driftloop.kernel.ports import Send
-from driftloop.kernel.records import Alert, DeadLetter, Outcome, Prediction
+from driftloop.kernel.records import Alert, DeadLetter, Outcome, Prediction, Window
 from driftloop.kernel.settings import Settings
 
 from . import model
@@ -100,6 +100,11 @@ class SmallLoop:
     def outcomes(self) -> list[Outcome]:
         topic = self.declared.declaration.topics.outcomes
         return [codec(Outcome).decode(r.value) for r in read(self.settings.bootstrap, topic)]
+
+    def windows(self) -> list[Window]:
+        """Of its own model's."""
+        topic = self.settings.topics.windows
+        return [codec(Window).decode(r.value) for r in read(self.settings.bootstrap, topic)]
 
     def letters(self) -> list[DeadLetter]:
         topic = self.settings.topics.dead_letters
