@@ -54,6 +54,20 @@ def test_what_a_short_reference_of_first_weeks_costs_is_told() -> None:
         assert len(advice(replace(model.declaration, alerts=alerts))) == advised
 
 
+def test_a_season_with_more_slots_than_a_version_keeps_is_told() -> None:
+    made = load_declaration(FLIGHTS).declaration
+    for season, times, advised in (
+        ((), 20, 0),
+        (("hour_of_day",), 10, 0),
+        (("hour_of_day", "day_of_week"), 1, 0),
+        (("hour_of_day", "day_of_week"), 20, 1),
+    ):
+        many = replace(
+            made, alerts=replace(made.alerts, season=season), numeric=made.numeric * times
+        )
+        assert len(advice(many)) == advised
+
+
 @pytest.mark.parametrize(
     ("model", "old", "new", "named"),
     [

@@ -53,11 +53,13 @@ def kept(watching: Watch, given: list[Window]) -> list[Kept]:
 
 
 def collected(watching: Watch, given: list[Kept], restart_at: int = -1) -> Collection:
-    collection = Collection(watching.policy.reference_period, watching.groups)
+    collection = Collection(watching.policy.reference_period, watching.groups, watching.layout)
     for number, each in enumerate(given):
         if number == restart_at:
             stored = orjson.loads(orjson.dumps(entries(collection)))
-            collection = Collection(watching.policy.reference_period, watching.groups)
+            collection = Collection(
+                watching.policy.reference_period, watching.groups, watching.layout
+            )
             collection.load(stored)
         collection.take(each)
     return collection
@@ -83,7 +85,7 @@ def test_enough_windows_show_what_they_would_show_the_trainer() -> None:
     np.testing.assert_array_equal(
         collection.references[-1], np.sum([k.counts for k in given[:400]], axis=0)
     )
-    (found,) = collection.dispersions(TWO_SIDED)
+    (found,) = collection.clumps(TWO_SIDED).least
     np.testing.assert_array_equal(found, blocks_of_four(watching, given[:400]))
     x = [stream.subject for stream in watching.groups[TWO_SIDED].streams].index("x")
     assert found[x] > 3
@@ -97,11 +99,11 @@ def test_of_few_windows_rows_count_for_less_until_enough_have_come(few: int) -> 
     given = kept(watching, windows(1, 401))
     collection = collected(watching, given[: few + 1])
     assert collection.done
-    told = [collection.dispersions(TWO_SIDED)[0]]
+    told = [collection.clumps(TWO_SIDED).least[0]]
     for each in given[few:400]:
         collection.follow(each)
         if collection.retold():
-            told.append(collection.dispersions(TWO_SIDED)[0])
+            told.append(collection.clumps(TWO_SIDED).least[0])
     # The reference is the first weeks, the dispersion of all that was seen.
     np.testing.assert_array_equal(
         collection.references[-1], np.sum([k.counts for k in given[:few]], axis=0)
@@ -161,26 +163,26 @@ def test_what_an_older_release_collected_is_as_it_was() -> None:
     collection = collected(watching, given[:15])
     stored = entries(collection)
     stored["collection/head"] = stored["collection/head"][:3]
-    older = Collection(watching.policy.reference_period, watching.groups)
+    older = Collection(watching.policy.reference_period, watching.groups, watching.layout)
     older.load({name: value for name, value in stored.items() if "/block/" not in name})
     for each in given[15:]:
         older.follow(each)
     assert not older.retold()
-    np.testing.assert_array_equal(older.dispersions(TWO_SIDED), collection.dispersions(TWO_SIDED))
+    np.testing.assert_array_equal(older.clumps(TWO_SIDED).least, collection.clumps(TWO_SIDED).least)
 
 
 def test_many_windows_are_kept_in_a_few_blocks_and_show_what_lasts() -> None:
     watching = watched(period=2000 * HOUR)
     given = kept(watching, windows(2, 2001))
-    collection = Collection(watching.policy.reference_period, watching.groups)
+    collection = Collection(watching.policy.reference_period, watching.groups, watching.layout)
     most = 0
     for each in given:
         collection.take(each)
         most = max(most, len(entries(collection)))
-    assert most <= 128 + 3
+    assert most <= 128 + 4
     x = [s.subject for s in watching.groups[TWO_SIDED].streams].index("x")
     # Of a day's 480 rows 96 hang together: 96^2 / 480 more; of an hour's 20 rows 4: 4^2 / 20 more.
-    assert 12 < collection.dispersions(TWO_SIDED)[0, x] < 40
+    assert 12 < collection.clumps(TWO_SIDED).least[0, x] < 40
 
 
 @pytest.mark.parametrize("season", [(), ("hour_of_day",)])
@@ -203,8 +205,8 @@ def test_what_follows_the_season_is_no_dispersion() -> None:
         x = random.multinomial(ROWS, shares).tolist()
         score = random.multinomial(ROWS, np.full(BINS, 1 / BINS)).tolist()
         given.append(predictions(hour, x, score=score, levels=(ROWS - 2, 2)))
-    seasonal = collected(watching, kept(watching, given)).dispersions(TWO_SIDED)
-    other = collected(plain, kept(plain, given)).dispersions(TWO_SIDED)
+    seasonal = collected(watching, kept(watching, given)).clumps(TWO_SIDED).least
+    other = collected(plain, kept(plain, given)).clumps(TWO_SIDED).least
     assert np.all(seasonal == 1.0)
     assert other.max() > 3
 
@@ -243,7 +245,7 @@ def test_a_segments_clumps_show_where_those_of_all_rows_do_not(few: int) -> None
     x = [s.subject for s in watching.groups[TWO_SIDED].streams].index("x")
     collection = collected(watching, given)
     assert entries(collected(watching, given, few // 2)) == entries(collection)
-    found = collection.dispersions(TWO_SIDED)[:, x]
+    found = collection.clumps(TWO_SIDED).least[:, x]
     # A day's rows of 20 hours: 4 of 20 are alike, so 96 of 480 are.
     assert found[1] > 10
     assert found[1] > 3 * found[0]

@@ -188,16 +188,19 @@ def test_dispersion_widens_the_interval() -> None:
     world = World(8)
     profile, _ = world.reference()
     before, _ = windows(profile, world.rows(ROWS))
-    spread = replace(profile, loss=replace(profile.loss, error_dispersion=4.0, dispersion=4.0))
-    for plain, wide in zip(
-        estimates(before, profile, Task.BINARY),
-        estimates(before, spread, Task.BINARY),
+    loss = replace(profile.loss, error_dispersion=4.0, dispersion=4.0, window_rows=float(ROWS))
+    spread = replace(profile, loss=loss)
+    # Of windows a quarter as large a dispersion of 4 is some 13 in these.
+    smaller = replace(profile, loss=replace(loss, window_rows=ROWS / 4))
+    for plain, wide, wider in zip(
+        *(estimates(before, given, Task.BINARY) for given in (profile, spread, smaller)),
         strict=True,
     ):
         # Of an accuracy half a row on either side is the labels' own.
         own = 1.0 / plain.rows if plain.metric == "accuracy" else 0.0
         width, narrow = wide.upper - wide.lower - own, plain.upper - plain.lower - own
         assert width == pytest.approx(2 * narrow)
+        assert 1.2 < (wider.upper - wider.lower - own) / width < math.sqrt(13.1 / 4)
 
 
 def test_a_window_without_rows_and_a_profile_without_errors_give_no_estimates() -> None:

@@ -28,6 +28,7 @@ from driftloop.models.profile import make_profile
 from driftloop.models.references import ReferencePolicy, ReferenceRows, with_references
 from driftloop.models.shifts import shift_metrics
 
+PREDICTIONS = Stream.PREDICTIONS
 HOUR = 3_600_000
 ROWS, HELD_OUT = 2000, 500
 BOTH = ReferencePolicy(HOUR, ("hour_of_day", "day_of_week"), "kind")
@@ -85,12 +86,10 @@ def test_parts_of_all_slots_add_up_to_the_reference(stream: Stream) -> None:
     expected = layout.reference()
     found = np.sum([part.counts for part in by_slot], axis=0)
     numeric = [place.other for place in layout.places if place.numeric]
-    if stream is Stream.PREDICTIONS:  # there the extremes stand for what is outside
+    if stream is PREDICTIONS:  # there the extremes stand for what is outside
         expected[numeric] = found[numeric] = 0
     np.testing.assert_array_equal(found, expected)
-    assert sum(part.rows for part in by_slot) == (
-        ROWS if stream is Stream.PREDICTIONS else HELD_OUT
-    )
+    assert sum(part.rows for part in by_slot) == (ROWS if stream is PREDICTIONS else HELD_OUT)
 
 
 @pytest.mark.parametrize("stream", list(Stream))
@@ -98,10 +97,10 @@ def test_a_part_counts_the_rows_of_its_slot_and_segment(stream: Stream) -> None:
     given = rows()
     profile = made(given, BOTH)
     season = BOTH.season
-    times = given.event_times if stream is Stream.PREDICTIONS else given.outcome_times
+    times = given.event_times if stream is PREDICTIONS else given.outcome_times
     slots = np.array([slot(season, time) for time in times.tolist()])
     kinds = given.features.categories
-    first = 0 if stream is Stream.PREDICTIONS else ROWS - HELD_OUT
+    first = 0 if stream is PREDICTIONS else ROWS - HELD_OUT
     found = {(p.slot, p.segment): p for p in parts(profile, stream)}
     assert len(found) == len(parts(profile, stream))
     checked = 0
@@ -113,7 +112,7 @@ def test_a_part_counts_the_rows_of_its_slot_and_segment(stream: Stream) -> None:
             chosen &= kinds.codes[:, 0] == kinds.levels[0].index(segment)
         chosen[:first] = False
         assert part.rows == chosen.sum() > 0
-        if stream is Stream.PREDICTIONS:
+        if stream is PREDICTIONS:
             x = profile.numeric[0]
             values = given.features.numeric[chosen, 0]
             present = values[~np.isnan(values)]
@@ -150,8 +149,8 @@ def test_slots_by_segment_are_left_out_where_they_are_too_many(
 def test_a_version_with_as_many_references_as_may_be_is_small() -> None:
     given = rows()
     profile = made(given, BOTH)
-    length = Layout(profile, Stream.PREDICTIONS).length
-    many = ReferenceCounts(Stream.PREDICTIONS, 1, "a", 10**6, (10**6,) * length)
+    length = Layout(profile, PREDICTIONS).length
+    many = ReferenceCounts(PREDICTIONS, 1, "a", 10**6, (10**6,) * length)
     full = replace(profile, references=(many,) * (references.MOST_COUNTS // length))
     assert len(codec(Version).encode(version_of(full))) < 500_000
 
@@ -176,26 +175,86 @@ def test_a_segment_whose_rows_come_in_clumps_has_a_dispersion_of_its_own() -> No
     profile = made(given, ReferencePolicy(HOUR, (), "kind"))
     watched = watch(
         version_of(profile),
-        Stream.PREDICTIONS,
+        PREDICTIONS,
         AlertPolicy(1.0, 0.1, 0.05, 0.02, 60_000, segment="kind"),
     )
     x = [s.subject for s in watched.streams.two_sided].index("x")
-    whole, a, b, c = watched.dispersions[TWO_SIDED][:, x]
+    whole, a, b, c = watched.clumps[TWO_SIDED].least[:, x]
     assert watched.streams.segments == ("a", "b", "c")
     assert b > 2 * whole
     assert a == c == whole == profile.numeric[0].dispersion
     missing = [(s.subject, s.measure) for s in watched.streams.upper].index(("x", Measure.MISSING))
-    assert (watched.dispersions[UPPER][:, missing] >= 1.0).all()
+    assert (watched.clumps[UPPER].least[:, missing] >= 1.0).all()
     # A profile of before says nothing of it.
     before = replace(
         profile, references=tuple(replace(p, dispersions=()) for p in profile.references)
     )
     known = watch(
         version_of(before),
-        Stream.PREDICTIONS,
+        PREDICTIONS,
         AlertPolicy(1.0, 0.1, 0.05, 0.02, 60_000, segment="kind"),
     )
-    assert (known.dispersions[TWO_SIDED][:, x] == whole).all()
+    assert (known.clumps[TWO_SIDED].least[:, x] == whole).all()
+
+
+def test_what_is_not_kept_by_slot_is_no_excuse_for_clumps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a slot's rows are not kept its windows are compared with all of them: then what follows
+    the season is a dispersion."""
+    given = rows()
+    hours = given.event_times // HOUR % 24
+    numeric = given.features.numeric + 3.0 * np.sin(hours / 24 * 2 * np.pi)[:, None]
+    given = replace(given, features=replace(given.features, numeric=numeric))
+    policy = ReferencePolicy(HOUR, ("hour_of_day",), "kind")
+
+    def kept() -> tuple[Profile, set[tuple[bool, bool]]]:
+        profile = made(given, policy)
+        return profile, {(p.slot >= 0, p.segment != "") for p in parts(profile, PREDICTIONS)}
+
+    def segments(profile: Profile) -> list[float]:
+        return [p.dispersions[0] for p in parts(profile, PREDICTIONS) if p.slot < 0]
+
+    all_of_it, found = kept()
+    assert found == {(False, True), (True, False), (True, True)}
+    assert all_of_it.numeric[0].dispersion < 2
+    assert max(segments(all_of_it)) < 2
+    sizes = [
+        sum(len(p.counts) for p in all_of_it.references if (p.slot >= 0, p.segment != "") == which)
+        for which in ((False, True), (True, False))
+    ]
+    monkeypatch.setattr(references, "MOST_COUNTS", sum(sizes))
+    without_both, found = kept()
+    assert found == {(False, True), (True, False)}
+    assert without_both.numeric[0].dispersion < 2
+    assert min(segments(without_both)) > 3
+    monkeypatch.setattr(references, "MOST_COUNTS", sizes[0])
+    without_slots, found = kept()
+    assert found == {(False, True)}
+    assert without_slots.numeric[0].dispersion > 3
+    assert min(segments(without_slots)) > 3
+
+
+def test_a_profile_says_how_many_rows_its_windows_have() -> None:
+    given = rows()
+    profile = made(given, ReferencePolicy(HOUR, (), "kind"))
+    of_windows = np.unique(given.event_times // HOUR, return_counts=True)[1]
+    assert profile.window_rows == pytest.approx((of_windows**2).sum() / of_windows.sum())
+    held_out = given.outcome_times[-HELD_OUT:] // HOUR
+    of_outcomes = np.unique(held_out, return_counts=True)[1]
+    assert profile.loss.window_rows == pytest.approx((of_outcomes**2).sum() / of_outcomes.sum())
+    inside = [p.window_rows for p in parts(profile, PREDICTIONS)]
+    assert all(0 < rows < profile.window_rows for rows in inside)
+    # Consecutive rows are no windows.
+    assert made(given, ReferencePolicy(0)).window_rows == 0.0
+
+
+def test_larger_windows_than_those_of_training_have_a_larger_dispersion() -> None:
+    profile = made(rows(persistent=True), ReferencePolicy(HOUR))
+    watched = watch(version_of(profile), PREDICTIONS, AlertPolicy(1.0, 0.1, 0.05, 0.02, 60_000))
+    clumps = watched.clumps[TWO_SIDED]
+    usual = clumps.among(np.array([profile.window_rows]))
+    assert usual.max() > 2
+    tenfold = clumps.among(np.array([10 * profile.window_rows]))
+    np.testing.assert_allclose(tenfold - 1.0, (usual - 1.0) * 10, rtol=0.3)
 
 
 def test_losses_that_stay_have_a_dispersion() -> None:
@@ -216,8 +275,8 @@ def test_predicted_classes_are_those_of_the_held_out_rows() -> None:
     predicted = CategoricalProfile(PREDICTED, ("p", "q", "r"), (167, 167, 166), 0)
     plain = replace(plain, categorical=(*plain.categorical, predicted))
     profile = with_references(plain, given, BOTH)
-    by_slot = [p for p in parts(profile, Stream.PREDICTIONS) if p.slot >= 0 and not p.segment]
-    place = Layout(profile, Stream.PREDICTIONS).places[-1]
+    by_slot = [p for p in parts(profile, PREDICTIONS) if p.slot >= 0 and not p.segment]
+    place = Layout(profile, PREDICTIONS).places[-1]
     found = np.sum([part.counts for part in by_slot], axis=0)
     assert found[place.bins].tolist() == [167, 167, 166]
     assert profile.categorical[-1].dispersion == 1.0
@@ -230,7 +289,7 @@ def test_a_column_without_values_is_no_harm() -> None:
     profile = made(given, BOTH)
     empty: NumericProfile = profile.numeric[0]
     assert (empty.dispersion, empty.missing_dispersion) == (1.0, 1.0)
-    assert all(part.counts[2] == 0 for part in parts(profile, Stream.PREDICTIONS))
+    assert all(part.counts[2] == 0 for part in parts(profile, PREDICTIONS))
 
 
 def test_the_same_rows_give_the_same_profile() -> None:

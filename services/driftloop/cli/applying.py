@@ -15,8 +15,10 @@ from driftloop.kernel.declaration_toml import declaration_of, parse_declaration,
 from driftloop.kernel.errors import ConfigurationError, DeclarationError
 from driftloop.kernel.ports import Log, Send
 from driftloop.kernel.records import ModelRecord
+from driftloop.kernel.seasons import slots
 from driftloop.kernel.topics import ControlTopics, ModelTopics
 from driftloop.models.parameters import check_parameters
+from driftloop.models.references import MOST_COUNTS
 
 _FLUSH_S = 30.0
 
@@ -64,6 +66,10 @@ def load_declaration(path: Path) -> DeclaredModel:
     return DeclaredModel(declaration, text, schema)
 
 
+_COUNTS_PER_NUMBER, _COUNTS_PER_CATEGORY = 18, 4
+"""In a reference: sixteen bins and two more of most numbers, at least two levels and two more."""
+
+
 def advice(declaration: Declaration) -> list[str]:
     """What is allowed, and likely not meant."""
     alerts, size = declaration.alerts, declaration.windows.size
@@ -75,6 +81,17 @@ def advice(declaration: Declaration) -> list[str]:
             "has had as many its rows count for less, so that no more alerts are false than "
             "false_alarms_per_100k says. What changes before is found later or not at all; "
             "shorter windows make that time shorter"
+        )
+    counts = slots(alerts.season) * (
+        _COUNTS_PER_NUMBER * (1 + len(declaration.numeric))
+        + _COUNTS_PER_CATEGORY * len(declaration.categorical)
+    )
+    if alerts.season and alerts.reference == "training" and counts > MOST_COUNTS:
+        found.append(
+            f"season in [alerts] has {slots(alerts.season)} slots, of so many features some "
+            f"{counts:,} counts, and a version keeps at most {MOST_COUNTS:,}. Windows would be "
+            "compared with the rows of all slots, and what follows the season count as variation: "
+            "changes are found late. Fewer slots (hour_of_day alone) or fewer features would do"
         )
     return found
 

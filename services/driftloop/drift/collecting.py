@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 
 from driftloop.drift.blocks import TimeBlocks, add
+from driftloop.drift.clumps import Clumps, WindowRows
 from driftloop.drift.groups import TwoSided, Upper
 from driftloop.drift.luck import bounded_dispersion
 from driftloop.drift.state import Kept, Part, floats, integers, packed
 from driftloop.kernel.codec.blocks import F64, I64
+from driftloop.kernel.statistics.layout import Layout
 from driftloop.models.deviations import LEAST_BLOCKS
 from driftloop.models.dispersion import table_dispersion
 
@@ -40,9 +42,11 @@ class Collection:
     been seen (``drift.luck``). What a window is tested with comes from those before it.
     """
 
-    def __init__(self, period: int, groups: Mapping[str, TwoSided | Upper]) -> None:
+    def __init__(self, period: int, groups: Mapping[str, TwoSided | Upper], layout: Layout) -> None:
+        """``layout``: of the windows' counts."""
         self._period = period
         self._groups = groups
+        self._layout = layout
         self._first = -1
         self.done = False
         self.references: dict[int, I64] = {}
@@ -56,6 +60,9 @@ class Collection:
         self._told = 0
         """As many as there were when the dispersions were last told."""
         self._dispersions: dict[str, F64] = {}
+        self._window_rows = WindowRows(0)
+        self._told_rows: F64 = np.zeros(0)
+        """Their mean when the dispersions were last told; empty where an older release began."""
         self._unsaved: set[int] = set()
         """Slots whose references changed since :meth:`saved`."""
 
@@ -66,6 +73,7 @@ class Collection:
         if self._first < 0:
             self._first = kept.start
             self._blocks = TimeBlocks(kept.end - kept.start, _MOST_BLOCKS)
+            self._window_rows = WindowRows(len(kept.counts))
             if len(kept.counts) > 1:
                 most = min(_MOST_BLOCKS, _MOST_COUNTS // kept.counts[1:].size)
                 self._parts = TimeBlocks(self._blocks.length, max(_LEAST_MOST, most))
@@ -95,15 +103,19 @@ class Collection:
 
     def _count(self, kept: Kept) -> None:
         self._windows += 1
+        if len(self._window_rows.rows):
+            self._window_rows.count(self._layout.rows(kept.counts).astype(np.float64))
         self._blocks.count(kept, kept.counts[0])
         if self._parts is not None:
             self._parts.count(kept, kept.counts[1:])
 
-    def dispersions(self, family: str) -> F64:
-        """Of a group's streams, at least 1, once it is done: of all rows and of each segment's,
-        (S, T), or (1, T) where segments were not counted by themselves. Streams that the windows
-        say too little of have 1; segments have that of all rows at least."""
-        return self._dispersions[family]
+    def clumps(self, family: str) -> Clumps:
+        """Of a group's streams, once it is done: of all rows and of each segment's, or of all rows
+        alone where segments were not counted by themselves. Streams that the windows say too little
+        of have a dispersion of 1; segments have that of all rows at least."""
+        found = self._dispersions[family]
+        known = len(self._told_rows) >= len(found)
+        return Clumps.of(found, self._told_rows[: len(found)] if known else np.zeros(len(found)))
 
     def parts(self) -> Iterator[Part]:
         """All state."""
@@ -114,6 +126,12 @@ class Collection:
         found = sorted(self._dispersions.items())
         yield Part(
             f"{COLLECTION}/dispersions", True, lambda: {family: packed(d) for family, d in found}
+        )
+        window_rows = self._window_rows
+        yield Part(
+            f"{COLLECTION}/rows",
+            True,
+            lambda: [*map(packed, (window_rows.rows, window_rows.squares, self._told_rows))],
         )
         for slot, counts in self.references.items():
             changed = slot in self._unsaved
@@ -144,6 +162,10 @@ class Collection:
                 case ["dispersions"]:
                     # An older release's are of all rows alone, (T,).
                     self._dispersions = {f: np.atleast_2d(floats(d)) for f, d in value.items()}
+                case ["rows"]:
+                    rows, squares, self._told_rows = map(floats, value)
+                    self._window_rows = WindowRows(len(rows))
+                    self._window_rows.rows, self._window_rows.squares = rows, squares
                 case ["reference", slot]:
                     self.references[int(slot)] = integers(value)
                 case ["block" | "segments" as kind, number, slot]:
@@ -162,6 +184,7 @@ class Collection:
 
     def _tell(self) -> None:
         self._told = self._windows
+        self._told_rows = self._window_rows.mean()
         numbers, table = self._blocks.table()
         for family, group in self._groups.items():
             found = self._of(group, numbers, table)[None, :]

@@ -56,10 +56,12 @@ class Detectors:
     def __init__(self, watch: Watch) -> None:
         self.watch = watch
         self._panels = {family: Panel(family, watch) for family in watch.groups}
-        self._still = Still(watch.streams.still, _of_all_rows(watch.references))
+        self._still = Still(
+            watch.streams.still, _of_all_rows(watch.references), watch.clumps[STILL]
+        )
         collects = watch.policy.reference == "first_weeks"
         period = watch.policy.reference_period
-        self._collection = Collection(period, watch.groups) if collects else None
+        self._collection = Collection(period, watch.groups, watch.layout) if collects else None
         self.recovery = Recovery(
             self._panels, self._still, threshold(1, watch.policy.false_alarms_per_100k)
         )
@@ -72,7 +74,7 @@ class Detectors:
                 return False
             self._use_collection(kept.number)
         elif collection is not None and collection.retold():
-            self._use_dispersions(collection)
+            self._use_clumps(collection)
         for panel in self._panels.values():
             panel.take(kept)
         self._still.take(kept, window)
@@ -151,7 +153,7 @@ class Detectors:
             rows, level, dispersion = (
                 measured.size,
                 self._still.level(index),
-                self._still.dispersions[index],
+                self._still.dispersions(windows[-1].rows if windows else 0)[index],
             )
         else:
             panel = self._panels[family]
@@ -281,13 +283,12 @@ class Detectors:
         for panel in self._panels.values():
             panel.use(references, number)
         self._still.use(_of_all_rows(references))
-        self._use_dispersions(self._collection)
+        self._use_clumps(self._collection)
 
-    def _use_dispersions(self, collection: Collection) -> None:
+    def _use_clumps(self, collection: Collection) -> None:
         for family, panel in self._panels.items():
             # Some weeks may be too few to show what the rows of training did.
-            known = self.watch.dispersions[family]
-            panel.dispersions = np.maximum(known, collection.dispersions(family))
+            panel.clumps = self.watch.clumps[family].or_more(collection.clumps(family))
         if TWO_SIDED not in self._panels:
             return
         values = self._panels[TWO_SIDED]
@@ -296,10 +297,12 @@ class Detectors:
             for index, stream in enumerate(panel.group.streams):
                 # As of training: what is seldom shows little of how much its column varies.
                 if stream.measure in (Measure.UNSEEN, Measure.OUTSIDE) and stream.column in columns:
-                    own = values.dispersions[:, columns[stream.column]]
-                    panel.dispersions[:, index] = np.maximum(panel.dispersions[:, index], own)
-        first = values.dispersions[0].tolist()
-        self._still.raise_dispersions({column: first[at] for column, at in columns.items()})
+                    panel.clumps.lend(index, values.clumps, columns[stream.column])
+        still = self.watch.clumps[STILL].copy()
+        for index, stream in enumerate(self._still.streams):
+            if stream.column in columns:
+                still.lend(index, values.clumps, columns[stream.column])
+        self._still.clumps = still
 
     @cached_property
     def _watched(self) -> list[list[str]]:

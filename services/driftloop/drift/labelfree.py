@@ -34,11 +34,12 @@ from types import MappingProxyType
 import numpy as np
 from scipy.special import stdtrit
 
+from driftloop.drift.clumps import Clumps
 from driftloop.kernel.codec.blocks import F64
 from driftloop.kernel.declaration import Task
 from driftloop.kernel.errors import DecodeError
 from driftloop.kernel.reasons import Reason
-from driftloop.kernel.records import Estimate, Profile, Stream, Window
+from driftloop.kernel.records import Estimate, LossBaseline, Profile, Stream, Window
 from driftloop.kernel.statistics.distance import distance, profile_counts, window_counts
 from driftloop.kernel.statistics.exact import exact_sum
 from driftloop.kernel.statistics.layout import PREDICTED, Layout
@@ -75,7 +76,8 @@ class _Calibration:
     """Shape (K,): weight before segments were told apart."""
     prior: F64
     """Shape (G,): weight of no shift."""
-    dispersion: float
+    clumps: Clumps
+    """Shape (1, 1)."""
     shift: str
     """Key of the version's metrics: variance of the bias per unit of the features' distance."""
 
@@ -145,7 +147,9 @@ class Estimator:
         rows = float(counts.sum())
         mean = float((counts * calibration.mean).sum()) / rows
         labels = float((counts * calibration.variance).sum())
-        variance = calibration.dispersion * (labels + self._uncertainty(calibration, counts))
+        clumps = calibration.clumps
+        variance = float(clumps.among(np.array([rows])).item()) * labels
+        variance += float(clumps.least.item()) * self._uncertainty(calibration, counts)
         shift = self._metrics.get(calibration.shift, 0.0) * far
         variance = variance / rows**2 + shift
         # Held-out rows without any loss say of none that it could be another.
@@ -259,7 +263,7 @@ def _of_errors(profile: Profile, levels: tuple[str, ...], reference: F64) -> _Ca
         variance,
         base,
         prior,
-        loss.error_dispersion,
+        _clumps(loss, loss.error_dispersion),
         ERROR_SHIFT,
     )
 
@@ -278,8 +282,20 @@ def _of_losses(
     mean = ratio[:, None] * average[None, :]
     variance = ratio[:, None] ** 2 * _loss_variance(profile, task, average)[None, :]
     return _Calibration(
-        "loss", "dle", mean, variance, mean, average, prior * ratio, loss.dispersion, LOSS_SHIFT
+        "loss",
+        "dle",
+        mean,
+        variance,
+        mean,
+        average,
+        prior * ratio,
+        _clumps(loss, loss.dispersion),
+        LOSS_SHIFT,
     )
+
+
+def _clumps(loss: LossBaseline, dispersion: float) -> Clumps:
+    return Clumps.of(np.array([[dispersion]]), np.array([loss.window_rows]))
 
 
 def _loss_variance(profile: Profile, task: Task, average: F64) -> F64:

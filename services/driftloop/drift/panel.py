@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from driftloop.drift.clumps import Clumps, WindowRows
 from driftloop.drift.effects import Effects, Expected, effects, least
 from driftloop.drift.groups import step
 from driftloop.drift.shiryaev import EMPTY
@@ -26,9 +27,12 @@ class Panel:
     def __init__(self, family: str, watch: Watch) -> None:
         self.family = family
         self.group = group = watch.groups[family]
-        self.dispersions: F64 = watch.dispersions[family]
-        """(S, T). Others may take their place between two windows."""
-        self._rows = rows = len(self.dispersions)
+        self.clumps: Clumps = watch.clumps[family]
+        """Others may take their place between two windows."""
+        self._rows = rows = watch.rows
+        self._layout = watch.layout
+        self._window_rows = WindowRows(rows)
+        """Of the windows that were tested."""
         self.references = {slot: group.flat(counts) for slot, counts in watch.references.items()}
         """Season slot to the reference's counts, (S, G)."""
         self._floors = least(group, watch.policy)
@@ -53,8 +57,15 @@ class Panel:
         counts = self.group.flat(window.counts)
         bag = self._bag(window.slot)
         whole = bag + counts
+        rows = self._layout.rows(window.counts).astype(np.float64)
+        self._window_rows.count(rows)
         self._log_m = step(
-            self.group, self._log_m, counts, whole, self.dispersions, self.group.totals(counts)
+            self.group,
+            self._log_m,
+            counts,
+            whole,
+            self.clumps.among(rows),
+            self.group.totals(counts),
         )
         self.levels = self.group.level(self._log_m)
         keeps = self.frozen[:, self.group.owner]
@@ -64,6 +75,11 @@ class Panel:
     def margins(self) -> F64:
         """How far above its threshold each stream is, (S, T), natural logarithm."""
         return np.asarray(self.levels - self.group.thresholds, dtype=np.float64)
+
+    @property
+    def dispersions(self) -> F64:
+        """Of windows as they usually are, (S, T)."""
+        return self.clumps.among(self._window_rows.mean())
 
     @property
     def widest(self) -> float:
@@ -167,6 +183,8 @@ class Panel:
             "log_m": packed(self._log_m),
             "since": packed(self.since),
             "frozen": packed(self.frozen.astype(np.int64)),
+            "rows": packed(self._window_rows.rows),
+            "squares": packed(self._window_rows.squares),
         }
 
     def load(self, plain: Mapping[str, Any]) -> None:
@@ -174,6 +192,9 @@ class Panel:
         self.since = integers(plain["since"])
         self.frozen = integers(plain["frozen"]).astype(np.bool_)
         self.levels = self.group.level(self._log_m)
+        if "rows" in plain:  # not in an older release's
+            self._window_rows.rows = floats(plain["rows"])
+            self._window_rows.squares = floats(plain["squares"])
 
     def load_bag(self, slot: int, plain: Sequence[Any]) -> None:
         self._bags[slot] = floats(plain)

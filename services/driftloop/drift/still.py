@@ -6,6 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
+from driftloop.drift.clumps import Clumps
 from driftloop.drift.shiryaev import EMPTY
 from driftloop.drift.state import Kept
 from driftloop.drift.streams import Watched
@@ -28,13 +31,16 @@ class Still:
     nothing and are passed over.
     """
 
-    def __init__(self, streams: Sequence[Watched], references: Mapping[int, I64]) -> None:
+    def __init__(
+        self, streams: Sequence[Watched], references: Mapping[int, I64], clumps: Clumps
+    ) -> None:
         """``references`` as :meth:`use` takes them."""
         self.streams = tuple(streams)
+        self.clumps = clumps
+        """Of all rows. Others may take their place between two windows."""
         self._references: Mapping[int, I64] = {}
         self._largest: dict[int, list[float]] = {}
         self.use(references)
-        self.dispersions = [stream.dispersion for stream in streams]
         self._log_m = [EMPTY] * len(streams)
         self.runs: list[tuple[int, int, float]] = [(-1, 0, 0.0)] * len(streams)
         """Per stream the number of the first of the newest windows that have one and the same value
@@ -50,15 +56,9 @@ class Still:
         self._references = references
         self._largest.clear()
 
-    def raise_dispersions(self, found: Mapping[int, float]) -> None:
-        """From now on at least these, by the layout's column; what training showed, at the
-        least."""
-        self.dispersions = [
-            max(stream.dispersion, found.get(stream.column, 1.0)) for stream in self.streams
-        ]
-
     def take(self, kept: Kept, window: Window) -> None:
         shares = self._shares(kept.slot)
+        dispersions = self.dispersions(kept.rows)
         for index, stream in enumerate(self.streams):
             column = window.statistics.numeric[stream.column]
             if column.count == 0 or shares[index] >= 1.0:
@@ -76,10 +76,15 @@ class Still:
                 self.moving[index] = 0
             log_e = math.log1p(-_STAKE)
             if still:
-                told = max(column.count / self.dispersions[index] - 1.0, 0.0)
+                told = max(column.count / dispersions[index] - 1.0, 0.0)
                 won = -math.log(shares[index]) * told
                 log_e = _log_add(log_e, math.log(_STAKE) + won)
             self._log_m[index] = _log_add(self._log_m[index], math.log(column.count)) + log_e
+
+    def dispersions(self, rows: int) -> list[float]:
+        """Of each stream, in a window of so many rows."""
+        found: list[float] = self.clumps.among(np.array([float(rows)]))[0].tolist()
+        return found
 
     def margin(self, index: int) -> float:
         """How far above its threshold a stream is, natural logarithm."""

@@ -54,7 +54,7 @@ class Watched:
     column: int
     """Which of the layout's columns it is of."""
     dispersion: float
-    """Of all rows; for those of segments see ``Watch.dispersions``."""
+    """Of all rows of training; see ``Watch.clumps``."""
     threshold: float
     """Of the log of its M."""
     share: float

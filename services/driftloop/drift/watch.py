@@ -8,9 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from driftloop.drift.clumps import Clumps
 from driftloop.drift.groups import TwoSided, Upper
+from driftloop.drift.still import STILL
 from driftloop.drift.streams import Measure, Streams, Watched, watched_streams
-from driftloop.kernel.codec.blocks import F64, I64
+from driftloop.kernel.codec.blocks import I64
 from driftloop.kernel.declaration import AlertPolicy
 from driftloop.kernel.errors import DecodeError
 from driftloop.kernel.reasons import Reason
@@ -38,9 +40,8 @@ class Watch:
     references: Mapping[int, I64]
     """Season slot (-1: none declared) to the reference's counts, (S, L): of all rows, then of each
     segment. Empty where the first weeks are the reference."""
-
-    dispersions: Mapping[str, F64]
-    """By family, (S, T): of each stream's rows, then of those in each segment."""
+    clumps: Mapping[str, Clumps]
+    """By family."""
 
     @property
     def rows(self) -> int:
@@ -80,32 +81,40 @@ def watch(version: Version, stream: Stream, policy: AlertPolicy) -> Watch:
         groups[TWO_SIDED] = TwoSided(streams.two_sided, layout.reference())
     if streams.upper:
         groups[UPPER] = Upper(streams.upper)
-    dispersions = {
-        family: _dispersions(profile, stream, streams.segments, group.streams)
+    clumps = {
+        family: _clumps(profile, stream, streams.segments, group.streams)
         for family, group in groups.items()
     }
+    clumps[STILL] = _clumps(profile, stream, (), streams.still)
     if policy.reference == "first_weeks":
-        return Watch(policy, layout, streams, groups, tuple(policy.season), {}, dispersions)
+        return Watch(policy, layout, streams, groups, tuple(policy.season), {}, clumps)
     references = _references(profile, layout, streams)
-    return Watch(policy, layout, streams, groups, season_of(references), references, dispersions)
+    return Watch(policy, layout, streams, groups, season_of(references), references, clumps)
 
 
-def _dispersions(
+def _clumps(
     profile: Profile, stream: Stream, segments: Sequence[str], watched: Sequence[Watched]
-) -> F64:
-    """See :class:`Watch`. A segment has that of all rows at least: of fewer rows less is known."""
+) -> Clumps:
+    """A segment has the dispersion of all rows at least: of fewer rows less is known."""
     known = {
-        part.segment: part.dispersions
+        part.segment: part
         for part in profile.references
         if part.stream is stream and part.slot < 0 and part.dispersions
     }
     found = np.array([[one.dispersion for one in watched]] * (1 + len(segments)))
+    of_all = profile.window_rows if stream is Stream.PREDICTIONS else profile.loss.window_rows
+    window_rows = np.full(1 + len(segments), of_all)
     for row, segment in enumerate(segments, start=1):
+        part = known.get(segment)
+        if part is None:
+            continue
+        window_rows[row] = part.window_rows
         for index, one in enumerate(watched):
             second = one.measure in (Measure.MISSING, Measure.ERRORS)
-            own = known.get(segment, ())[2 * one.column + second :][:1]
-            found[row, index] = max(found[row, index], *own, 1.0)
-    return found
+            own = part.dispersions[2 * one.column + second :][:1]
+            found[row, index] = max(*own, 1.0)
+    clumps = Clumps.of(found, window_rows)
+    return Clumps(np.maximum(clumps.least, clumps.least[:1]), clumps.pairs)
 
 
 def _references(profile: Profile, layout: Layout, streams: Streams) -> dict[int, I64]:

@@ -83,6 +83,17 @@ def blocks_of(times: I64 | None, window: int, rows: int) -> I64:
     return np.arange(rows, dtype=np.int64) // ROW_BLOCK
 
 
+def window_rows(times: I64, window: int) -> float:
+    """The mean over rows of the number of rows in their window, given their times, shape (n,), in
+    ms; 0 where :func:`blocks_of` gives no windows."""
+    if window <= 0:
+        return 0.0
+    _, counts = np.unique(times // window, return_counts=True)
+    if len(counts) < LEAST_BLOCKS:
+        return 0.0
+    return float((counts.astype(np.float64) ** 2).sum() / counts.sum())
+
+
 def dispersion(
     bins: I64, count: int, blocks: I64, *, upper: bool = False, slots: I64 | None = None
 ) -> float:

@@ -20,7 +20,7 @@ from driftloop.kernel.records.training import Profile, ReferenceCounts
 from driftloop.kernel.seasons import slot
 from driftloop.kernel.statistics.layout import Layout, Place
 from driftloop.kernel.statistics.segments import segment_levels
-from driftloop.models.dispersion import blocks_of, dispersion, share_dispersion
+from driftloop.models.dispersion import blocks_of, dispersion, share_dispersion, window_rows
 
 MOST_COUNTS = 100_000
 """In all references of a profile, so that a version's record stays well under 1 MB. What is more is
@@ -69,13 +69,25 @@ class ReferenceRows:
 def with_references(profile: Profile, rows: ReferenceRows, policy: ReferencePolicy) -> Profile:
     """The profile of these rows, its dispersions and references filled."""
     known = {stream: positions(Layout(profile, stream), rows) for stream in Stream}
-    blocks = {stream: _Blocks(stream, rows, policy) for stream in Stream}
+    kept = _references(profile, rows, policy, known)
+    blocks = {
+        (stream, by_slot): _Blocks(stream, rows, policy, by_slot)
+        for stream in Stream
+        for by_slot in (False, True)
+    }
+    # Windows are compared within their slot only where its rows are kept.
+    whole = {stream: blocks[stream, kept.has(stream, by_slot=True)] for stream in Stream}
     split = len(profile.numeric)
-    found = [blocks[Stream.PREDICTIONS].dispersions(c) for c in known[Stream.PREDICTIONS]]
+    found = [whole[Stream.PREDICTIONS].dispersions(c) for c in known[Stream.PREDICTIONS]]
     loss = profile.loss
     for column in known[Stream.OUTCOMES]:
-        values, errors = blocks[Stream.OUTCOMES].dispersions(column)
-        loss = replace(loss, dispersion=values, error_dispersion=errors)
+        values, errors = whole[Stream.OUTCOMES].dispersions(column)
+        loss = replace(
+            loss,
+            dispersion=values,
+            error_dispersion=errors,
+            window_rows=whole[Stream.OUTCOMES].window_rows(column.first),
+        )
     return replace(
         profile,
         numeric=tuple(
@@ -89,7 +101,18 @@ def with_references(profile: Profile, rows: ReferenceRows, policy: ReferencePoli
             )
         ),
         loss=loss,
-        references=tuple(_references(profile, rows, policy, known, blocks)),
+        references=tuple(
+            part
+            if part.slot >= 0
+            else _dispersed(
+                part,
+                known[part.stream],
+                blocks[part.stream, kept.has(part.stream, by_slot=True, by_segment=True)],
+                kept.segment == kept.levels.index(part.segment),
+            )
+            for part in kept.parts
+        ),
+        window_rows=whole[Stream.PREDICTIONS].window_rows(0),
     )
 
 
@@ -143,11 +166,15 @@ class _Blocks:
     """Blocks of the rows by the time that windows of the stream are cut by: of all of them, and of
     the held-out ones."""
 
-    def __init__(self, stream: Stream, rows: ReferenceRows, policy: ReferencePolicy) -> None:
+    def __init__(
+        self, stream: Stream, rows: ReferenceRows, policy: ReferencePolicy, by_slot: bool
+    ) -> None:
+        """``by_slot``: whether windows are compared with the rows of their season's slot."""
         of_outcomes = stream is Stream.OUTCOMES
         self._times = rows.outcome_times if of_outcomes else rows.event_times
         self._errors = rows.errors if of_outcomes else None
-        self._policy = policy
+        self._window = policy.window
+        self._season = policy.season if by_slot else ()
         self._known: dict[int, tuple[I64, I64 | None]] = {}
 
     def dispersions(self, column: Column, inside: Bools | None = None) -> tuple[float, float]:
@@ -180,12 +207,35 @@ class _Blocks:
         """Of the rows from ``first`` on: their blocks, and their slots."""
         known = self._known.get(first)
         if known is None:
-            times, season = self._times[first:], self._policy.season
+            times = self._times[first:]
             known = self._known[first] = (
-                blocks_of(times, self._policy.window, len(times)),
-                _slots(season, times) if season else None,
+                blocks_of(times, self._window, len(times)),
+                _slots(self._season, times) if self._season else None,
             )
         return known
+
+    def window_rows(self, first: int, inside: Bools | None = None) -> float:
+        """See ``Profile.window_rows``, of the rows from ``first`` on; ``inside`` as above."""
+        times = self._times[first:]
+        return window_rows(times if inside is None else times[inside[first:]], self._window)
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """The parts of the rows that a profile keeps by themselves."""
+
+    parts: Sequence[ReferenceCounts]
+    segment: I64
+    """Each row's segment among ``levels``, shape (n,); -1: none."""
+    levels: Sequence[str]
+
+    def has(self, stream: Stream, *, by_slot: bool, by_segment: bool = False) -> bool:
+        return any(
+            part.stream is stream
+            and (part.slot >= 0) is by_slot
+            and (part.segment != "") is by_segment
+            for part in self.parts
+        )
 
 
 def _references(
@@ -193,8 +243,7 @@ def _references(
     rows: ReferenceRows,
     policy: ReferencePolicy,
     known: Mapping[Stream, Sequence[Column]],
-    blocks: Mapping[Stream, _Blocks],
-) -> Iterator[ReferenceCounts]:
+) -> _Kept:
     column = next((c for c in profile.categorical if c.name == policy.segment), None)
     levels = segment_levels(column) if column is not None else ()
     segment = _segments(profile, rows, policy.segment, levels)
@@ -202,6 +251,7 @@ def _references(
     slot = {stream: _slots(policy.season, times[stream]) for stream in Stream}
     none = np.full(len(segment), -1, dtype=np.int64)
     left = MOST_COUNTS
+    kept: list[ReferenceCounts] = []
     for by_slot, by_segment in ((False, True), (True, False), (True, True)):
         if (by_slot and not policy.season) or (by_segment and not levels):
             continue
@@ -217,15 +267,10 @@ def _references(
                 )
             )
             size = sum(len(part.counts) for part in made)
-            if size > left:
-                continue
-            left -= size
-            for part in made:
-                if by_slot:
-                    yield part
-                else:
-                    inside = segment == levels.index(part.segment)
-                    yield _dispersed(part, known, blocks, inside)
+            if size <= left:
+                left -= size
+                kept += made
+    return _Kept(kept, segment, levels)
 
 
 def _parts(
@@ -271,14 +316,15 @@ def _parts(
 
 
 def _dispersed(
-    part: ReferenceCounts,
-    known: Mapping[Stream, Sequence[Column]],
-    blocks: Mapping[Stream, _Blocks],
-    inside: Bools,
+    part: ReferenceCounts, columns: Sequence[Column], blocks: _Blocks, inside: Bools
 ) -> ReferenceCounts:
     """A segment's rows may come in clumps where those of all do not."""
-    pairs = [blocks[part.stream].dispersions(column, inside) for column in known[part.stream]]
-    return replace(part, dispersions=tuple(value for pair in pairs for value in pair))
+    pairs = [blocks.dispersions(column, inside) for column in columns]
+    return replace(
+        part,
+        dispersions=tuple(value for pair in pairs for value in pair),
+        window_rows=blocks.window_rows(columns[0].first, inside),
+    )
 
 
 def _segments(profile: Profile, rows: ReferenceRows, feature: str, levels: Sequence[str]) -> I64:

@@ -131,6 +131,8 @@ class LossBaseline:
     """Errors per bin of the score's profile (whose counts are these same rows)."""
     score_losses: tuple[float, ...] = ()
     """Sum of losses per bin of the score's profile."""
+    window_rows: float = 0.0
+    """See ``Profile.window_rows``, of windows of outcomes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +150,8 @@ class ReferenceCounts:
     dispersions: tuple[float, ...] = ()
     """Of a segment over all slots: for each place of the layout in order, that of its values (or
     losses) and that of its missing values (or errors). Empty: not known."""
+    window_rows: float = 0.0
+    """See ``Profile.window_rows``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +167,9 @@ class Profile:
     loss: LossBaseline
     references: tuple[ReferenceCounts, ...] = ()
     """Where a season or segments are declared."""
+    window_rows: float = 0.0
+    """The mean over rows of the number of rows in their window of predictions, which the
+    dispersions are those of; 0 where that is not known."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,6 +72,12 @@ class Layout:
         last = self.places[-1]
         return max(int(last.bins.stop), last.missing + 1, last.other + 1)
 
+    def rows(self, counts: I64) -> I64:
+        """How many rows these counts, (..., L), are of."""
+        first = self.places[0]
+        found: I64 = counts[..., first.bins].sum(axis=-1)
+        return found if first.missing < 0 else found + counts[..., first.missing]
+
     def reference(self) -> I64:
         """Of all the rows of the profile."""
         counts: list[int] = []
