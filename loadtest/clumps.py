@@ -43,6 +43,10 @@ BURST_WINDOWS: Mapping[str, int] = {"50_rows": 50, "200_rows": 200}
 _BURST_LEVELS, _BURST, _BURSTS = 20, 0.3, 0.05
 """One level of so many has so many more of a window's rows, in so many of the windows."""
 _SPREAD_WINDOW = 50
+SAMPLED_WINDOWS: Mapping[str, int] = {"100_rows": 100, "500_rows": 500}
+"""Rows of a window, of which training sees one in ten: those that got a label."""
+_SAMPLED, _ALIKE = 10, 0.05
+"""The correlation of any two rows of a window."""
 
 
 def clumped(seed: int, index: int) -> int:
@@ -128,6 +132,23 @@ def bursts(way: str, floors: bool, seed: int, index: int) -> int:
     return sum(len(watching.take(w)) for w in windows)
 
 
+def sampled(way: str, floors: bool, seed: int, index: int) -> int:
+    """The same where the rows of training are a tenth of each window's."""
+    rng = np.random.default_rng([seed, index, 10])
+    size = SAMPLED_WINDOWS[way]
+
+    def rows(windows: int, each: int) -> F64:
+        common = np.repeat(rng.standard_normal((windows, _FEATURES)), each, axis=0)
+        own = rng.standard_normal((windows * each, _FEATURES))
+        return np.asarray(np.sqrt(_ALIKE) * common + np.sqrt(1.0 - _ALIKE) * own, dtype=np.float64)
+
+    seen = size // _SAMPLED
+    profile = _dispersed(rows(2 * _REFERENCE // seen, seen), seen)
+    watching = Watching(profile, Stream.PREDICTIONS, _policy(floors))
+    windows = prediction_windows(profile, rows(_LONG // size, size), size)
+    return sum(len(watching.take(w)) for w in windows)
+
+
 def _lasting(rng: np.random.Generator, windows: int, correlation: float) -> F64:
     """A standard normal autoregression from window to window, (windows, features)."""
     noise = rng.standard_normal((windows, _FEATURES))
@@ -148,7 +169,7 @@ def _dispersed(reference: F64, window: int) -> Profile:
         )
         for i, column in enumerate(profile.numeric[:-1])
     ]
-    return profile_of(reference, dispersions=known)
+    return replace(profile_of(reference, dispersions=known), window_rows=float(window))
 
 
 def _policy(floors: bool) -> AlertPolicy:

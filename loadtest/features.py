@@ -23,10 +23,12 @@ from driftloop.kernel.records import AlertKind, CategoricalProfile, Stream
 from loadtest.clumps import (
     BURST_WINDOWS,
     FIRST_WEEKS,
+    SAMPLED_WINDOWS,
     SPREADS,
     bursts,
     clumped,
     first_weeks,
+    sampled,
     scaled,
 )
 from loadtest.drifting import (
@@ -108,6 +110,7 @@ def run(seed: int = SEED, scale: float = 1.0) -> dict[str, Any]:
         for name, alarm, ways in (
             ("clumped_scale", scaled, SPREADS),
             ("burst", bursts, BURST_WINDOWS),
+            ("sampled", sampled, SAMPLED_WINDOWS),
         ):
             key, rows = f"fa_per_100k_{name}", quiet * _LONG / 100_000
             sums = {

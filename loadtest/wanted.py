@@ -192,6 +192,12 @@ BENCHMARKS: Mapping[str, Benchmark] = {
         (
             Wanted("p_any_false", "chance of any false alert in 100,000 rows", most=0.05),
             Wanted("fa_per_100k_clumped", "false alarms where rows come in clumps", most=1),
+            Wanted("fa_per_100k_clumped_scale", "where windows differ in spread", most=1),
+            Wanted("fa_per_100k_burst", "where one category comes in bursts", most=1),
+            Wanted("fa_per_100k_sampled", "where one row in ten was trained on", most=1),
+            Wanted("fa_per_100k_first_400", "clumps, against first weeks of 400 windows", most=1),
+            Wanted("fa_per_100k_first_120", "against first weeks of 120 windows", most=1),
+            Wanted("fa_per_100k_first_14", "against first weeks of 14 windows", most=1),
             Wanted("delay_quarter_sigma", "rows, one of 20 features moves by .25", most=650),
             Wanted("alerts_tiny_shift", "a shift of .02, 200,000 rows", most=0),
             Wanted("missed_new_category_1pct", "a new category, one row in 100", most=0),
@@ -223,6 +229,11 @@ BENCHMARKS: Mapping[str, Benchmark] = {
                 "False alarms per 100,000 rows where one category comes in bursts, in windows of "
                 "so many rows; without and with floors",
                 ("fa_per_100k_burst_by_way",),
+            ),
+            Detail(
+                "False alarms per 100,000 rows where windows have so many rows, alike in pairs, of "
+                "which training saw one in ten; without and with floors",
+                ("fa_per_100k_sampled_by_way",),
             ),
             Detail("CPU per window, by features", ("cpu_us_per_window",), "us"),
         ),
