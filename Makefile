@@ -3,7 +3,7 @@
 #
 #   make setup                 the environment and the local Kafka
 #   make demo ARGS=--json      the whole loop on a year of flights
-#   make test K=codec ARGS=-x  everything that is not slow
+#   make test K=codec ARGS=-x  everything that is not slow, in two processes (ARGS=-n0: in one)
 #   make test-slow             what takes long: a hundred kills, faults, a soak, the dashboards
 #   make lint                  style, types, import contracts, schemas
 #   make bench NAME=codec      one of loadtest's measurements; without NAME all of them but chaos
@@ -39,7 +39,7 @@ demo: $(VENV)/.demo $(VENV)/.compiled
 
 test: $(VENV)/.tests $(VENV)/.compiled
 	@$(KAFKA)
-	@$(BIN)/python -m pytest -m "not slow" $(if $(K),-k "$(K)") $(ARGS)
+	@$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile $(if $(K),-k "$(K)") $(ARGS)
 
 test-slow: $(VENV)/.tests $(VENV)/.compiled
 	@$(KAFKA)
