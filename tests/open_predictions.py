@@ -28,6 +28,8 @@ from driftloop.outcomes.core import OutcomesCore
 
 WIDTH, PARTITIONS, ROWS, EVERY_MS = 20, 2, 8_192, 100
 START_MS = 1_700_000_000_000
+WRITTEN_MS = START_MS + 365 * 86_400_000
+"""By the records' own time, which none of them is ahead of."""
 MODEL = declared(features=WIDTH, partitions=PARTITIONS).declaration
 EARLY = 200
 
@@ -48,7 +50,7 @@ class Joining:
         self._offsets[topic, partition] = first + n
         offsets = range(first, first + n)
         outputs = self.core.process(
-            RecordBatch(topic, partition, offsets, [0] * n, [None] * n, values)
+            RecordBatch(topic, partition, offsets, [WRITTEN_MS] * n, [None] * n, values)
         )
         self.joined += sum(len(send) for send in outputs.sends)
         self.step()

@@ -287,9 +287,9 @@ def test_a_full_disk_under_the_windows_holds_them_until_there_is_room(
             for _ in range(3):
                 loop.send(labels=False)
             loop.all_predicted()
-            starts = sorted({p.event_time // WINDOW_MS * WINDOW_MS for p in loop.predictions()})
-            # Of the last ones there may be more to come.
-            expected = set(starts[:-4])
+            rows = Counter(p.event_time // WINDOW_MS * WINDOW_MS for p in loop.predictions())
+            # Of the last ones there may be more to come; some have none but rows that are too late.
+            expected = {start for start in sorted(rows)[:-4] if rows[start] > 100}
             assert len(expected) > 4
 
             def given_out() -> bool:
