@@ -259,12 +259,74 @@ def test_statistics_that_do_not_have_their_digest_are_a_mismatch(world: World) -
     assert world.verify([other]).mismatched == 1
 
 
-def test_offsets_the_log_does_not_hold_are_unverifiable(world: World) -> None:
+def test_offsets_that_the_log_does_not_hold_any_more_are_unverifiable(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starts = {TopicPartition(world.model.topics.predictions, p): 10 * p for p in range(PARTITIONS)}
+    monkeypatch.setattr(world.log, "start_offsets", lambda topics: starts)
     window = world.windows[0]
-    source = dataclasses.replace(window.sources[0], end=PER_PARTITION + 50)
-    found = world.verify([dataclasses.replace(window, sources=(source, *window.sources[1:]))])
+    assert [source.start for source in window.sources] == [9, 9]
+    found = world.verify([window])
     assert (found.unverifiable, found.mismatched) == (1, 0)
-    assert f"[0, {PER_PARTITION})" in found.details[0]
+    assert f"m.predictions/1 offsets [9, {window.sources[1].end})" in found.details[0]
+    assert "begins with 10" in found.details[0]
+
+
+def test_windows_of_a_topic_that_is_gone_are_unverifiable(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(world.log, "start_offsets", lambda topics: {})
+    monkeypatch.setattr(world.log, "end_offsets", lambda topics: {})
+    found = world.verify()
+    assert found.unverifiable == len(world.windows)
+    assert "there is no m.predictions/0" in found.details[0]
+
+
+@pytest.mark.parametrize(
+    ("sources", "said"),
+    [
+        ((), "names no offsets"),
+        ((OffsetRange("m.predictions", 0, 5, 5),), "[5, 5)"),
+        ((OffsetRange("m.predictions", 0, -1, 30),), "[-1, 30)"),
+        ((OffsetRange("m.predictions", 0, 0, PER_PARTITION + 1),), "come only to 120"),
+        ((OffsetRange("m.predictions", PARTITIONS, 0, 30),), "no such partition"),
+        ((OffsetRange("m.predictions", 0, 0, 30),) * 2, "m.predictions/0 twice"),
+        ((OffsetRange("m.outcomes", 0, 0, 30),), "names m.outcomes/0"),
+        ((OffsetRange("elsewhere", 0, 0, 30),), "names elsewhere/0"),
+    ],
+)
+@pytest.mark.parametrize("own", [False, True])
+def test_a_window_that_names_what_it_cannot_be_made_from_is_a_mismatch(
+    world: World, sources: tuple[OffsetRange, ...], said: str, own: bool
+) -> None:
+    """Whatever is right of it beside."""
+    window = world.windows[0]
+    statistics = window if own else world.windows[1]
+    forged = dataclasses.replace(
+        window,
+        sources=sources,
+        rows=statistics.rows,
+        statistics=statistics.statistics,
+        digest=statistics.digest,
+    )
+    found = world.verify([forged, world.windows[1]])
+    assert (found.verified, found.mismatched, found.unverifiable) == (1, 1, 0)
+    (detail,) = found.mismatches
+    assert window.id in detail
+    assert said in detail
+
+
+def test_no_topic_is_asked_for_that_a_record_merely_names(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    held = world.log.start_offsets
+    monkeypatch.setattr(
+        world.log, "start_offsets", lambda topics: asked.extend(topics) or held(topics)
+    )
+    forged = dataclasses.replace(world.windows[0], sources=(OffsetRange("elsewhere", 0, 0, 1),))
+    assert world.verify([forged]).mismatched == 1
+    assert asked == ["m.predictions"]
 
 
 def test_a_model_that_is_not_declared_any_more_makes_its_windows_unverifiable(

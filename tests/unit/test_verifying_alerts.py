@@ -185,6 +185,35 @@ def test_a_row_changed_before_the_onset_shows_too(world: AlertWorld) -> None:
     assert world.windows[2].id in problem
 
 
+@pytest.mark.parametrize("topic", ["", "elsewhere"])
+def test_windows_that_name_no_rows_of_the_model_are_named(topic: str) -> None:
+    """Their statistics are another's, and lead to the alert that there is. Some of them no record
+    names."""
+    world = AlertWorld(hours=16)
+    first = world.windows[0]
+    for number, like in ((0, 1), (6, 12), (7, 12)):
+        window, donor = world.windows[number], world.windows[like]
+        sources = tuple(replace(s, topic=topic) for s in window.sources if topic)
+        world.tamper(
+            world.topics.windows,
+            number,
+            replace(
+                window,
+                statistics=donor.statistics,
+                rows=donor.rows,
+                digest=donor.digest,
+                sources=sources,
+            ),
+        )
+    (alert, *_) = world.run()
+    assert alert.onset == world.windows[6].start
+    found = verified(world)
+    assert (found.windows.mismatched, found.others.mismatched) == (2, 1)
+    assert (found.outcome, len(found.problems)) == ("wrong", 3)
+    assert any(first.id in problem for problem in found.problems)
+    assert all("it names " in problem for problem in found.problems)
+
+
 def test_a_window_that_is_gone_is_named(world: AlertWorld) -> None:
     world.run()
     world.tamper(world.topics.windows, 9, b"no window any more")

@@ -8,15 +8,17 @@ added up at the end, which loses nothing (sums are exact).
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from driftloop.adapters.clock import SystemClock
+from driftloop.cli.held_offsets import HeldOffsets
 from driftloop.cli.late_rows import Lateness
 from driftloop.cli.recomputing import Lane, Pass, Task, Told
 from driftloop.kernel.catalog import Catalog
 from driftloop.kernel.ports import Log, TopicPartition
 from driftloop.kernel.records import Stream, Window
+from driftloop.kernel.window_rows import topic_of
 
 _LANES = 8
 """Partitions read side by side; each takes a connection."""
@@ -84,10 +86,14 @@ def verify_groups(
             if known is None or known.revision < window.revision:
                 newest[-1][window.id] = window
     windows = [window for group in newest for window in group.values()]
-    tasks, problems = _tasks(log, catalog, windows)
-    mismatched: dict[str, str] = {}
+    models = catalog.models
+    # No other topics are asked for than the models': a record may name any.
+    topics = {topic_of(models[w.model], w.stream) for w in windows if w.model in models}
+    held = HeldOffsets.of(log, topics)
+    tasks, mismatched, gone = _tasks(held, catalog, windows)
+    equal: set[str] = set()
     doubts: dict[str, str] = {}
-    passes = _passes(tasks, lateness, log.start_offsets(_topics(windows)))
+    passes = _passes(tasks, lateness, held.starts)
     total = sum(lane.total for one in passes for lane in one.lanes)
     told = Told(progress, total, SystemClock())
     for one in passes:
@@ -96,69 +102,61 @@ def verify_groups(
             id, difference = task.window.id, task.difference()
             if difference:
                 mismatched[id] = f"{task.name} does not follow from the log: {difference}"
-            elif doubt := task.doubt():
+                continue
+            equal.add(id)
+            if doubt := task.doubt():
                 doubts[id] = f"{task.name}: {doubt}"
-    return [_of(group, mismatched, problems, doubts) for group in newest]
+    return [_of(group, equal, mismatched, gone, doubts) for group in newest]
 
 
 def _of(
     windows: Collection[str],
+    equal: Set[str],
     mismatched: Mapping[str, str],
-    problems: Mapping[str, str],
+    gone: Mapping[str, str],
     doubts: Mapping[str, str],
 ) -> Verification:
-    wrong, gone, unsure = (
+    wrong, problems, unsure = (
         tuple(text for id, text in found.items() if id in windows)
-        for found in (mismatched, problems, doubts)
+        for found in (mismatched, gone, doubts)
     )
     return Verification(
         windows=len(windows),
-        verified=len(windows) - len(gone) - len(wrong),
+        verified=sum(id in equal for id in windows),
         mismatched=len(wrong),
-        unverifiable=len(gone),
+        unverifiable=len(problems),
         mismatches=wrong,
-        problems=gone,
+        problems=problems,
         doubts=unsure,
     )
 
 
 def _tasks(
-    log: Log, catalog: Catalog, windows: Sequence[Window]
-) -> tuple[list[Task], dict[str, str]]:
-    """What can be recomputed, and by the ids of the others why not."""
+    held: HeldOffsets, catalog: Catalog, windows: Sequence[Window]
+) -> tuple[list[Task], dict[str, str], dict[str, str]]:
+    """What can be recomputed; and by the ids of the others what they say that cannot be, or what
+    is gone."""
     tasks: list[Task] = []
-    problems: dict[str, str] = {}
-    topics = _topics(windows)
-    starts, ends = log.start_offsets(topics), log.end_offsets(topics)
+    mismatched: dict[str, str] = {}
+    gone: dict[str, str] = {}
     for window in windows:
+        named = f"window {window.id} revision {window.revision}"
         declaration = catalog.models.get(window.model)
         version = catalog.versions.get((window.model, window.version))
-        problem = ""
         if declaration is None:
-            problem = f"model {window.model!r} is not declared any more"
+            missing = f"model {window.model!r} is not declared any more"
+        elif false := held.false(window, topic_of(declaration, window.stream)):
+            mismatched[window.id] = f"{named} does not follow from the log: {false}"
+            continue
         elif version is None and window.version > 0:
-            problem = f"version {window.version} is not on the versions topic"
-        for source in window.sources:
-            at = TopicPartition(source.topic, source.partition)
-            if at not in starts:
-                problem = problem or f"there is no {source.topic}/{source.partition}"
-            elif starts[at] > source.start or ends[at] < source.end:
-                problem = problem or (
-                    f"it is of {source.topic}/{source.partition} offsets "
-                    f"[{source.start}, {source.end}), but the log holds only "
-                    f"[{starts[at]}, {ends[at]})"
-                )
-        if problem or declaration is None:
-            problems[window.id] = (
-                f"window {window.id} revision {window.revision} cannot be recomputed: {problem}"
-            )
+            missing = f"version {window.version} is not on the versions topic"
         else:
-            tasks.append(Task(window, declaration, version.profile if version else None))
-    return tasks, problems
-
-
-def _topics(windows: Iterable[Window]) -> list[str]:
-    return sorted({source.topic for window in windows for source in window.sources})
+            missing = held.gone(window)
+        if missing or declaration is None:
+            gone[window.id] = f"{named} cannot be recomputed: {missing}"
+            continue
+        tasks.append(Task(window, declaration, version.profile if version else None))
+    return tasks, mismatched, gone
 
 
 def _passes(

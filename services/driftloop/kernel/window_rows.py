@@ -65,12 +65,17 @@ def grouped(columns: Sequence[I64 | I32]) -> tuple[I64, I64]:
     return order, cuts
 
 
+def topic_of(declaration: Declaration, stream: Stream) -> str:
+    """The topic that holds one of the model's two windowed streams."""
+    topics = declaration.topics
+    return topics.predictions if stream is Stream.PREDICTIONS else topics.outcomes
+
+
 def stream_of(declaration: Declaration, topic: str) -> Stream:
     """Which of the model's two windowed streams a topic holds. Raises ValueError for others."""
-    if topic == declaration.topics.predictions:
-        return Stream.PREDICTIONS
-    if topic == declaration.topics.outcomes:
-        return Stream.OUTCOMES
+    for stream in Stream:
+        if topic == topic_of(declaration, stream):
+            return stream
     raise ValueError(f"{topic!r} holds neither predictions nor outcomes of {declaration.name!r}")
 
 
