@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from driftloop.drift.labelfree import CAVEAT, CONFIDENCE, Estimator, estimates
+from driftloop.drift.labelfree import CAVEAT, CONFIDENCE, Estimator
 from driftloop.kernel.codec.blocks import F64, Categories, Features, OutcomeBlock, PredictionBlock
 from driftloop.kernel.declaration import Declaration, Task
 from driftloop.kernel.errors import DecodeError
@@ -83,6 +83,11 @@ def windows(
         found.append(Window("m", stream, 0, 100, 1, -1, 0, n, 0, (), 0, sketch.statistics(), ""))
     before, after = found
     return before, after
+
+
+def estimates(window: Window, profile: Profile, task: Task) -> list[Estimate]:
+    """Of a version that has no metrics."""
+    return Estimator(profile, task, {}).estimates(window)
 
 
 def said(

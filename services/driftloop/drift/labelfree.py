@@ -29,7 +29,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import NormalDist
-from types import MappingProxyType
 
 import numpy as np
 from scipy.special import stdtrit
@@ -51,7 +50,6 @@ CAVEAT = (
     "Blind to concept drift: it takes rows with these scores to be as often and as badly wrong as "
     "the version's held-out rows were."
 )
-NO_METRICS: Mapping[str, float] = MappingProxyType({})
 _ODDS_SPREAD = 0.5
 """Standard deviation of the shifts of log odds among segments that is thought usual."""
 _LOSS_ROWS = 30.0
@@ -85,9 +83,7 @@ class _Calibration:
 class Estimator:
     """Estimates of one version's windows; ``metrics`` are the version's."""
 
-    def __init__(
-        self, profile: Profile, task: Task, metrics: Mapping[str, float] = NO_METRICS
-    ) -> None:
+    def __init__(self, profile: Profile, task: Task, metrics: Mapping[str, float]) -> None:
         self._metrics = metrics
         self._features = profile_counts(profile)
         self._score = len(profile.numeric) - 1
@@ -200,13 +196,6 @@ def _quantile(independent: int, part: float) -> float:
     if part <= 0.0:
         return NormalDist().inv_cdf(0.5 + CONFIDENCE / 2)
     return float(stdtrit(max(1, independent) / part**2, 0.5 + CONFIDENCE / 2))
-
-
-def estimates(
-    window: Window, profile: Profile, task: Task, metrics: Mapping[str, float] = NO_METRICS
-) -> list[Estimate]:
-    """See :meth:`Estimator.estimates`; an :class:`Estimator` serves all windows of a version."""
-    return Estimator(profile, task, metrics).estimates(window)
 
 
 def _by_segment(profile: Profile, levels: tuple[str, ...], place: slice) -> F64:

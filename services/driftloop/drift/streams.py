@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from driftloop.drift.shiryaev import threshold
@@ -255,8 +255,3 @@ class _Maker:
         """Whether the profile shows that scores are no probabilities; there are no errors then."""
         scores = (column for column in self._profile.numeric if column.name == SCORE)
         return any(column.minimum < 0.0 or column.maximum > 1.0 for column in scores)
-
-
-def subjects(streams: Sequence[Watched]) -> tuple[str, ...]:
-    """Their names, in order."""
-    return tuple(stream.subject for stream in streams)
