@@ -21,6 +21,7 @@ from driftloop.cli.alert_evidence import evidence_of
 from driftloop.cli.alert_records import AlertBook
 from driftloop.cli.alert_view import AlertPage, print_page
 from driftloop.cli.alert_words import facts, number
+from driftloop.drift.shiryaev import LOG_TEN
 from driftloop.kernel.codec.records import codec
 from driftloop.kernel.ports import Log
 from driftloop.kernel.records import Alert, Command, CommandAction, Finding, ModelRecord
@@ -117,6 +118,24 @@ def test_a_page_has_the_evidence_in_words(run: Run, world: AlertWorld) -> None:
         assert part in page
 
 
+@pytest.mark.parametrize(
+    ("log10", "text"),
+    [
+        (-7.0, "0"),
+        (-1.0, "0.1"),
+        (1.5, "32"),
+        (5.99, "977,237"),
+        (6.0, "1.0 x 10^6"),
+        (6.977, "9.5 x 10^6"),
+        (6.999, "1.0 x 10^7"),
+        (13.03, "1.1 x 10^13"),
+        (99.9999, "1.0 x 10^100"),
+    ],
+)
+def test_an_e_value_has_a_digit_before_the_point(log10: float, text: str) -> None:
+    assert number(log10 * LOG_TEN) == text
+
+
 def test_the_budget_of_a_segment_is_of_its_rows(world: AlertWorld) -> None:
     over, _ = ids(world)
     alert = replace(next(a for a in world.alerts() if a.id == over), segment="a")
@@ -171,12 +190,10 @@ def test_the_chart_passes_the_threshold_when_the_alert_opens(world: AlertWorld) 
     over, _ = ids(world)
     records = AlertBook.read(world.log, world.topics).records(over)
     shown = evidence_of(world.log, world.catalog, records, findings=1)
-    threshold = records[0].evidence.threshold / 2.302585092994046
+    threshold = records[0].evidence.threshold / LOG_TEN
     level = {point.at: point.log10_e or 0.0 for point in shown.points}
     assert level[records[0].opened_at] >= threshold > level[START + 8 * HOUR]
-    assert level[records[0].opened_at] == pytest.approx(
-        records[0].evidence.e_value / 2.302585, 1e-6
-    )
+    assert level[records[0].opened_at] == pytest.approx(records[0].evidence.e_value / LOG_TEN, 1e-6)
 
 
 def test_a_document_has_what_is_drawn(run: Run, world: AlertWorld) -> None:

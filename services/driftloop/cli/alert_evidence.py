@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -12,14 +11,13 @@ import numpy as np
 from driftloop.cli.retracing import STREAM_OF, Retracing
 from driftloop.drift.detectors import Detectors
 from driftloop.drift.panel import Key
-from driftloop.drift.shiryaev import EMPTY
+from driftloop.drift.shiryaev import EMPTY, LOG_TEN
 from driftloop.drift.state import Kept
 from driftloop.drift.streams import Measure, Watched
 from driftloop.kernel.catalog import Catalog
 from driftloop.kernel.ports import Log
 from driftloop.kernel.records import Alert, AlertKind, AlertStatus, Profile
 
-LOG_TEN = math.log(10.0)
 _LEVELS = 12
 """Categories shown one by one."""
 _BEFORE = 12

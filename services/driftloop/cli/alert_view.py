@@ -13,10 +13,11 @@ from rich.table import Table
 from rich.text import Text
 
 from driftloop.cli.alert_charts import glyphs, level_over_time, paired_bars
-from driftloop.cli.alert_evidence import LOG_TEN, Shown, named
+from driftloop.cli.alert_evidence import Shown, named
 from driftloop.cli.alert_records import state_text, subject_text
 from driftloop.cli.alert_words import effect_text, facts, floor_text, history, number
 from driftloop.cli.records_text import moment
+from driftloop.drift.shiryaev import LOG_TEN
 from driftloop.kernel.attention import attention
 from driftloop.kernel.codec.mapping import to_plain
 from driftloop.kernel.records import Alert, AlertStatus, Severity

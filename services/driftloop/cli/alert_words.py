@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from driftloop.cli.alert_evidence import LOG_TEN
 from driftloop.cli.alert_records import state_text
 from driftloop.cli.records_text import moment
 from driftloop.drift.collecting import ENOUGH_WINDOWS
+from driftloop.drift.shiryaev import LOG_TEN
 from driftloop.kernel.records import Alert, AlertKind, AlertStatus, Evidence
 
 UNTESTED = (AlertKind.STALE, AlertKind.NOT_LOADED)
@@ -28,7 +28,9 @@ def number(log_e: float) -> str:
     if ten < 6:
         value = 10.0**ten
         return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
-    return f"{10 ** (ten % 1):.1f} x 10^{int(ten)}"
+    # The part before it may be rounded up to another ten.
+    first, more = f"{10 ** (ten % 1):.1e}".split("e")
+    return f"{first} x 10^{int(ten) + int(more)}"
 
 
 def effect_text(name: str, size: float) -> str:

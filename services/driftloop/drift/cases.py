@@ -11,6 +11,7 @@ from driftloop.drift import wording
 from driftloop.drift.alerts import opened, resolved, updated
 from driftloop.drift.effects import Effect
 from driftloop.drift.panel import Key
+from driftloop.drift.shiryaev import LOG_TEN
 from driftloop.drift.state import Kept
 from driftloop.drift.streams import Watched
 from driftloop.kernel.codec.mapping import from_plain, to_plain
@@ -18,7 +19,6 @@ from driftloop.kernel.decisions import merge_ranges
 from driftloop.kernel.records import Alert, Evidence, Finding, Window
 from driftloop.kernel.records.alerts import MOST_FINDINGS
 
-_LOG_TEN = 2.302585092994046
 _IDS = 64
 
 
@@ -142,7 +142,7 @@ def follow(
         onset_sources=merge_ranges((*case.alert.onset_sources, *(part for part in window.sources))),
     )
     worst = max((wording.severity(f.effect.ratio) for f in found), key=wording.rank)
-    stronger = lead.level >= max(2 * case.reported, case.reported + _LOG_TEN)
+    stronger = lead.level >= max(2 * case.reported, case.reported + LOG_TEN)
     if joined or stronger or wording.rank(worst) > wording.rank(alert.severity):
         alert = updated(alert, window.end, worst)
         case.reported = lead.level

@@ -37,6 +37,8 @@ from driftloop.kernel.codec.blocks import F64
 
 EMPTY = -1e9
 """Log of M = 0: finite, so that it can be stored."""
+LOG_TEN = math.log(10.0)
+"""Of an M ten times as large."""
 
 
 def threshold(streams: int, false_alarms_per_100k: float) -> float:
