@@ -69,9 +69,9 @@ def drawn(world: AlertWorld, id: str, width: int, encoding: str = "utf-8") -> st
     """What a terminal of this width without colour shows."""
     out = io.TextIOWrapper(io.BytesIO(), encoding=encoding, newline="")
     console = Console(file=out, width=width, no_color=True, force_terminal=False)
-    records = AlertBook.read(world.log, world.topics).records(id)
-    shown = evidence_of(world.log, world.catalog, records, findings=3)
-    print_page(console, AlertPage(records, shown, 0, 1.0))
+    book = AlertBook.read(world.log, world.topics)
+    shown = evidence_of(world.log, world.catalog, book, id, findings=3)
+    print_page(console, AlertPage(book.records(id), shown, 0, 1.0))
     out.flush()
     buffer = out.buffer
     assert isinstance(buffer, io.BytesIO)
@@ -148,7 +148,7 @@ def test_every_stream_of_an_alert_is_named(world: AlertWorld) -> None:
     evidence = records[-1].evidence
     findings = (*evidence.findings, Finding("y[a]", 30.0, 0.4, "psi"))
     records = [replace(records[-1], evidence=replace(evidence, findings=findings))]
-    shown = evidence_of(world.log, world.catalog, records, findings=1)
+    shown = evidence_of(world.log, world.catalog, AlertBook(records), over, findings=1)
     console = Console(width=80, record=True, file=io.StringIO())
     print_page(console, AlertPage(records, shown, 0, None))
     page = " ".join(console.export_text().split())
@@ -188,8 +188,9 @@ def test_an_output_of_ascii_gets_ascii(world: AlertWorld) -> None:
 
 def test_the_chart_passes_the_threshold_when_the_alert_opens(world: AlertWorld) -> None:
     over, _ = ids(world)
-    records = AlertBook.read(world.log, world.topics).records(over)
-    shown = evidence_of(world.log, world.catalog, records, findings=1)
+    book = AlertBook.read(world.log, world.topics)
+    records = book.records(over)
+    shown = evidence_of(world.log, world.catalog, book, over, findings=1)
     threshold = records[0].evidence.threshold / LOG_TEN
     level = {point.at: point.log10_e or 0.0 for point in shown.points}
     assert level[records[0].opened_at] >= threshold > level[START + 8 * HOUR]
@@ -210,8 +211,8 @@ def test_a_document_has_what_is_drawn(run: Run, world: AlertWorld) -> None:
 def test_categories_are_compared_by_level_and_new_ones_by_themselves() -> None:
     world = AlertWorld(hours=12, shift=lambda hour: 0.0, new=lambda hour: 0.4 * (hour >= 6))
     world.run()
-    records = AlertBook.read(world.log, world.topics).records(world.alerts()[0].id)
-    shown = evidence_of(world.log, world.catalog, records, findings=3)
+    book = AlertBook.read(world.log, world.topics)
+    shown = evidence_of(world.log, world.catalog, book, world.alerts()[0].id, findings=3)
     labels = [bar.label for one in shown.comparisons for bar in one.bars]
     assert labels in (["known", "new"], ["even", "odd", "new values"])
 

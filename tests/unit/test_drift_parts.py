@@ -28,6 +28,7 @@ from decision_builders import (
     version,
 )
 from driftloop.cli.alert_evidence import evidence_of
+from driftloop.cli.alert_records import AlertBook
 from driftloop.cli.verifying_alerts import verify_alert
 from driftloop.drift.core import DriftCore
 from driftloop.drift.parts import MOST_PARTS
@@ -341,8 +342,8 @@ def test_parts_that_may_have_closed_apart_are_named_in_a_note(world: OutcomeWorl
 
 def test_what_is_drawn_has_a_window_once_with_all_parts(world: OutcomeWorld) -> None:
     alert = world.alerts()[0]
-    records = [record for record in world.alerts() if record.id == alert.id]
-    shown = evidence_of(world.log, world.catalog, records, findings=1)
+    book = AlertBook(world.alerts())
+    shown = evidence_of(world.log, world.catalog, book, alert.id, findings=1)
     at = [point.at for point in shown.points]
     assert at == sorted(set(at))
     last = next(point for point in shown.points if point.at == alert.at)
@@ -368,8 +369,8 @@ def test_what_is_drawn_is_the_level_after_each_window_also_where_one_record_make
     levels = []
     for made in (straight, two):
         alert = made.run()[0]
-        records = [record for record in made.alerts() if record.id == alert.id]
-        shown = evidence_of(made.log, made.catalog, records, findings=1)
+        book = AlertBook(made.alerts())
+        shown = evidence_of(made.log, made.catalog, book, alert.id, findings=1)
         levels.append({point.at: point.log10_e for point in shown.points})
     assert levels[0].keys() == levels[1].keys()
     after_nine, after_ten = (levels[1][at_hour(hour)] for hour in (10, 11))

@@ -9,10 +9,11 @@ import pytest
 from alert_world import HOUR, ROWS, SCHEMA, START, TOML, AlertWorld
 from driftloop.cli import recomputing
 from driftloop.cli.alert_evidence import evidence_of
+from driftloop.cli.alert_records import AlertBook
 from driftloop.cli.alert_verification import AlertVerification
 from driftloop.cli.verifying_alerts import verify_alert
-from driftloop.drift.core import DriftCore
 from driftloop.drift.service import DriftService
+from driftloop.drift.shiryaev import LOG_TEN
 from driftloop.kernel.catalog import Catalog
 from driftloop.kernel.codec.records import codec
 from driftloop.kernel.declaration_toml import declaration_of
@@ -20,7 +21,6 @@ from driftloop.kernel.errors import ConfigurationError
 from driftloop.kernel.metrics import NullMeter
 from driftloop.kernel.pipeline import Inline
 from driftloop.kernel.records import (
-    Alert,
     AlertKind,
     AlertStatus,
     CommandAction,
@@ -31,8 +31,6 @@ from driftloop.kernel.records import (
 )
 from driftloop.kernel.service import Context
 from driftloop.kernel.settings import Settings
-from driftloop.kernel.statistics.merge import statistics_digest
-from driftloop.kernel.verification import recompute_window
 
 
 def drift_for_a_while(hour: int) -> float:
@@ -75,7 +73,7 @@ def test_alerts_of_segments_are_verified_and_drawn() -> None:
     subjects = {finding.subject for finding in alerts[-1].evidence.findings}
     assert subjects == {"x", "x[even]", "x[odd]"}
     assert verified(world).ok
-    shown = evidence_of(world.log, world.catalog, alerts, findings=3)
+    shown = evidence_of(world.log, world.catalog, AlertBook(alerts), alerts[0].id, findings=3)
     assert {compared.subject for compared in shown.comparisons} == subjects
     assert {compared.rows for compared in shown.comparisons} == {6 * ROWS, 3 * ROWS}
 
@@ -253,35 +251,6 @@ def test_an_alert_of_a_version_that_is_gone_says_so(world: AlertWorld) -> None:
         verified(world)
 
 
-def stale(world: AlertWorld) -> Alert:
-    """Opened by the clock, and over with the next window."""
-    core = DriftCore(world.catalog)
-    *first, last = world._batches(world.topics.windows)
-    for batch in first:
-        world._write(core, batch)
-    core.on_time(0)
-    for send in core.on_time(10**9).sends:
-        world._producer.send(send)
-    world._write(core, last)
-    return next(a for a in world.alerts() if a.kind is AlertKind.STALE)
-
-
-def test_a_stale_alert_is_compared_with_its_window_and_says_what_was_not() -> None:
-    world = AlertWorld(hours=4)
-    found = verified(world, stale(world).id)
-    assert found.ok, found.problems
-    assert (found.records, found.windows.verified) == (2, 1)
-    assert "clock" in found.notes[0]
-
-
-def test_a_stale_alert_with_another_onset_is_named() -> None:
-    world = AlertWorld(hours=4)
-    alert = stale(world)
-    world.tamper(world.topics.alerts, 0, replace(alert, onset=alert.onset - 1))
-    problem = verified(world, alert.id).problems[0]
-    assert f"onset is {alert.onset - 1}, recomputed {alert.onset}" in problem
-
-
 def test_a_not_loaded_alert_is_recomputed_from_the_loads() -> None:
     world = AlertWorld(hours=1)
     failed = Load("m", "a", 3, 1, -1, 1, "gone", START)
@@ -350,24 +319,6 @@ def test_late_rows_are_not_compared_where_lateness_was_changed(world: AlertWorld
     assert any("different lateness" in note for note in found.notes)
 
 
-def revised(world: AlertWorld, window: Window) -> None:
-    """A row more, of another window, is in the range that a revision of it names."""
-    (source,) = window.sources
-    sources = (replace(source, start=source.start - 1),)
-    draft = replace(window, revision=1, sources=sources)
-    found = recompute_window(world.log, world.model, world._profile, draft)
-    whole = replace(draft, statistics=found, rows=found.rows, digest=statistics_digest(found))
-    world.put(world.topics.windows, whole)
-
-
-def test_a_revision_since_makes_no_stale_alert_wrong() -> None:
-    world = AlertWorld(hours=4, shift=lambda hour: 0.0)
-    alert = stale(world)
-    revised(world, next(w for w in world.windows if w.id == alert.evidence.windows[0]))
-    found = verify_alert(world.log, world.catalog, alert.id)
-    assert found.ok, found.text()
-
-
 def test_what_is_drawn_counts_a_window_once_whatever_came_of_it_later() -> None:
     drawn = []
     for times in (0, 2):
@@ -375,7 +326,7 @@ def test_what_is_drawn_counts_a_window_once_whatever_came_of_it_later() -> None:
         for _ in range(times):
             world.put(world.topics.windows, replace(world.windows[10], revision=1))
         alerts = world.run()
-        shown = evidence_of(world.log, world.catalog, alerts, findings=1)
+        shown = evidence_of(world.log, world.catalog, AlertBook(alerts), alerts[0].id, findings=1)
         drawn.append((len(shown.points), shown.comparisons[0].rows))
     assert drawn[0] == drawn[1]
 
@@ -403,6 +354,21 @@ def test_an_alert_across_a_redeclaration_is_verified_under_those_it_names(
     for id in {alert.id for alert in said}:
         found = verified(world, id)
         assert (found.outcome, found.problems) == ("verified", ())
+
+
+@pytest.mark.parametrize("late", [1, 2])
+def test_what_is_drawn_is_what_was_tested_under_the_declaration_that_the_alert_names(
+    world: AlertWorld, late: int
+) -> None:
+    """The service read it when it had tested some windows that were written after it."""
+    record = world.redeclaration('reference = "first_weeks"\nreference_period = "3h"', 8)
+    (first, *_) = world.run(declared={8 + late: record})
+    assert first.declaration == world.model.digest
+    assert verified(world).ok
+    book = AlertBook(world.alerts())
+    shown = evidence_of(world.log, world.catalog, book, first.id, findings=1)
+    level = {point.at: point.log10_e for point in shown.points}
+    assert level[first.at] == pytest.approx(first.evidence.e_value / LOG_TEN)
 
 
 @pytest.mark.parametrize("late", [1, 2])

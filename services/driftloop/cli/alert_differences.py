@@ -55,11 +55,11 @@ class Differ:
         problems: list[str] = []
         self.recomputed = self.annotations = 0
         for index, record in enumerate(self._records):
-            problems += _misnumbered(record, index)
+            problems += misnumbered(record, index)
             if index and self.annotated(record, self._records[index - 1], self._commands):
                 self.annotations += 1
             else:
-                problems += self._unasked(index)
+                problems += self.unasked(index)
         return problems
 
     def finish(self, others: Sequence[str], *, certain: bool) -> list[str]:
@@ -68,14 +68,14 @@ class Differ:
         problems: list[str] = []
         at = 0
         for index, record in enumerate(self._records):
-            name = _named(record)
-            problems += _misnumbered(record, index)
+            name = named(record)
+            problems += misnumbered(record, index)
             due = self._said[at] if at < len(self._said) else None
             differing = [] if due is None else self.fields(record, due)
             if due is not None and not differing:
                 at += 1
                 self.recomputed += 1
-                problems += self._unasked(index)
+                problems += self.unasked(index)
             elif index and self.annotated(record, self._records[index - 1], self._commands):
                 self.annotations += 1
                 differing = self._unlike_any(record, self._states[at])
@@ -89,11 +89,7 @@ class Differ:
                 more = len(differing) - _SHOWN
                 problems.append(f"{name}: {shown}{f'; and {more} more' if more > 0 else ''}")
         if certain:
-            problems += [
-                f"the windows lead to one more record ({due.status}, {moment(due.at)}), which is "
-                "not on the topic"
-                for due in self._said[at:]
-            ]
+            problems += map(missing, self._said[at:])
         return problems
 
     @staticmethod
@@ -124,14 +120,14 @@ class Differ:
             f"{where} is {_shown(x)}, recomputed {_shown(y)}" for where, x, y in _differences(a, b)
         ]
 
-    def _unasked(self, index: int) -> list[str]:
+    def unasked(self, index: int) -> list[str]:
         """What is wrong with what people are said to have said on a record that is not theirs."""
         record = self._records[index]
         before = _by_people(self._records[index - 1]) if index else ("", 0)
         if _by_people(record) == before:
             return []
         return [
-            f"{_named(record)}: nobody's command acknowledged or snoozed the alert there "
+            f"{named(record)}: nobody's command acknowledged or snoozed the alert there "
             f"({record.acknowledged_by!r}, until {record.snoozed_until})"
         ]
 
@@ -141,14 +137,24 @@ class Differ:
         return min(found, key=len, default=["it was not open then"])
 
 
-def _named(record: Alert) -> str:
+def named(record: Alert) -> str:
+    """Which of an alert's records."""
     return f"record {record.sequence} ({record.status}, {moment(record.at)})"
 
 
-def _misnumbered(record: Alert, index: int) -> list[str]:
+def misnumbered(record: Alert, index: int) -> list[str]:
+    """What is wrong with its number, if it is the one at ``index``."""
     if record.sequence == index:
         return []
-    return [f"{_named(record)} should be record {index}: one is missing or there twice"]
+    return [f"{named(record)} should be record {index}: one is missing or there twice"]
+
+
+def missing(due: Alert) -> str:
+    """What is wrong where there is no such record."""
+    return (
+        f"the windows lead to one more record ({due.status}, {moment(due.at)}), which is not on "
+        "the topic"
+    )
 
 
 def _by_people(record: Alert) -> tuple[str, int]:

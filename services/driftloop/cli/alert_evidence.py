@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from driftloop.cli.alert_records import AlertBook
 from driftloop.cli.retracing import STREAM_OF, Retracing
 from driftloop.drift.detectors import Detectors
 from driftloop.drift.panel import Key
@@ -79,14 +80,16 @@ def named(alert: Alert) -> str:
 def evidence_of(
     log: Log,
     catalog: Catalog,
-    records: Sequence[Alert],
+    book: AlertBook,
+    id: str,
     *,
     findings: int,
     progress: Callable[[str], None] = lambda line: None,
 ) -> Shown:
-    """Of an alert with these records. Of a resolved one the rows until its last record before: the
-    change as it was, not its end. Raises :class:`ConfigurationError` where what is needed is gone.
-    """
+    """Of one alert. Of a resolved one the rows until its last record before: the change as it was,
+    not its end. Raises :class:`ConfigurationError` where what is needed is gone, or there is no
+    such alert."""
+    records = book.records(id)
     alert = records[-1]
     stream = STREAM_OF.get(alert.kind)
     version = catalog.versions.get((alert.model, alert.version))
@@ -97,7 +100,7 @@ def evidence_of(
     over = alert.status is AlertStatus.RESOLVED
     until = max((r.at for r in records if r.status is not AlertStatus.RESOLVED), default=alert.at)
     drawn = _Drawn(alert, version.profile, until if over else None)
-    retracing = Retracing(log, catalog, alert.model, stream, progress, on_tested=drawn.tested)
+    retracing = Retracing(log, catalog, alert.model, stream, book.all(), progress, drawn.tested)
     for step in retracing.steps():
         if any(a.id == alert.id and a.status is AlertStatus.RESOLVED for a in step.said):
             break

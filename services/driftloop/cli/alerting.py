@@ -78,10 +78,11 @@ def show(
 
     out = Output(json)
     with running_log() as (log, settings):
-        records = AlertBook.read(log, settings.topics, out.progress).records(id)
+        book = AlertBook.read(log, settings.topics, out.progress)
+        records = book.records(id)
         catalog = read_catalog(log, settings.topics, out.progress)
         try:
-            shown = evidence_of(log, catalog, records, findings=findings, progress=out.progress)
+            shown = evidence_of(log, catalog, book, id, findings=findings, progress=out.progress)
         except ConfigurationError as error:
             shown = Shown(problem=str(error))
     declared = catalog.models.get(records[-1].model)

@@ -15,7 +15,7 @@ from driftloop.cli.control import read_topics
 from driftloop.cli.late_rows import Lateness
 from driftloop.cli.recomputing import Told
 from driftloop.cli.window_order import Finding, WindowOrder
-from driftloop.drift.core import DriftCore
+from driftloop.drift.core import DriftCore, allowed_age
 from driftloop.drift.detectors import Detectors
 from driftloop.drift.state import Kept
 from driftloop.drift.track import Track
@@ -52,6 +52,8 @@ class Step:
     record: Window | Load
     offset: int
     said: tuple[Alert, ...]
+    taken: bool
+    """Whether it changed anything; otherwise it became a dead letter."""
     tested: Sequence[Kept] = ()
     """Windows that were tested now: none for a part that waits for others, a revision, or one of
     hours that another version shares."""
@@ -66,15 +68,15 @@ class Retracing:
         catalog: Catalog,
         model: str,
         stream: Stream | None,
+        alerts: Iterable[Alert],
         progress: Callable[[str], None] = lambda line: None,
-        alerts: Iterable[Alert] = (),
         on_tested: Callable[[Kept, Detectors], None] = lambda window, detectors: None,
     ) -> None:
-        """``progress`` gets a line now and then. ``alerts``, any there are, tell what was in force
-        at the windows they come from; at others it is what had been written when the window was.
-        ``on_tested`` is told of each window that is tested, while its detectors stand where it
-        brought them: one record may make several whole. Raises :class:`ConfigurationError` where
-        the model's declaration is gone."""
+        """``alerts``, all there are, tell what was in force at the windows they come from; at
+        others it is what had been written when the window was. ``progress`` gets a line now and
+        then. ``on_tested`` is told of each window that is tested, while its detectors stand where
+        it brought them: one record may make several whole. Raises :class:`ConfigurationError`
+        where the model's declaration is gone."""
         self._progress = progress
         self._log = log
         self._topics = catalog.topics
@@ -109,6 +111,11 @@ class Retracing:
     def digests(self) -> Set[str]:
         """Of the declarations that the log still has of the model."""
         return self._by_digest.keys()
+
+    @property
+    def allowed_ages(self) -> list[int]:
+        """How old the newest window of predictions may be by each of these declarations, ms."""
+        return [allowed_age(found) for _, found in self._declarations]
 
     def began_before(self, version: int) -> bool:
         """Whether a version has windows, of those given so far, that were written before the oldest
@@ -207,7 +214,8 @@ class Retracing:
             raise ConfigurationError(f"nothing can be recomputed: {error}") from error
         sends = (send for send in outputs.sends if send.topic == self._topics.alerts)
         said = tuple(codec(Alert).decode(value) for send in sends for value in send.values)
-        return Step(record, batch.offsets[row], said, self._tested)
+        taken = not outputs.dead_letters
+        return Step(record, batch.offsets[row], said, taken, self._tested)
 
     def _note(self, track: Track) -> None:
         assert track.detectors is not None  # it has just tested a window

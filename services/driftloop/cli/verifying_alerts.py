@@ -11,18 +11,16 @@ changed anything: the rest is compared, and the answer says what could not be.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 
 from driftloop.cli.alert_differences import Differ
 from driftloop.cli.alert_records import AlertBook
 from driftloop.cli.alert_verification import NONE, AlertVerification
 from driftloop.cli.control import read_records
 from driftloop.cli.late_rows import Lateness
-from driftloop.cli.records_text import moment
 from driftloop.cli.retracing import STREAM_OF, Retracing, Step
+from driftloop.cli.stale_differences import StaleDiffer
 from driftloop.cli.verifying import verify_groups, verify_windows
 from driftloop.cli.window_order import Finding
-from driftloop.drift.alerts import opened
 from driftloop.drift.core import SERVICE
 from driftloop.kernel.catalog import Catalog
 from driftloop.kernel.ports import Log
@@ -31,11 +29,10 @@ from driftloop.kernel.records import (
     AlertKind,
     AlertStatus,
     Command,
+    Stream,
     Window,
 )
 
-_RESOLUTION = ("status", "at", "summary", "action")
-"""Fields of a resolution that are its own."""
 _SHOWN = 5
 """Windows of which something is not certain, one by one."""
 
@@ -60,14 +57,15 @@ def verify_alert(
         for command in read_records(log, Command, catalog.topics.commands, progress)
         if command.alert == id
     ]
-    if kind is AlertKind.STALE:
-        return _verify_stale(log, catalog, records, commands, progress)
-    stream = STREAM_OF.get(kind)
-    retracing = Retracing(log, catalog, model, stream, progress, book.all())
+    stale = kind is AlertKind.STALE
+    stream = Stream.PREDICTIONS if stale else STREAM_OF.get(kind)
+    retracing = Retracing(log, catalog, model, stream, book.all(), progress)
+    position = committed.get(retracing.source)
+    if stale:
+        return _verify_stale(log, retracing, catalog, records, commands, progress, position)
     gone = _gone(records, retracing, catalog)
     differ = Differ(records, commands)
     last = records[-1]
-    position = committed.get(retracing.source)
     misled: list[str] = []
     led: list[str] = []
     for step in retracing.steps():
@@ -217,93 +215,65 @@ def _notes(retracing: Retracing, log: Log, kind: AlertKind) -> tuple[str, ...]:
 
 def _verify_stale(
     log: Log,
+    retracing: Retracing,
     catalog: Catalog,
     records: Sequence[Alert],
     commands: Sequence[Command],
     progress: Callable[[str], None],
+    position: int | None,
 ) -> AlertVerification:
-    """Its opening is the clock's; that it names the newest window, and what that window is, are
-    not."""
-    stream = STREAM_OF[AlertKind.DATA_DRIFT]
-    retracing = Retracing(log, catalog, records[0].model, stream, progress)
-    revisions: dict[str, list[Window]] = {}
+    windows: list[Window] = []
+    read = None if position is None else 0
     for step in retracing.steps():
-        if isinstance(step.record, Window):
-            revisions.setdefault(step.record.id, []).append(step.record)
-    by_id = {id: found[0] for id, found in revisions.items()}
-    problems: list[str] = []
-    recomputed = annotations = 0
-    before: Alert | None = None
-    for index, record in enumerate(records):
-        name = f"record {record.sequence} ({record.status}, {moment(record.at)})"
-        if record.sequence != index:
-            problems.append(f"{name} should be record {index}: one is missing or there twice")
-        named = record.evidence.windows[:1]
-        window = _meant(record, revisions.get(named[0], ())) if named else None
-        if window is not None:
-            by_id[window.id] = window
-        if before is not None and Differ.annotated(record, before, commands):
-            annotations += 1
-            differing = Differ.fields(record, before, ("status",))
-        elif record.status is AlertStatus.RESOLVED:
-            ends = {w.end for w in by_id.values()}
-            recomputed += 1
-            differing = [] if before is None else Differ.fields(record, before, _RESOLUTION)
-            if record.at not in ends:
-                differing.append("at: no window of predictions ends then")
-        else:
-            recomputed += 1
-            differing = _stale_fields(record, window)
-        if differing:
-            problems.append(f"{name}: {'; '.join(differing)}")
-        before = record
-    all_named = [id for record in records for id in record.evidence.windows]
+        if isinstance(step.record, Window) and step.taken:
+            windows.append(step.record)
+            if position is not None and step.offset < position:
+                read = len(windows)
+    gone = _other_floors(records, retracing, catalog)
+    differ = StaleDiffer(records, commands, windows, retracing.allowed_ages)
+    problems = differ.problems(read)
+    recomputed = differ.recomputed
+    if gone:
+        problems, recomputed = Differ(records, commands).apart(), 0
+    named = [*(id for record in records for id in record.evidence.windows), *differ.used]
+    by_id = {window.id: window for window in reversed(windows)} | differ.used
     lateness = retracing.lateness()
-    windows = verify_windows(
-        log, catalog, _there(catalog, by_id, all_named, problems), progress, lateness
+    verified = verify_windows(
+        log, catalog, _there(catalog, by_id, named, problems), progress, lateness
     )
-    problems += windows.details
-    found = [finding for finding in retracing.findings() if finding.window in all_named]
+    problems += verified.details
+    found = [finding for finding in retracing.findings() if finding.window in named]
     notes = (
-        "an alert of stale cannot be recomputed: it is opened by the clock of the service, when no "
-        "window has come for long enough, and the clock is on no topic. Compared were its fields "
-        "with each other and with the window it names, and that window with the log",
-        *_judged(found, windows.doubts, lateness, problems),
+        "an alert of stale is opened by the clock of the service, when no window has come for long "
+        "enough, and the clock is on no topic: the ages that its records name were taken as they "
+        "are, and all else was recomputed from them, the windows and the declarations",
+        *_judged(found, verified.doubts, lateness, problems),
     )
     return AlertVerification(
         records[0].id,
         len(records),
         recomputed,
-        annotations,
-        windows,
+        differ.annotations,
+        verified,
         NONE,
         tuple(problems),
         notes,
+        gone,
     )
 
 
-def _meant(record: Alert, revisions: Sequence[Window]) -> Window | None:
-    """The revision that an alert of stale comes from: late rows may have made more since."""
-    fitting = (window for window in revisions if not _stale_fields(record, window))
-    return next(fitting, revisions[-1] if revisions else None)
-
-
-def _stale_fields(record: Alert, window: Window | None) -> list[str]:
-    """What differs from an alert with this age after this window."""
-    if window is None:
-        return []
-    evidence = record.evidence
-    due = opened(
-        record.model,
-        AlertKind.STALE,
-        "stream",
-        window.version,
-        window.end,
-        window.end,
-        window.sources,
-        evidence,
+def _other_floors(
+    records: Sequence[Alert], retracing: Retracing, catalog: Catalog
+) -> tuple[str, ...]:
+    """Of each age that the records say was allowed, and none of the declarations does, where there
+    were others that the log does not have any more."""
+    floors = dict.fromkeys(record.evidence.effect_floor for record in records)
+    if not retracing.began_before(records[-1].version):
+        return ()
+    return tuple(
+        f"no declaration that the topic {catalog.topics.models} holds allows an age of "
+        f"{floor:.0f} ms, and windows of version {records[-1].version} were written before the "
+        "oldest of them"
+        for floor in floors
+        if floor not in retracing.allowed_ages
     )
-    found = Differ.fields(record, replace(due, status=record.status))
-    if evidence.effect <= evidence.effect_floor:
-        found.append("evidence.effect: it is not above its floor")
-    return found

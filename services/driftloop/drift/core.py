@@ -136,10 +136,7 @@ class DriftCore:
             declaration = self._catalog.models.get(name)
             if declaration is None:
                 continue
-            # They are written when they close: the next is due so long after the one before.
-            due = declaration.windows.size + declaration.windows.lateness
-            allowed = due + declaration.alerts.stale_after
-            alert = self._models[name].freshness.look(now, allowed)
+            alert = self._models[name].freshness.look(now, allowed_age(declaration))
             if alert is not None:
                 self._send(alert, outbox)
         return outbox.outputs()
@@ -335,6 +332,13 @@ class DriftCore:
             freshness=Freshness(self._entries, name),
             loading=Loading(self._entries, name),
         )
+
+
+def allowed_age(declaration: Declaration) -> int:
+    """How long ago the newest window of predictions may have been written, processing time, ms:
+    they are when they close, so the next is due ``size`` and ``lateness`` after it."""
+    windows = declaration.windows
+    return windows.size + windows.lateness + declaration.alerts.stale_after
 
 
 def _check_times(window: Window, declaration: Declaration) -> None:
