@@ -316,6 +316,23 @@ def test_a_window_that_names_what_it_cannot_be_made_from_is_a_mismatch(
     assert said in detail
 
 
+def test_a_range_without_a_row_of_the_window_is_a_mismatch(world: World) -> None:
+    window = world.windows[1]
+    first, second = window.sources
+    past = dataclasses.replace(second, start=PER_PARTITION - 5, end=PER_PARTITION)
+    for sources in ((first, past), (past,)):
+        found = world.verify([dataclasses.replace(window, sources=sources)])
+        assert found.mismatched == 1
+    draft = dataclasses.replace(window, sources=(first,))
+    statistics = recompute_window(world.log, world.model, None, draft)
+    right = dataclasses.replace(
+        draft, statistics=statistics, rows=statistics.rows, digest=statistics_digest(statistics)
+    )
+    assert world.verify([right]).ok
+    found = world.verify([dataclasses.replace(right, sources=(first, past))])
+    assert f"[{past.start}, {past.end}): no row of it lies there" in found.mismatches[0]
+
+
 def test_no_topic_is_asked_for_that_a_record_merely_names(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -40,9 +40,9 @@ class HeldOffsets:
             if end is None and any(at.topic == topic for at in self.ends):
                 return f"it names {_named(source)}, and the topic has no such partition"
             if not 0 <= source.start < source.end:
-                return f"it names {_range(source)}: no rows lie there"
+                return f"it names {range_text(source)}: no rows lie there"
             if end is not None and source.end > end:
-                return f"it names {_range(source)}, but the log has come only to {end}"
+                return f"it names {range_text(source)}, but the log has come only to {end}"
         return ""
 
     def gone(self, window: Window) -> str:
@@ -53,7 +53,7 @@ class HeldOffsets:
             if start is None:
                 return f"there is no {_named(source)}"
             if start > source.start:
-                return f"it is of {_range(source)}, but the log begins with {start}"
+                return f"it is of {range_text(source)}, but the log begins with {start}"
         return ""
 
 
@@ -65,5 +65,6 @@ def _named(source: OffsetRange) -> str:
     return f"{source.topic}/{source.partition}"
 
 
-def _range(source: OffsetRange) -> str:
+def range_text(source: OffsetRange) -> str:
+    """For people."""
     return f"{_named(source)} offsets [{source.start}, {source.end})"

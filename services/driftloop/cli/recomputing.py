@@ -10,6 +10,7 @@ from functools import cached_property
 
 import numpy as np
 
+from driftloop.cli.held_offsets import range_text
 from driftloop.cli.late_rows import Lateness, LateRows
 from driftloop.kernel import sharing
 from driftloop.kernel.codec.mapping import to_plain
@@ -38,6 +39,8 @@ class Task:
         self._open = 0
         self._sketch: Sketch | None = None
         self._statistics: WindowStatistics | None = None
+        self._held: set[OffsetRange] = set()
+        """Of the ranges that it names those with rows of it."""
         self._late: list[tuple[int, int, bool]] = []
         """Least and most rows that were late, and whether that is certain."""
 
@@ -49,7 +52,9 @@ class Task:
         """A partition of the pass under way has rows of it."""
         self._open += 1
 
-    def sketch(self) -> Sketch:
+    def sketch(self, source: OffsetRange) -> Sketch:
+        """For rows that lie in one of the ranges it names."""
+        self._held.add(source)
         if self._sketch is None:
             self._sketch = self._new()
         return self._sketch
@@ -85,6 +90,9 @@ class Task:
         window = self.window
         if found.rows != window.rows:
             return f"it says {window.rows} rows, the log gives {found.rows}"
+        for source in window.sources:
+            if source not in self._held:
+                return f"it names {range_text(source)}: no row of it lies there"
         digest = statistics_digest(found)
         if digest == window.digest == statistics_digest(window.statistics):
             text, certain = self._late_rows()
@@ -206,7 +214,7 @@ class Lane:
                 inside = chosen[(at >= part.range.start) & (at < part.range.end)]
                 if not len(inside):
                     continue
-                rows.update(part.task.sketch(), inside)
+                rows.update(part.task.sketch(part.range), inside)
                 if late is not None:
                     flags = late[size]
                     part.task.late(
