@@ -371,7 +371,7 @@ def test_stragglers_of_the_old_version_bring_nothing_back() -> None:
 def test_a_version_rolled_back_to_is_watched_again() -> None:
     watching = Watching()
     watching.give(predictions(0), predictions(1, version=2))
-    said = watching.give(*(predictions(h, FAR, version=1) for h in range(3, 8)))
+    said = watching.give(*(predictions(h, FAR, version=1) for h in range(3, 12)))
     assert opening(said).version == 1
 
 
@@ -891,6 +891,18 @@ def test_a_revision_does_not_say_that_the_stream_goes_on() -> None:
     (over,) = watching.give(predictions(1), timestamp=HOUR + 1_200_000)
     (again,) = sent(watching.core.on_time(2 * HOUR + 1_260_001))
     assert over.id == stale.id != again.id
+
+
+def test_late_rows_do_not_keep_a_stream_that_stands_from_being_stale() -> None:
+    watching = Watching()
+    watching.give(predictions(1), timestamp=1_000_000)
+    watching.core.on_time(1_000_000)
+    # A revision of the newest window, and a first window of an hour before it.
+    assert not watching.give(predictions(1, revision=1), timestamp=HOUR)
+    assert not watching.give(predictions(0), timestamp=HOUR)
+    (stale,) = sent(watching.core.on_time(HOUR + 1_060_001))
+    assert (stale.kind, stale.at) == (AlertKind.STALE, 2 * HOUR)
+    assert stale.evidence.effect == HOUR + 60_001
 
 
 def test_shares_of_the_budget_add_up_with_segments_too() -> None:

@@ -14,9 +14,9 @@ from driftloop.kernel.records import Alert, AlertKind, Evidence, OffsetRange, Wi
 
 
 class Freshness:
-    """Of one model. Age is counted from when the newest window of predictions was written to the
-    log (its record's timestamp), or from when this process first looked, if that is later: a
-    service that was down must not take its own absence for the stream's."""
+    """Of one model. Age is counted from when the window of predictions that ends last was first
+    written to the log (its record's timestamp), or from when this process first looked, if that is
+    later: a service that was down must not take its own absence for the stream's."""
 
     def __init__(self, entries: Entries, model: str) -> None:
         self._entries = entries
@@ -31,15 +31,17 @@ class Freshness:
 
     def seen(self, window: Window, written: int) -> Alert | None:
         """A window of predictions came. Returns the resolution of an open alert."""
-        self._written = written if self._written is None else max(self._written, written)
         follows = window.end > self._end
+        # Late rows tell that the log is read, not that the stream goes on: neither a revision nor a
+        # window of old hours makes it any younger.
+        if self._written is None or follows:
+            self._written = max(written, self._written or 0)
         if window.end >= self._end:
             self._end = window.end
             self._version = window.version
             self._window = window.id
             self._sources = window.sources
         out = None
-        # A late row's revision tells that the log is read, not that the stream goes on.
         if self.alert is not None and follows:
             out = resolved(self.alert, window.end, "Windows of predictions come again.")
             self.alert = None
