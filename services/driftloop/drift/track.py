@@ -4,7 +4,7 @@ the alerts that come of it."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from driftloop.drift import wording
@@ -13,66 +13,12 @@ from driftloop.drift.cases import Case
 from driftloop.drift.detectors import Detectors, Reading
 from driftloop.drift.judging import judge
 from driftloop.drift.parts import Whole
+from driftloop.drift.serving import Serving
 from driftloop.drift.state import History, Kept
 from driftloop.drift.watch import Watch
 from driftloop.kernel.codec.blocks import I64
 from driftloop.kernel.entries import Entries
 from driftloop.kernel.records import Alert, AlertKind, Window
-
-
-@dataclass(slots=True)
-class Serving:
-    """Which version's windows count.
-
-    Those of several come side by side for a while: workers do not swap at one moment, and labels
-    of what an old version predicted come long after. Which one serves is read off the windows
-    alone, so that it is the same whatever else is known when they come.
-    """
-
-    version: int = -1
-    highest: int = -1
-    last_start: int = -1
-    last_end: int = -1
-    last_rows: int = 0
-    """Of the present version's window that starts at ``last_start``."""
-    began: int = -1
-    """Start of the window that the present version took over in; -1 for the first of all."""
-    older_rows: int = 0
-    """Of all older versions' windows since the present one fell silent."""
-
-    def takes_over(self, window: Window) -> bool:
-        """Whether the window shows that another version serves now. A version never seen before
-        does. An older one (rolled back to) does once the present one has been silent for a window
-        and as many rows as that one's last have come without it: labels of the past thin out, and
-        those of a version that serves do not. One newer than the present, but seen before, does
-        with as many rows as that one's last, or when that is silent: then it was late labels that
-        had taken over.
-        """
-        if window.version == self.version:
-            return False
-        if window.version > self.highest:
-            return True
-        silent = window.start > self.last_end
-        if window.version > self.version:
-            return silent or (window.start >= self.last_start and window.rows >= self.last_rows)
-        return silent and self.older_rows + window.rows >= self.last_rows
-
-    def replace(self, window: Window) -> None:
-        """The window's version takes over. :meth:`note` is to follow."""
-        self.began = window.start if self.version >= 0 else -1
-        self.version = window.version
-        self.last_rows = window.rows
-
-    def note(self, window: Window) -> None:
-        """Take in a window, of whichever version."""
-        if window.version == self.version:
-            self.highest = max(self.highest, window.version)
-            if window.start >= self.last_start:
-                self.last_start, self.last_rows = window.start, window.rows
-            self.last_end = max(self.last_end, window.end)
-            self.older_rows = 0
-        elif window.version < self.version and window.start > self.last_end:
-            self.older_rows += window.rows
 
 
 class Track:
@@ -190,7 +136,7 @@ class Track:
         part, _, _ = name.partition("/")
         if part == "head":
             self._next = value["next"]
-            self._serving = Serving(**value["serving"])
+            self._serving = Serving.from_plain(value["serving"])
             onsets = value.get("onsets")
             if onsets is None:  # an older release kept none; the cases have come already
                 pairs = [(case.alert.onset, case.alert.kind.value) for case in self._cases]
@@ -236,6 +182,6 @@ class Track:
     def _head(self) -> dict[str, Any]:
         return {
             "next": self._next,
-            "serving": asdict(self._serving),
+            "serving": self._serving.to_plain(),
             "onsets": {kind.value: onset for kind, onset in sorted(self._onsets.items())},
         }
