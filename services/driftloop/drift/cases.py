@@ -52,8 +52,8 @@ class Member:
     opened: int
     """Number of the window it was found in."""
     rows: int
-    """Of the stream, which its recovery takes: as many as between the two, and twice as many for
-    each time that it came back soon after a recovery."""
+    """Of the stream, which its recovery takes: as many as between the two, doubled ``doublings``
+    times."""
     drifted: list[float]
     """Counts on its bins while drifted, which it recovers from; empty of a feature that stands
     still."""
@@ -65,8 +65,10 @@ class Member:
     """Rows of the stream since then."""
     seen: int = 0
     """Rows of the stream since the onset."""
-    times: int = 0
-    """How often it came back soon after a recovery."""
+    doublings: int = 0
+    """For the times it came back soon after a recovery."""
+    away: int = -1
+    """Event time, ms, since when the change has stayed away; -1: not known."""
 
 
 @dataclass(slots=True)
@@ -90,7 +92,8 @@ class Case:
                 m.turned,
                 m.returned,
                 m.seen,
-                m.times,
+                m.doublings,
+                m.away,
             ]
             for key, m in sorted(self.members.items())
         ]

@@ -38,10 +38,10 @@ def judge(
                 continue
             case = next((case for case in own if case.takes(found)), None)
             if case is not None:
-                case.members[key] = detectors.recovery.begin(found, kept.number)
+                case.members[key] = detectors.recovery.begin(found, kept)
                 joined.add(case.alert.id)
             elif margin >= 0.0:
-                fresh.append((found, detectors.recovery.begin(found, kept.number)))
+                fresh.append((found, detectors.recovery.begin(found, kept)))
         if fresh:
             members = {found.key: member for found, member in fresh}
             streams = [found for found, _ in fresh]
@@ -102,7 +102,7 @@ def _follow(
         member = case.members.pop(key)
         one = detectors.found(key, history.since(member.turned or kept.number))
         last.append(replace(one, rows=member.returned))
-        detectors.recovery.end(key, kept.number + 1, member)
+        detectors.recovery.end(key, kept, member)
     if not case.members:
         return close(case, window, last)
     left = [found[key] for key in case.members]

@@ -14,10 +14,13 @@ from driftloop.drift.state import History, Kept
 from driftloop.drift.still import STILL, Still
 from driftloop.kernel.codec.blocks import F64
 
-_SOON_WINDOWS, _SOON = 8, 4
-"""A change that comes back within so many windows, or within so many times as many as it lasted, is
-the same one."""
-_MOST_DOUBLINGS = 16
+_DAY = 86_400_000
+_SOON = 28
+"""Days, or windows where these are longer, that a change is remembered for: one that comes back by
+then is the same one, and one that has stayed away for so long is over. Four weeks, for what comes
+and goes does so by the day and by the week; event time, so that nights without rows count."""
+_DOUBLINGS, _MOST_DOUBLINGS = 2, 16
+"""Of the rows its recovery takes, each time it comes back, and in all."""
 
 
 class Recovery:
@@ -28,12 +31,12 @@ class Recovery:
         self._panels = panels
         self._still = still
         self._enough = enough
-        self.returns: dict[Key, tuple[int, int, int]] = {}
-        """Of streams that were back: how often they had drifted again, the number of the window
-        they counted again from, and for how many windows they had been away."""
+        self.returns: dict[Key, tuple[int, int]] = {}
+        """Of streams that were back: the doublings it took, and when, event time, ms; -1 where an
+        older release kept no time."""
 
-    def begin(self, found: Found, number: int) -> Member:
-        """Wait for a stream that was found in window ``number``."""
+    def begin(self, found: Found, kept: Kept) -> Member:
+        """Wait for a stream that was found in the window ``kept``."""
         self._freeze(found.key, True)
         drifted: list[float] = []
         rows = found.rows
@@ -43,13 +46,19 @@ class Recovery:
         else:
             panel = self._panels[family]
             drifted = panel.counts(found.since, row)[panel.group.span(index)].tolist()
-        times, released, lasted = self.returns.get(found.key, (-1, 0, 0))
         # What comes and goes is one cause: it must stay away for longer each time it comes back.
-        soon = number - released <= max(_SOON_WINDOWS, _SOON * lasted)
-        times = times + 1 if soon else 0
-        rows <<= min(times, _MOST_DOUBLINGS)
+        doublings = 0
+        if found.key in self.returns:
+            before, back = self.returns[found.key]
+            if back < 0 or kept.start - back <= _remembered(kept):
+                doublings = min(before + _DOUBLINGS, _MOST_DOUBLINGS)
         return Member(
-            found.since[0].number, number, rows, drifted, seen=found.rows, times=max(times, 0)
+            found.since[0].number,
+            kept.number,
+            rows << doublings,
+            drifted,
+            seen=found.rows,
+            doublings=doublings,
         )
 
     def take(self, member: Member, key: Key, kept: Kept, history: History) -> bool:
@@ -58,18 +67,22 @@ class Recovery:
         A CUSUM of the evidence against rows still coming from the shares that the stream had
         drifted to; while they do, it goes wrong at most once in as many rows as a false alarm of
         the whole budget comes in (Lorden, Annals of Mathematical Statistics 42, 1971). The rows
-        since it turned must be as many as it took to find the change (``Member.rows``), and their
-        effect below half its floor. Evidence beyond what is needed is not saved up, so that a
-        change that comes back shows at once.
+        since it turned must be as many as it took to find the change (``Member.rows``), or have
+        come for as long as a change is remembered, and their effect be below half its floor.
+        Evidence beyond what is needed is not saved up, so that a change that comes back shows at
+        once.
         """
         family, row, index = key
         if family == STILL:
             member.returned = self._still.moving[index]
-            return member.returned >= member.rows
+            if member.away < 0 or self._still.runs[index][1]:
+                member.away = kept.end
+            return _long_enough(member, kept)
         panel = self._panels[family]
         span = panel.group.span(index)
         if member.recovery <= 0.0:
             member.recovery, member.turned, member.returned = 0.0, kept.number, 0
+            member.away = kept.start
         expected = panel.expected([kept], row)
         back = _smoothed(expected.shares[span] * expected.known[index])
         ratios = np.log(back / _smoothed(np.array(member.drifted)))
@@ -82,32 +95,45 @@ class Recovery:
         if member.recovery <= 0.0:
             # It had not turned: these windows are of the change too.
             member.drifted = (np.array(member.drifted) + counts[span]).tolist()
-        if member.recovery < self._enough or member.returned < member.rows:
+        if member.recovery < self._enough or not _long_enough(member, kept):
             return False
         return panel.effects(turned, row, counts)[index].ratio < 0.5
 
-    def end(self, key: Key, number: int, member: Member) -> None:
-        """Watch a stream that is back anew; window ``number`` is the first to count."""
+    def end(self, key: Key, kept: Kept, member: Member) -> None:
+        """Watch a stream that is back anew; the window after ``kept`` is the first to count."""
         family, _, index = key
-        self.returns[key] = (member.times, number, number - member.opened)
+        self.returns[key] = (member.doublings, kept.end)
         if family == STILL:
             self._still.restart(index)
             return
         self._freeze(key, False)
-        self._panels[family].restart(key, number)
+        self._panels[family].restart(key, kept.number + 1)
 
     def to_plain(self) -> list[Any]:
         """All state."""
         return [[list(key), *found] for key, found in sorted(self.returns.items())]
 
     def load(self, plain: Sequence[Any]) -> None:
-        for (family, row, stream), times, released, lasted in plain:
-            self.returns[family, row, stream] = (times, released, lasted)
+        for (family, row, stream), doublings, *back in plain:
+            # An older release kept the window's number and how many the change had lasted.
+            self.returns[family, row, stream] = (doublings, back[0] if len(back) == 1 else -1)
 
     def _freeze(self, key: Key, frozen: bool) -> None:
         family, row, index = key
         if family != STILL:
             self._panels[family].frozen[row, index] = frozen
+
+
+def _remembered(kept: Kept) -> int:
+    """For how long a change is, ms; ``kept`` is one window."""
+    return _SOON * max(_DAY, kept.end - kept.start)
+
+
+def _long_enough(member: Member, kept: Kept) -> bool:
+    """Whether a change has stayed away for as many rows as it must, up to the window ``kept``."""
+    if member.returned >= member.rows:
+        return True
+    return 0 <= member.away <= kept.end - _remembered(kept)
 
 
 def _smoothed(counts: F64) -> F64:
