@@ -12,14 +12,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 from scipy.stats import beta, ks_2samp
 
-from driftloop.kernel.codec.blocks import F64
+from driftloop.kernel.codec.blocks import F64, Categories
 from driftloop.kernel.records import AlertKind, CategoricalProfile, Stream
+from driftloop.models.profile import categorical_profile
 from loadtest.clumps import (
     BURST_WINDOWS,
     FIRST_WEEKS,
@@ -32,6 +34,7 @@ from loadtest.clumps import (
     scaled,
 )
 from loadtest.drifting import (
+    FLOORS,
     Watching,
     interval,
     level_windows,
@@ -67,6 +70,10 @@ _SHIFTS = {
     "scale_1_25": (0.0, 1.25),
 }
 _LEVELS = 500
+LONG_TAILS = ((1_000, 200, 1.0), (1_000, 2_000, 1.0), (10_000, 2_000, 1.0), (10_000, 400, 1.2))
+"""Rows of the reference, levels, and the exponent of Zipf's law."""
+_TAIL_WINDOW = 100
+_TAIL_ROWS = 50_000
 
 
 def run(seed: int = SEED, scale: float = 1.0) -> dict[str, Any]:
@@ -123,6 +130,13 @@ def run(seed: int = SEED, scale: float = 1.0) -> dict[str, Any]:
             found[key], *spread[key] = rate_interval(max(sums.values()), rows)
             found[f"{key}_by_way"] = {way: alarms / rows for way, alarms in sums.items()}
             sys.stderr.write(f"{name}: {found[f'{key}_by_way']} in 100,000 rows\n")
+        tails = [
+            sum(pool.map(partial(long_tail, tail, True, _TAIL_ROWS, seed), range(quiet)))
+            for tail in LONG_TAILS
+        ]
+        key, rows = "fa_per_100k_long_tail", quiet * _TAIL_ROWS / 100_000
+        found[key], *spread[key] = rate_interval(sum(tails), rows * len(tails))
+        sys.stderr.write(f"long tails: {tails} in {rows} x 100,000 rows each\n")
         few = max(3, changed // 6)
         tiny = list(pool.map(partial(_tiny, seed), range(few)))
         new = list(pool.map(partial(_new_category, seed), range(few)))
@@ -230,6 +244,28 @@ def _many_levels(seed: int, index: int) -> int:
     watching = Watching(profile, Stream.PREDICTIONS, policy(1.0))
     none = np.zeros(len(counts), dtype=np.int64)
     return sum(len(watching.take(w)) for w in level_windows(profile, counts, none, _WINDOW))
+
+
+def long_tail(tail: tuple[int, int, float], floors: bool, rows: int, seed: int, index: int) -> int:
+    """Alerts in so many rows at a budget of 1, where categories follow Zipf's law, in the reference
+    as after it. ``tail`` as in :data:`LONG_TAILS`; without floors the tests alone must keep it."""
+    known, levels, exponent = tail
+    rng = np.random.default_rng([seed, index, known, levels, 8])
+    law = np.arange(1, levels + 1) ** -exponent
+    law /= law.sum()
+    names = tuple(f"l{i:05d}" for i in rng.permutation(levels).tolist())
+    codes = rng.choice(levels, (known, 1), p=law).astype(np.int32)
+    column = categorical_profile("c", Categories(codes, (names,)), 0)
+    profile = replace(profile_of(np.zeros((known, 0))), categorical=(column,))
+    size = len(column.levels)
+    place = {level: at for at, level in enumerate(column.levels)}
+    places = np.array([place.get(name, size) for name in names])
+    drawn = places[rng.choice(levels, (rows // _TAIL_WINDOW, _TAIL_WINDOW), p=law)]
+    counts = np.stack([np.bincount(window, minlength=size + 1) for window in drawn])
+    none = {} if floors else dict.fromkeys(FLOORS, -1.0)
+    watching = Watching(profile, Stream.PREDICTIONS, policy(1.0, **none))
+    windows = level_windows(profile, counts[:, :-1], counts[:, -1], _TAIL_WINDOW)
+    return sum(len(watching.take(window)) for window in windows)
 
 
 def _levels(rng: np.random.Generator, levels: int) -> CategoricalProfile:

@@ -221,6 +221,10 @@ BENCHMARKS: Mapping[str, Benchmark] = {
                 ),
             ),
             Detail(
+                "False alarms per 100,000 rows where categories have a long tail",
+                ("fa_per_100k_long_tail",),
+            ),
+            Detail(
                 "False alarms per 100,000 rows where windows differ in spread: lasting or brief, "
                 "against the training profile, or against first weeks; without and with floors",
                 ("fa_per_100k_clumped_scale_by_way",),
