@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from loadtest.clumps import bursts, scaled
 from loadtest.drifting import FLOORS
+from loadtest.features import long_tail
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
@@ -298,3 +299,14 @@ def test_windows_that_differ_in_one_direction_keep_the_budget(kind: str) -> None
     # With the mean dispersion over all directions it was 17 to 40.
     found = scaled("brief", True, 2, 0) if kind == "spread" else bursts("50_rows", True, 2, 0)
     assert found <= 5
+
+
+@pytest.mark.parametrize(
+    "tail", [(1_000, 200, 1.0), (1_000, 2_000, 1.0), (10_000, 2_000, 1.0), (10_000, 2_000, 1.5)]
+)
+def test_values_that_a_reference_missed_by_chance_keep_the_budget(
+    tail: tuple[int, int, float],
+) -> None:
+    # Ten streams of 10,000 rows, no floors: at most one alert is expected, more than five come with
+    # chance below 0.001. Of a reference that has seen all of its own rows' levels there were ten.
+    assert sum(long_tail(tail, False, 10_000, 19, index) for index in range(10)) <= 5

@@ -172,7 +172,7 @@ def _compared(
     ]
     if stream.measure is Measure.DISTRIBUTION and not stream.ordered:
         bars = _fewer(bars)
-        bars.append(_new_values(detectors, key, kept))
+        bars += _new_values(detectors, subject, kept)
     return Comparison(subject, int(rows), kept[-1].end, tuple(bars))
 
 
@@ -205,14 +205,11 @@ def _fewer(bars: list[Bar]) -> list[Bar]:
     return [*ranked[:_LEVELS], Bar(f"{len(rest)} others", now, reference)]
 
 
-def _new_values(detectors: Detectors, key: Key, kept: Sequence[Kept]) -> Bar:
-    """Of all rows that have a value, those whose value the reference does not know."""
-    layout = detectors.watch.layout
-    subject = detectors.stream(key).subject
-    place = next(place for place in layout.places if place.name == subject)
-    whole = np.sum([one.counts[key[1]] for one in kept], axis=0)
-    shares = [
-        float(counts[place.other] / max(1, counts[place.bins].sum() + counts[place.other]))
-        for counts in (whole, layout.reference())
-    ]
-    return Bar("new values", *shares)
+def _new_values(detectors: Detectors, subject: str, kept: Sequence[Kept]) -> list[Bar]:
+    """Of all rows that have a value, those whose value the reference does not know; none where they
+    are not watched."""
+    key = detectors.find(AlertKind.NEW_CATEGORIES, subject)
+    if key is None:
+        return []
+    counts, expected = detectors.compared(key, kept)
+    return [Bar("new values", float(counts[-1] / max(1.0, counts.sum())), float(expected[-1]))]

@@ -46,7 +46,7 @@ _LEAST_HITS = 16
 """Rows of such a share. At half of its floor as many come together by chance within the rows that
 would make the floor of them in less than one of a hundred such stretches."""
 
-_FORMAT = "3"
+_FORMAT = "4"
 """Of the entries. What another one left is of no use; watching begins anew."""
 
 

@@ -13,8 +13,10 @@ import numpy as np
 
 from driftloop.drift import bets
 from driftloop.drift.shiryaev import advance, log_mean
-from driftloop.drift.streams import Watched
+from driftloop.drift.streams import Measure, Watched
 from driftloop.kernel.codec.blocks import F64, I64
+from driftloop.kernel.statistics.coverage import effective_sizes, leave_one_out
+from driftloop.kernel.statistics.layout import Layout
 from driftloop.models import payoffs
 
 _FIRST: I64 = np.zeros(1, dtype=np.int64)
@@ -41,7 +43,7 @@ class Group:
         self._less_places: I64 = np.array([place for _, place in less], dtype=np.int64)
         self.thresholds: F64 = np.array([stream.threshold for stream in streams])
 
-    def flat(self, counts: I64) -> F64:
+    def flat(self, counts: I64 | F64) -> F64:
         """Counts on the group's bins, (..., G), from counts in the layout, (..., L)."""
         found = counts[..., self._places]
         if not self._plain:
@@ -50,6 +52,17 @@ class Group:
             found[..., self._less_bins] -= counts[..., self._less_places]
             np.maximum(found, 0, out=found)
         return np.asarray(found, dtype=np.float64)
+
+    def of_reference(self, layout: Layout, counts: I64) -> F64:
+        """:meth:`flat` of a profile's rows or a part of them, as a reference for rows that the
+        profile's vocabularies are not made of (``kernel.statistics.coverage``)."""
+        found = self.flat(leave_one_out(layout, counts))
+        levels, new = effective_sizes(layout, counts)
+        for index, stream in enumerate(self.streams):
+            if stream.measure in (Measure.DISTRIBUTION, Measure.UNSEEN):
+                sizes = new if stream.measure is Measure.UNSEEN else levels
+                found[..., self.span(index)] *= sizes[..., stream.column, None]
+        return found
 
     def own(self, counts: I64, stream: int) -> F64:
         """:meth:`flat` of one stream's bins only, (..., B)."""

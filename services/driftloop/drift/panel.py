@@ -33,7 +33,10 @@ class Panel:
         self._layout = watch.layout
         self._window_rows = WindowRows(rows)
         """Of the windows that were tested."""
-        self.references = {slot: group.flat(counts) for slot, counts in watch.references.items()}
+        self.references = {
+            slot: group.of_reference(watch.layout, counts)
+            for slot, counts in watch.references.items()
+        }
         """Season slot to the reference's counts, (S, G)."""
         self._floors = least(group, watch.policy)
         self._shift_floor = watch.policy.shift_floor
