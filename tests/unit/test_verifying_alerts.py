@@ -20,6 +20,7 @@ from driftloop.kernel.declaration_toml import declaration_of
 from driftloop.kernel.errors import ConfigurationError
 from driftloop.kernel.metrics import NullMeter
 from driftloop.kernel.pipeline import Inline
+from driftloop.kernel.ports import TopicPartition
 from driftloop.kernel.records import (
     AlertKind,
     AlertStatus,
@@ -95,6 +96,18 @@ def test_a_record_that_the_service_must_have_written_by_now_is_missed(world: Ale
     world.tamper(world.topics.alerts, len(alerts) - 1, b"nothing")
     (problem,) = verified(world, alerts[0].id).problems
     assert "one more record (resolved" in problem
+
+
+def test_a_record_written_since_the_service_was_asked_how_far_it_is_follows_from_the_windows(
+    world: AlertWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alerts = world.run()
+    source = TopicPartition(world.topics.windows, world.partition)
+    for read in (0, 3, 9, 15):
+        monkeypatch.setattr(world.log, "committed", lambda group, topics, at=read: {source: at})
+        found = verified(world)
+        assert found.ok, found.text()
+        assert found.recomputed == len(alerts)
 
 
 def test_what_people_said_is_left_out_and_the_rest_compared() -> None:
