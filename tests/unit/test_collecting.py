@@ -147,12 +147,12 @@ def test_what_has_changed_is_not_followed() -> None:
     key = next(key for _, key in detectors.margins() if key[0] == TWO_SIDED)
     history = History()
     history.append(given[19], 1000)
-    member = detectors.recovery.begin(detectors.found(key, history.windows), 19)
+    member = detectors.recovery.begin(detectors.found(key, history.windows), given[19])
     for each in given[20:40]:
         detectors.take(first, each)
     later = detectors.entries()["collection/head"]
     assert later[:4] == head[:4]
-    detectors.recovery.end(key, 40, member)
+    detectors.recovery.end(key, given[39], member)
     detectors.take(first, given[40])
     assert detectors.entries()["collection/head"][3] == head[3] + 1
 
