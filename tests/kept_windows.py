@@ -1,5 +1,5 @@
 """``python -m kept_windows DIRECTORY THOUSANDS``: windows that late rows may still change, through
-both stages of featurestats and RocksDB; then late rows for some of them, and all expire.
+both stages of featurestats and RocksDB; then a restart, late rows for some of them, and all expire.
 One line of JSON says what it took."""
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from driftloop.featurestats.sketch import SketchCore
 from driftloop.kernel.catalog import Catalog
 from driftloop.kernel.codec.blocks import Categories, Features, PredictionBlock
 from driftloop.kernel.codec.rows import encode_predictions
-from driftloop.kernel.ports import RecordBatch
+from driftloop.kernel.ports import RecordBatch, TopicPartition
 from driftloop.kernel.records import Window
 from driftloop.kernel.stores import Section
 from driftloop.kernel.topics import ControlTopics
@@ -47,7 +47,7 @@ class Statistics:
 
     def __init__(self, directory: Path, known: Catalog) -> None:
         self.catalog = known
-        self.store = RocksStore(directory, anew=True)
+        self.store = RocksStore(directory, scratch=True)
         self.sketch = SketchCore(known, Section(self.store, b"sketched/"))
         self.merge = MergeCore(known, Section(self.store, b"merged/"), idle_after_ms=1 << 40)
         self.topic = known.models[NAME].topics.predictions
@@ -92,10 +92,31 @@ class Statistics:
             )
         )
 
-    def changed(self) -> tuple[int, int]:
-        """Entries of the changelogs since the last call; those that delete."""
-        both = [*self.sketch.snapshot().values(), *self.merge.entries().values()]
-        return len(both), sum(value is None for value in both)
+    def commit(self, changelogs: RocksStore) -> int:
+        """Write the entries that changed; how many of them delete."""
+        changed = {f"sketch/{key}".encode(): value for key, value in self.sketch.snapshot().items()}
+        changed |= {b"merge/" + key: value for key, value in self.merge.entries().items()}
+        changelogs.write(changed)
+        return sum(value is None for value in changed.values())
+
+    def restore(self, changelogs: RocksStore) -> None:
+        """As a service does when it starts: in parts, for all of it may be more than memory."""
+        for partition in range(PARTITIONS):
+            prefix = f"sketch/{NAME}/predictions/{partition}/".encode()
+            part: dict[str, bytes] = {}
+            for key, value in changelogs.scan(prefix, prefix + b"\xff"):
+                part[key.removeprefix(b"sketch/").decode()] = value
+                if len(part) == AT_ONCE:
+                    self.sketch.restore(TopicPartition(self.topic, partition), part)
+                    part = {}
+            self.sketch.restore(TopicPartition(self.topic, partition), part)
+        self.merge.restore(
+            (key.removeprefix(b"merge/"), value)
+            for key, value in changelogs.scan(b"merge/", b"merge/\xff")
+        )
+
+    def close(self) -> None:
+        self.store.close()
 
 
 def resident_mb() -> float:
@@ -106,20 +127,27 @@ def main(directory: Path, thousands: int) -> None:
     known = catalog()
     # What is compiled and imported is no part of it.
     Statistics(directory.with_name("warm"), known).take(range(AT_ONCE))
+    changelogs = RocksStore(directory.with_name("changelogs"), scratch=True)
     statistics, base = Statistics(directory, known), resident_mb()
     peaks: list[float] = []
     closed, rows = 0, 0
     total = thousands * 1000
     for first in range(0, total, AT_ONCE):
         found = statistics.take(range(first, first + AT_ONCE))
-        statistics.changed()
+        statistics.commit(changelogs)
         closed += len(found)
         rows += sum(window.rows for window in found)
         if (first + AT_ONCE) % 1000 == 0:
             peaks.append(resident_mb() - base)
+    offsets = statistics.offsets
+    statistics.close()
+    statistics = Statistics(directory, known)
+    statistics.restore(changelogs)
+    statistics.offsets = offsets
+    restored = resident_mb() - base
     late = range(0, total - 1000, LATE_EVERY)
     revised = statistics.take(late)
-    statistics.changed()
+    statistics.commit(changelogs)
     report = {
         "closed": closed,
         "rows": rows,
@@ -127,10 +155,11 @@ def main(directory: Path, thousands: int) -> None:
         "revised": sum(window.revision == 1 for window in revised),
         "rows_revised": sum(window.rows for window in revised),
         "peak_mb": peaks,
+        "peak_at_restart_mb": restored,
     }
     year = 365 * 86_400_000 // SIZE_MS
     statistics.take([total + year + 10])
-    _, report["deleted"] = statistics.changed()
+    report["deleted"] = statistics.commit(changelogs)
     report["kept"] = sum(1 for _ in statistics.store.scan(b"", b"\xff"))
     report["peak_at_last_mb"] = resident_mb() - base
     sys.stdout.write(orjson.dumps(report).decode() + "\n")

@@ -9,12 +9,13 @@ import threading
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
 from faust.tables.recovery import Recovery
 from faust.transport.consumer import Fetcher, ThreadDelegateConsumer
+from typing_extensions import override
 
 from driftloop.adapters.clock import SystemClock
 from driftloop.adapters.faust import FaustTable, TableRecord, Work
@@ -22,9 +23,10 @@ from driftloop.adapters.kafka import KafkaLog
 from driftloop.featurestats.stage import MergeStage, merge_group
 from driftloop.kernel.catalog import Catalog
 from driftloop.kernel.codec.records import codec
-from driftloop.kernel.errors import DriftloopError, LogUnavailableError
+from driftloop.kernel.errors import DriftloopError, LogUnavailableError, NoRoomError
 from driftloop.kernel.ports import Send, TopicPartition, TopicSpec
 from driftloop.kernel.records import DeadLetter, Partial, Window
+from driftloop.kernel.stores import KeyValueStore, MemoryStore
 from driftloop.kernel.topics import ControlTopics
 from window_builders import LATENESS, SIZE, catalog, declaration, partial
 
@@ -70,12 +72,13 @@ class Loop:
             self._writer.send(Send(self.topics.partials, [b"k"], [value], partition))
         self._writer.commit({})
 
-    def stage(self, idle_after_ms: int = 600_000) -> MergeStage:
+    def stage(self, idle_after_ms: int = 600_000, store: KeyValueStore | None = None) -> MergeStage:
         return MergeStage(
             self.catalog,
             self.log,
             SystemClock(),
             bootstrap=self.bootstrap,
+            store=store,
             idle_after_ms=idle_after_ms,
         )
 
@@ -255,6 +258,26 @@ def test_a_table_restored_before_anyone_waits_for_it_is_restored(
         loop.write(partial(100, watermark=CLOSE), partial(100, watermark=CLOSE, partition=1))
         wait_for(lambda: loop.caught_up(stage))
     assert loop.windows() == [("m/predictions/0/1/-", 0)]
+
+
+def test_a_full_disk_while_the_table_is_restored_stops_the_stage(loop: Loop) -> None:
+    """Faust logs what it is raised there, and reads on."""
+
+    class Full(MemoryStore):
+        asked = 0
+
+        @override
+        def write(self, changes: Mapping[bytes, bytes | None]) -> None:
+            self.asked += 1
+            raise NoRoomError("no room")
+
+    with running(loop.stage()) as stage:
+        loop.write(*(partial(100 * k, watermark=50, partition=p) for k in range(9) for p in (0, 1)))
+        wait_for(lambda: loop.caught_up(stage))
+    store = Full()
+    with running(loop.stage(store=store)) as stage, pytest.raises(NoRoomError, match="no room"):
+        wait_for(lambda: stage.check() is not None)  # type: ignore[func-returns-value]
+    assert store.asked == 1
 
 
 def test_what_is_no_partial_becomes_a_dead_letter(loop: Loop) -> None:

@@ -8,10 +8,11 @@ from dataclasses import replace
 
 import pytest
 
+from driftloop.featurestats import merged
 from driftloop.featurestats.merge import MergeCore, MergeProcessor
 from driftloop.kernel import metrics
 from driftloop.kernel.codec.records import codec
-from driftloop.kernel.errors import DecodeError
+from driftloop.kernel.errors import DecodeError, LogError
 from driftloop.kernel.ports import TopicPartition
 from driftloop.kernel.processor import ControlBehindError
 from driftloop.kernel.records import Partial, Window
@@ -268,6 +269,37 @@ def test_after_a_restart_a_part_that_does_not_fit_is_refused_still() -> None:
     misfit = replace(good, statistics=replace(good.statistics, numeric=()))
     with pytest.raises(DecodeError, match="not those of the window's others"):
         after.take(misfit, 0)
+
+
+def test_state_that_cannot_be_read_is_no_fault_of_the_record_that_needs_it() -> None:
+    store = MemoryStore()
+    merge = core(store=store)
+    merge.take(partial(0, watermark=CLOSE, source_partitions=1), 0)
+    ((entry, _),) = store.scan(b"", b"\xff")
+    store.write({entry: b"no partial"})
+    merge.take(partial(0, watermark=CLOSE, partition=1, source_partitions=1), 0)
+    with pytest.raises(LogError, match="m/predictions/0/1/-/0"):
+        merge.on_time(0)
+
+
+def test_publications_are_forgotten_some_time_after_their_windows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(merged, "_REMEMBERED", 3)
+    merge = core()
+    gone: list[bytes] = []
+    for start in range(0, 3000, 100):
+        merge.take(partial(start, watermark=start, source_partitions=1), 0)
+        gone += [
+            key
+            for key, value in merge.entries().items()
+            if value is None and key.endswith(merged.PUBLISHED.encode())
+        ]
+    assert gone == [
+        f"m/predictions/{start}/1/-/published".encode() for start in range(0, 2500, 100)
+    ]
+    (stream,) = merge._streams.values()
+    assert len(stream._published) == len(stream._remembered) == 3
 
 
 def test_dropping_a_control_partition_forgets_its_models() -> None:

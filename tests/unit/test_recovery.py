@@ -137,6 +137,32 @@ def test_what_lies_in_several_partitions_is_taken_over_from_one_after_the_other(
     assert sorted(taken, key=list) == [{f"{A}/0/x": b"1"}, {f"{B}/0/x": b"3"}]
 
 
+@pytest.mark.parametrize("most", [1, 3, 1000])
+def test_state_that_is_large_is_taken_over_in_parts(log: MemoryLog, most: int) -> None:
+    commit(log, {f"{A}/0/{i}": b"old" for i in range(6)})
+    commit(log, {f"{A}/0/{i}": b"%03d" % i for i in range(1, 6)})
+    commit(log, {f"{A}/0/2": None, f"{A}/1/0": b"007"})
+    taken: list[tuple[TopicPartition, Mapping[str, bytes]]] = []
+
+    class Taking(Keeper):
+        @override
+        def restore(self, source: TopicPartition, entries: Mapping[str, bytes]) -> None:
+            taken.append((source, entries))
+
+    def scope(source: TopicPartition) -> Sequence[tuple[int, str]]:
+        return [(PARTITION, f"{A}/{source.partition}/")]
+
+    other = TopicPartition("lead", 1)
+    whole = ChangelogRecovery(log, ManualClock(), TOPICS, "s", Taking(), scope, bytes_at_once=most)
+    whole.recover([LEAD, other])
+    assert all(sum(map(len, part.values())) < most + 3 for _, part in taken)
+    found: dict[TopicPartition, dict[str, bytes]] = {LEAD: {}, other: {}}
+    for source, part in taken:
+        assert not found[source].keys() & part.keys()
+        found[source].update(part)
+    assert found == restored(log, LEAD, other)
+
+
 def test_what_was_held_before_is_dropped(log: MemoryLog) -> None:
     core = Keeper()
     core.restored[LEAD] = {"old": b"0"}

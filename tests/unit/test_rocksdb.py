@@ -25,15 +25,19 @@ def test_entries_survive_a_restart(tmp_path: Path) -> None:
     store.close()
 
 
-def test_a_store_that_is_to_be_new_holds_nothing(tmp_path: Path) -> None:
+def test_a_scratch_store_begins_empty_and_leaves_nothing(tmp_path: Path) -> None:
     _filled(tmp_path / "state")
-    store = RocksStore(tmp_path / "state", anew=True)
+    (tmp_path / "state" / "SPOILT").touch()
+    store = RocksStore(tmp_path / "state", scratch=True)
     assert list(store.scan(b"", b"\xff")) == []
     with pytest.raises(LogError, match="in use"):
-        RocksStore(tmp_path / "state", anew=True)
+        RocksStore(tmp_path / "state", scratch=True)
     store.write({b"c": b"3"})
     assert store.get_many([b"c"]) == [b"3"]
+    assert not store.rebuilt
     store.close()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["state.lock"]
+    RocksStore(tmp_path / "state", scratch=True).close()
 
 
 def test_a_directory_in_use_is_refused_and_left_alone(tmp_path: Path) -> None:

@@ -186,6 +186,37 @@ def test_only_windows_that_are_closed_lie_in_the_store_and_no_longer_than_they_m
     assert kept() == []
 
 
+def test_rows_of_many_windows_are_flushed_before_these_take_more_than_they_may() -> None:
+    core = SketchCore(catalog(1), flush_interval_ms=1 << 40)
+    core.process(batch(predictions([10])))
+    core.flush()
+    (windows,) = core._sources[SOURCE].values()
+    ((_, size, _),) = windows.held()
+    core._memory_bytes = 6 * size
+    for number in range(5):
+        core.process(batch(predictions([100 + SIZE * number]), first=1 + number))
+        # Half of what they may take is left to those that were there before.
+        assert core.commit_due(0) is (number >= 3)
+    core.flush()
+    assert not core.commit_due(0)
+
+
+def test_windows_of_another_topic_are_no_part_of_a_models() -> None:
+    """It was removed, and declared again with topics of its own."""
+    before, after = SketchCore(catalog(1)), SketchCore(catalog(1))
+    before.process(batch(predictions([10, 20])))
+    before.flush()
+    state = {
+        key: value.replace(b"m.predictions", b"o.predictions")
+        for key, value in before.snapshot().items()
+        if value is not None
+    }
+    after.restore(SOURCE, state)
+    after.process(batch(predictions([30])))
+    (partial,) = flushed(after)
+    assert (partial.source, partial.statistics.rows) == (OffsetRange("m.predictions", 0, 0, 1), 1)
+
+
 def test_windows_in_memory_say_what_they_take() -> None:
     core = SketchCore(catalog(1))
     core.process(batch(predictions(list(range(90)) * 50)))

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+import pytest
+from typing_extensions import override
+
 from driftloop.adapters.faust.entries import TableEntries
+from driftloop.kernel.errors import NoRoomError
 from driftloop.kernel.stores import MemoryStore, Section
 
 
@@ -36,3 +42,22 @@ def test_entries_of_partitions_that_left_are_deleted() -> None:
     assert len(list(store.scan(b"", b"\xff"))) == len(list(entries.of(2))) == 3
     entries.keep(set())
     assert list(store.scan(b"", b"\xff")) == []
+
+
+def test_what_cannot_be_stored_while_a_changelog_is_read_is_told_once() -> None:
+    class Full(MemoryStore):
+        asked = 0
+
+        @override
+        def write(self, changes: Mapping[bytes, bytes | None]) -> None:
+            self.asked += 1
+            raise NoRoomError("no room")
+
+    store = Full()
+    entries = TableEntries(store)
+    entries.check()
+    for _ in range(3):
+        entries.restore(0, {b"a": b"1"})
+    assert store.asked == 1
+    with pytest.raises(NoRoomError, match="no room"):
+        entries.check()

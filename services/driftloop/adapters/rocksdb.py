@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import logging
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from rocksdict import (
     BlockBasedOptions,
@@ -43,20 +44,20 @@ class RocksStore:
     state built anew. Writes do not wait for the disk, for the same reason.
     """
 
-    def __init__(self, directory: Path, *, anew: bool = False) -> None:
-        """``anew``: without what an earlier process left there.
+    def __init__(self, directory: Path, *, scratch: bool = False) -> None:
+        """``scratch``: without what an earlier process left there, and for as long as this one
+        lives.
 
         Raises :class:`LogError` where another process uses the directory, and what follows from a
         disk that is full or cannot be written."""
         directory.parent.mkdir(parents=True, exist_ok=True)
         self._directory = directory
+        self._held = _hold(directory.with_name(f"{directory.name}.lock")) if scratch else None
+        if scratch:
+            shutil.rmtree(directory, ignore_errors=True)
         self.rebuilt = False
         """Whether what was there could not be used and was put aside."""
         self._db: Any = self._open(directory)
-        if anew:
-            self._db.close()
-            Rdict.destroy(str(directory))
-            self._db = self._open(directory)
         self._lazily: Any = WriteOptions()
         self._lazily.sync = False
         # What is read in passing is not read again, and would only fill the cache.
@@ -153,6 +154,24 @@ class RocksStore:
         except Exception as error:
             # What it could not write lies in the log.
             _log.warning("closing %s: %s", self._directory, error)
+        if self._held is not None:
+            shutil.rmtree(self._directory, ignore_errors=True)
+            self._held.close()
+
+
+def _hold(path: Path) -> IO[bytes]:
+    """A file that no other process holds until it is closed, or this one ends. Raises
+    :class:`LogError`."""
+    file = path.open("ab")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.close()
+        raise LogError(
+            f"{path.with_suffix('')} is in use by another process: give each its own state "
+            "directory"
+        ) from error
+    return file
 
 
 def _full(directory: Path, error: Exception) -> NoRoomError:

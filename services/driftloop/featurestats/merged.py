@@ -11,7 +11,7 @@ from heapq import heappop, heappush
 from driftloop.featurestats.heads import decode_head
 from driftloop.kernel.codec.records import codec
 from driftloop.kernel.declaration import WindowPolicy
-from driftloop.kernel.errors import DecodeError
+from driftloop.kernel.errors import DecodeError, LogError
 from driftloop.kernel.reasons import Reason
 from driftloop.kernel.records import OffsetRange, Partial, Stream, Window
 from driftloop.kernel.records.windows import window_id
@@ -103,6 +103,8 @@ class MergedStream:
         """Hash of what is equal for all parts of a window, of those that got some since the
         restart: shapes themselves are large."""
         self._published: dict[WindowKey, Publication] = {}
+        self._remembered: list[WindowKey] = []
+        """A heap of their keys."""
         self._revisable: set[WindowKey] = set()
         self._unchecked = False
         """Whether something was told from outside since revisions were last looked for."""
@@ -177,6 +179,7 @@ class MergedStream:
             self._learn(key, Publication.decode(data))
             return
         partial = decode_head(Partial, data)
+        _check_source(partial)
         self._parts_of(key)[partial.source.partition] = _Part(partial.source, None)
         self._store.write({self._entry(key, last): data})
         self._watermarks.report(
@@ -202,20 +205,21 @@ class MergedStream:
     def _shape(self, key: WindowKey, default: int) -> int:
         """Of a window's parts, of which there may be none yet."""
         if key not in self._shapes and key in self._parts:
-            first = self._partials(key)[0]
+            first = self._partial(key, min(self._parts[key]))
             self._shapes[key] = hash(shape_of(first.statistics))
         return self._shapes.get(key, default)
 
-    def _partials(self, key: WindowKey) -> Sequence[Partial]:
-        """By source partition. Raises :class:`DecodeError` where the store has none that can be."""
-        parts = self._parts[key]
-        away = [p for p, part in parts.items() if part.encoded is None]
-        found = self._store.get_many([self._entry(key, str(partition)) for partition in away])
-        stored = dict(zip(away, found, strict=True))
-        return [
-            read_partial(parts[partition].encoded or stored[partition])
-            for partition in sorted(parts)
-        ]
+    def _partial(self, key: WindowKey, partition: int) -> Partial:
+        """Raises :class:`LogError` where the state has none: that is no fault of the record that
+        asks for it."""
+        encoded = self._parts[key][partition].encoded
+        entry = self._entry(key, str(partition))
+        if encoded is None:
+            (encoded,) = self._store.get_many([entry])
+        try:
+            return read_partial(encoded)
+        except DecodeError as error:
+            raise LogError(f"state entry {entry!r} is no partial: {error}") from error
 
     def _put_away(self, key: WindowKey) -> None:
         """Move a window's parts to the store."""
@@ -238,9 +242,14 @@ class MergedStream:
         known = self._published.get(key)
         if known is not None and known.revision >= publication.revision:
             return False
+        self._remember(key, publication)
+        return True
+
+    def _remember(self, key: WindowKey, publication: Publication) -> None:
+        if key not in self._published:
+            heappush(self._remembered, key)
         self._published[key] = publication
         self._unpublished.discard(key)
-        return True
 
     def _give_out(self, keys: set[WindowKey]) -> list[Window]:
         if not keys:
@@ -262,7 +271,7 @@ class MergedStream:
         if known is not None and not _reaches_further(sources, known.sources):
             return None
         assert self._closed_to is not None  # only closed windows are given out
-        parts = self._partials(key)
+        parts = [self._partial(key, partition) for partition in sorted(held)]
         statistics = merge_all(part.statistics for part in parts)
         window = Window(
             model=self._model,
@@ -282,8 +291,7 @@ class MergedStream:
             parts=self._shadows[key.start, key.version],
         )
         publication = Publication(window.revision, window.watermark, sources)
-        self._published[key] = publication
-        self._unpublished.discard(key)
+        self._remember(key, publication)
         self._changed[self._entry(key, PUBLISHED)] = publication.encode()
         return window
 
@@ -298,11 +306,12 @@ class MergedStream:
         self._shapes.pop(key, None)
         self._revisable.discard(key)
         self._unpublished.discard(key)
-        if len(self._published) > _REMEMBERED:
-            oldest = min(self._published)
-            if self._passed(expires_at(oldest.start, self.policy)):
-                del self._published[oldest]
-                self._changed[self._entry(oldest, PUBLISHED)] = None
+        while len(self._remembered) > _REMEMBERED and self._passed(
+            expires_at(self._remembered[0].start, self.policy)
+        ):
+            oldest = heappop(self._remembered)
+            del self._published[oldest]
+            self._changed[self._entry(oldest, PUBLISHED)] = None
 
     def _entries(self, key: WindowKey) -> Sequence[bytes]:
         """Of a window's parts."""
@@ -316,6 +325,12 @@ def read_partial(data: bytes | None) -> Partial:
     """Raises :class:`DecodeError` for what featurestats cannot have written."""
     partial = codec(Partial).decode(data)
     check_statistics(partial.statistics)
+    _check_source(partial)
+    return partial
+
+
+def _check_source(partial: Partial) -> None:
+    """Raises :class:`DecodeError`."""
     numbered = {
         "a source partition": partial.source.partition,
         "a count of source partitions": partial.source_partitions,
@@ -324,7 +339,6 @@ def read_partial(data: bytes | None) -> Partial:
         # The watermark looks at every partition that is said to be there.
         if not 0 <= number <= _MOST_PARTITIONS:
             raise DecodeError(Reason.OUT_OF_LIMITS, f"{what} of {number}")
-    return partial
 
 
 def _reaches_further(sources: tuple[OffsetRange, ...], given: tuple[OffsetRange, ...]) -> bool:

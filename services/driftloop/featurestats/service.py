@@ -21,6 +21,8 @@ from driftloop.kernel.stores import KeyValueStore, Section
 SERVICE = "featurestats"
 MERGE = "featurestats-merge"
 _POSITIONS_EVERY_S = 0.1
+_RESTORED_AT_ONCE = 16 << 20
+"""Bytes of partials."""
 
 
 class Merge(Protocol):
@@ -46,7 +48,7 @@ class FeaturestatsService:
         warm()
         self._context = context
         settings = context.settings
-        self._store = RocksStore(settings.state / f"{SERVICE}-{settings.instance}", anew=True)
+        self._store = RocksStore(settings.state / f"{SERVICE}-{settings.instance}", scratch=True)
         core = SketchCore(
             catalog,
             Section(self._store, b"sketched/"),
@@ -66,6 +68,7 @@ class FeaturestatsService:
                     core,
                     core.state_scope,
                     context.beat,
+                    bytes_at_once=_RESTORED_AT_ONCE,
                 ),
                 lead_topics=_row_topics,
                 batch_rows=settings.batch_rows,

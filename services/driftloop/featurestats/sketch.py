@@ -86,6 +86,8 @@ class SketchCore:
         self._shapes = Shapes(_shape)
         self._changed: dict[str, bytes | None] = {}
         self._pending = 0
+        self._opened = 0
+        """Bytes of the sketches that came into memory since the last flush."""
         self._since: int | None = None
         self._wait = flush_interval_ms
         """From the first row after a flush to the next one, ms."""
@@ -147,11 +149,13 @@ class SketchCore:
             np.add.reduceat(late[ordered], cuts[:-1], dtype=np.int64).tolist(),
             strict=True,
         )
+        opened = -sum(own.opened_bytes for own in windows)
         for which, begin, version, shadow, (low, high), first, last, behind in groups:
             own = windows[which]
             profile = read.profiles[own.declaration.name, version]
             key = WindowKey(begin, version, shadow)
             own.take(key, rows, ordered[low:high], (first, last), behind, profile)
+        self._opened += opened + sum(own.opened_bytes for own in windows)
 
     def _count_late(
         self, windows: Sequence[SourceWindows], bounds: I64, late: Flags, too_late: Flags
@@ -182,11 +186,13 @@ class SketchCore:
         self.on_time(now)
         if self._since is None:
             return False
+        if self._opened > self._memory_bytes // 2:
+            return True  # late rows of many windows, say
         return self._pending >= self._rows or now - self._since >= self._wait
 
     def flush(self) -> Outputs:
         """A partial of every window that changed since the last flush."""
-        self._pending = 0
+        self._pending = self._opened = 0
         self._since = None
         sends: list[Send] = []
         columns = 0

@@ -56,6 +56,7 @@ class SourceWindows:
         "_source",
         "_store",
         "declaration",
+        "opened_bytes",
         "prefix",
         "stream",
         "watermark",
@@ -84,6 +85,8 @@ class SourceWindows:
         """The highest event time seen, ms."""
         self._flushed_watermark: int | None = None
         self._changed: dict[str, bytes | None] = {}
+        self.opened_bytes = 0
+        """Of the sketches that came into memory since the last flush."""
 
     @property
     def columns(self) -> int:
@@ -129,6 +132,7 @@ class SourceWindows:
         Only the last one carries the watermark: whoever merges them must not close a window before
         it has seen all of this flush.
         """
+        self.opened_bytes = 0
         for window in self._open.values():
             window.rested = 0 if window.dirty else window.rested + 1
         dirty = sorted(key for key, window in self._open.items() if window.dirty)
@@ -161,7 +165,7 @@ class SourceWindows:
         return changed
 
     def restore(self, entries: Mapping[str, bytes]) -> None:
-        """Go on from entries of this source; call it for each part of them. Raises
+        """Go on from entries of this source; called for each part of them. Raises
         :class:`DecodeError`."""
         partials: dict[bytes, bytes | None] = {}
         for entry, data in entries.items():
@@ -170,6 +174,9 @@ class SourceWindows:
                 self.watermark = self._flushed_watermark = _parse_int(entry, data)
                 continue
             partial = decode_head(Partial, data)
+            if partial.source.topic != self._source.topic:
+                self._changed[entry] = None
+                continue
             heappush(self._flushed, WindowKey(partial.start, partial.version, partial.shadow))
             partials[entry.encode()] = data
         self._store.write(partials)
@@ -181,15 +188,20 @@ class SourceWindows:
     def _opened(self, key: WindowKey, first: int, profile: Profile | None) -> _OpenWindow:
         """``first``: the offset of its first row, if it is new."""
         (encoded,) = self._store.get_many([self._entry(key).encode()])
+        partial = None if encoded is None else codec(Partial).decode(encoded)
         shadow = key.shadow >= 0
-        if encoded is None:
+        # Of another topic: of a model of this name that was removed.
+        if partial is None or partial.source.topic != self._source.topic:
             sketch = Sketch(self.declaration, profile, self.stream, shadow=shadow)
-            return _OpenWindow(first, first, 0, sketch, None)
-        partial = codec(Partial).decode(encoded)
-        sketch = Sketch.from_statistics(
-            self.declaration, profile, self.stream, partial.statistics, shadow=shadow
-        )
-        return _OpenWindow(partial.source.start, partial.source.end, partial.late, sketch, encoded)
+            found = _OpenWindow(first, first, 0, sketch, None)
+        else:
+            source = partial.source
+            sketch = Sketch.from_statistics(
+                self.declaration, profile, self.stream, partial.statistics, shadow=shadow
+            )
+            found = _OpenWindow(source.start, source.end, partial.late, sketch, encoded)
+        self.opened_bytes += sketch.nbytes
+        return found
 
     def _partial(self, key: WindowKey, window: _OpenWindow, watermark: int) -> Partial:
         return Partial(

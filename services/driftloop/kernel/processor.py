@@ -69,7 +69,7 @@ class Core(Protocol):
 
     def restore(self, source: TopicPartition, entries: Mapping[str, bytes]) -> None:
         """Take over ``source`` with the state its last owner committed. Comes after :meth:`drop`;
-        where the state lies in several partitions of the changelog, once for each."""
+        once for each partition of the changelog that the state lies in, or for each part of it."""
         ...
 
     def drop(self, source: TopicPartition) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from driftloop.kernel.errors import LogUnavailableError
 from driftloop.kernel.ports import Clock, Log, Send, TopicPartition
@@ -45,9 +45,15 @@ class ChangelogRecovery:
         core: Core,
         scope: Scope,
         beat: Callable[[], None] = lambda: None,
+        *,
+        bytes_at_once: int | None = None,
     ) -> None:
-        """``beat`` is called while it waits and reads: that may take long, but it gets on."""
+        """``beat`` is called while it waits and reads: that may take long, but it gets on.
+
+        ``bytes_at_once``: for a core whose state may be larger than memory, and that takes it over
+        in parts of about this size, in no order. The changelog is then read twice."""
         self._beat = beat
+        self._bytes_at_once = bytes_at_once
         self._log = log
         self._clock = clock
         self._topics = topics
@@ -63,11 +69,14 @@ class ChangelogRecovery:
                 self._core.drop(source)
             for partition, prefix in scopes:
                 wanted.setdefault(partition, {})[prefix] = source
-        # One changelog partition after the other: all together may take more than there is memory.
         for partition, sources in sorted(wanted.items()):
-            owned = self._read(partition, sources)
-            for source in sorted(set(sources.values())):
-                self._core.restore(source, owned.get(source, {}))
+            if self._bytes_at_once is None:
+                owned = self._read(partition, sources)
+                for source in sorted(set(sources.values())):
+                    self._core.restore(source, owned.get(source, {}))
+            else:
+                for source, part in self._parts(partition, sources, self._bytes_at_once):
+                    self._core.restore(source, part)
         return {}
 
     def changes(self) -> Outputs:
@@ -89,25 +98,58 @@ class ChangelogRecovery:
     ) -> Mapping[TopicPartition, Mapping[str, bytes]]:
         """The entries of a changelog partition by the source that ``sources`` has for what their
         keys begin with."""
+        owned: dict[TopicPartition, dict[str, bytes]] = {}
+        for _, owner, name, value in self._records(partition, sources, self._span(partition)):
+            if value is None:
+                owned.get(owner, {}).pop(name, None)
+            else:
+                owned.setdefault(owner, {})[name] = value
+        return owned
+
+    def _parts(
+        self, partition: int, sources: Mapping[str, TopicPartition], most: int
+    ) -> Iterator[tuple[TopicPartition, Mapping[str, bytes]]]:
+        """The same in parts of ``most`` bytes, about; where the newest value of each entry lies is
+        all that is kept meanwhile."""
+        span = self._span(partition)
+        newest: dict[str, int] = {}
+        for offset, _, name, value in self._records(partition, sources, span):
+            if value is None:
+                newest.pop(name, None)
+            else:
+                newest[name] = offset
+        parts: dict[TopicPartition, dict[str, bytes]] = {}
+        size = 0
+        for offset, owner, name, value in self._records(partition, sources, span):
+            if value is None or newest.get(name) != offset:
+                continue
+            parts.setdefault(owner, {})[name] = value
+            size += len(value)
+            if size >= most:
+                yield from parts.items()
+                parts, size = {}, 0
+        yield from parts.items()
+
+    def _span(self, partition: int) -> tuple[int, int]:
+        """First offset, and the one after the last that is decided."""
         source = TopicPartition(self._topics.changelogs, partition)
         end = self._stable_end(source)
-        start = self._log.start_offsets([source.topic]).get(source, 0)
+        return self._log.start_offsets([source.topic]).get(source, 0), end
+
+    def _records(
+        self, partition: int, sources: Mapping[str, TopicPartition], span: tuple[int, int]
+    ) -> Iterator[tuple[int, TopicPartition, str, bytes | None]]:
+        """Offset, owner, name and value of each record that has an owner."""
         prefix = f"{self._service}/".encode()
-        owned: dict[TopicPartition, dict[str, bytes]] = {}
-        for batch in self._log.read(source, start, end):
+        for batch in self._log.read(TopicPartition(self._topics.changelogs, partition), *span):
             self._beat()
-            for key, value in zip(batch.keys, batch.values, strict=True):
+            for offset, key, value in zip(batch.offsets, batch.keys, batch.values, strict=True):
                 if key is None or not key.startswith(prefix):
                     continue
                 name = key[len(prefix) :].decode()
                 owner = _owner(name, sources)
-                if owner is None:
-                    continue
-                if value is None:
-                    owned.get(owner, {}).pop(name, None)
-                else:
-                    owned.setdefault(owner, {})[name] = value
-        return owned
+                if owner is not None:
+                    yield offset, owner, name, value
 
     def _stable_end(self, source: TopicPartition) -> int:
         """The end of the changelog once all that was written before this call is decided.

@@ -280,6 +280,7 @@ class FaustTable:
                     f"{self._left_out} of {self._partitions} partitions of {self._topic} were "
                     "assigned to nobody: Kafka did not know them just then"
                 )
+            self._entries.check()
             self._restoring.check(asyncio.get_running_loop().time())
             async with self._working:
                 if self._app.tables.actives_ready and not self._app.rebalancing:

@@ -22,6 +22,22 @@ class TableEntries:
     def __init__(self, store: KeyValueStore) -> None:
         self._store = store
         self._partitions: set[int] = set()
+        self._failure: Exception | None = None
+
+    def check(self) -> None:
+        """Raise what kept an entry of the changelog from being stored."""
+        if self._failure is not None:
+            raise self._failure
+
+    def restore(self, partition: int, changes: Mapping[bytes, bytes | None]) -> None:
+        """As :meth:`write`, while the changelog is read. What Faust is raised there it logs, and
+        goes on with all it has read so far and the next record: here the first failure is kept for
+        :meth:`check`."""
+        if self._failure is None:
+            try:
+                self.write(partition, changes)
+            except Exception as error:
+                self._failure = error
 
     def write(self, partition: int, changes: Mapping[bytes, bytes | None]) -> None:
         """None deletes."""
@@ -31,14 +47,16 @@ class TableEntries:
 
     def of(self, partition: int) -> Iterable[tuple[bytes, bytes]]:
         """Read anew each time it is iterated over."""
-        return _Entries(self._store, _prefix(partition))
+        return _Entries(self._store, _prefix(partition), _end(partition))
 
     def keep(self, partitions: Set[int]) -> None:
         """Delete the entries of all others."""
         for partition in self._partitions - partitions:
-            prefix = _prefix(partition)
-            while keys := [prefix + key for key, _ in islice(self.of(partition), _DELETED_AT_ONCE)]:
+            at, end = _prefix(partition), _end(partition)
+            # On from the last: what was deleted before it still takes time to pass over.
+            while keys := [key for key, _ in islice(self._store.scan(at, end), _DELETED_AT_ONCE)]:
                 self._store.write(dict.fromkeys(keys))
+                at = keys[-1]
         self._partitions &= partitions
 
 
@@ -46,10 +64,11 @@ class TableEntries:
 class _Entries:
     store: KeyValueStore
     prefix: bytes
+    end: bytes
 
     def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
         cut = len(self.prefix)
-        for key, value in self.store.scan(self.prefix, self.prefix[:-1] + b"\x01"):
+        for key, value in self.store.scan(self.prefix, self.end):
             yield key[cut:], value
 
 
@@ -71,7 +90,7 @@ class FaustStore(memory.Store):  # type: ignore[misc]
             message = event.message
             changes.setdefault(message.partition, {})[message.key] = message.value
         for partition, changed in changes.items():
-            self.entries.write(partition, changed)
+            self.entries.restore(partition, changed)
 
     @override
     async def on_recovery_completed(self, active_tps: set[TP], standby_tps: set[TP]) -> None:
@@ -80,3 +99,8 @@ class FaustStore(memory.Store):  # type: ignore[misc]
 
 def _prefix(partition: int) -> bytes:
     return b"%08d\x00" % partition
+
+
+def _end(partition: int) -> bytes:
+    """Behind all keys that begin with the prefix."""
+    return b"%08d\x01" % partition
