@@ -185,7 +185,11 @@ def run(seed: int = SEED, scale: float = 1.0) -> dict[str, Any]:
         "interval_coverage": coverage[0],
         "interval_claimed": CONFIDENCE,
         "coverage_gap_points": 100 * abs(coverage[0] - CONFIDENCE),
-        "intervals": {"mae_points": mae[1:], "interval_coverage": coverage[1:]},
+        "spread": {
+            "mae_points": mae[1:],
+            "interval_coverage": coverage[1:],
+            "coverage_gap_points": sorted(100 * abs(end - CONFIDENCE) for end in coverage[1:]),
+        },
         "by_data": by_data,
         "forward": forward,
         "summary": {

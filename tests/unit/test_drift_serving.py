@@ -99,6 +99,25 @@ def test_of_predictions_a_rollback_shows_in_two_windows() -> None:
     assert changes(Serving(), swaps((0, 1), (10, 2), (11, 1))) == [(0, 1), (10, 2), (15, 1)]
 
 
+def test_of_predictions_a_version_that_serves_next_to_nothing_gives_way() -> None:
+    """One worker of several has swapped, and the others do not."""
+    serving, stream = Serving(), Stream.PREDICTIONS
+    before = [window(hour, 1, 100, stream) for hour in range(30)]
+    beside = [
+        window(hour, version, rows, stream)
+        for hour in range(30, 90)
+        for version, rows in ((2, 2), (1, 98))
+    ]
+    found = changes(serving, [*before, *beside])
+    assert [version for _, version in found] == [1, 2, 1]
+    assert 30 + 11 <= found[-1][0] <= 30 + 13
+    # When all have swapped it serves at once.
+    after = [window(hour, 2, 100, stream) for hour in range(90, 99)]
+    ((hour, version),) = changes(serving, after)
+    assert version == 2
+    assert hour <= 92
+
+
 def test_labels_that_come_while_nothing_is_asked_bring_no_version_back() -> None:
     serving = Serving()
     busy = [window(hour, 1, 100) for hour in range(50)]

@@ -109,7 +109,10 @@ def _bound(found: Deviations, evidence: float, stakes: F64, *, lasting: bool) ->
         # Each covariance, but that of lag 0, is too low by the part of the long-run variance that
         # goes into the mean of all blocks.
         left = 1.0 - (covariances - 1) / len(found.found)
-        bound = long_run * _lucks(firm / covariances, evidence, stakes)
+        lucks = _lucks(firm / covariances, evidence, stakes)
+        # What nothing is known of may be anything, though nothing of it shows.
+        unknown = np.isinf(lucks)
+        bound = np.where(unknown, math.inf, long_run * np.where(unknown, 1.0, lucks))
         bound = np.where(left > 0.0, bound / np.maximum(left, _ROUNDING), math.inf)
         size = np.maximum(size, bound)
     return float(size[shown].max())

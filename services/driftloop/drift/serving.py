@@ -15,6 +15,9 @@ that serves. Labels are of what served long ago; predictions are of what serves,
 that swap late."""
 _CHANCE = {Stream.PREDICTIONS: 1e-2, Stream.OUTCOMES: 1e-6}
 """Of as many windows without a row of a version that serves as show that it does not."""
+_MINOR = 12
+"""Windows of predictions in which another version must have more rows, less those in which it has
+fewer, than one that has never led."""
 _NEWEST = 128
 """Windows after which what was counted counts half."""
 
@@ -63,8 +66,9 @@ class Serving:
         over from a version that is firm when it has more rows in as many windows: labels of the
         past thin out, and those of a version that serves do not. From one that is not, it does when
         that has fallen silent: for so many windows as, by the share of windows that it had rows in,
-        seldom happens to one that serves (``_CHANCE``). Either way it must have as many rows more
-        as the present one has in a window on average.
+        seldom happens to one that serves (``_CHANCE``), or when it has more predictions in many
+        windows (``_MINOR``). Either way it must have as many rows more as the present one has in a
+        window on average.
         """
         version, stream = window.version, window.stream
         if version == self.version:
@@ -78,6 +82,10 @@ class Serving:
             return False
         if now.firm:
             return windows >= _FIRM[stream]
+        # Predictions come from the version that serves: one that never leads serves next to nothing
+        # (one worker of several swapped, say). Labels may have yet to come.
+        if stream is Stream.PREDICTIONS and windows >= _MINOR:
+            return True
         absent = 1.0 - (now.served + 1) / (now.windows + 2)
         return now.silent * math.log(absent) <= math.log(_CHANCE[stream])
 
