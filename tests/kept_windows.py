@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import resource
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -142,7 +143,10 @@ def main(directory: Path, thousands: int) -> None:
     offsets = statistics.offsets
     statistics.close()
     statistics = Statistics(directory, known)
+    began = time.perf_counter()
     statistics.restore(changelogs)
+    partials = 2 * PARTITIONS * total
+    restored_us = (time.perf_counter() - began) / partials * 1e6
     statistics.offsets = offsets
     restored = resident_mb() - base
     late = range(0, total - 1000, LATE_EVERY)
@@ -156,6 +160,7 @@ def main(directory: Path, thousands: int) -> None:
         "rows_revised": sum(window.rows for window in revised),
         "peak_mb": peaks,
         "peak_at_restart_mb": restored,
+        "restored_us_per_partial_and_stage": restored_us,
     }
     year = 365 * 86_400_000 // SIZE_MS
     statistics.take([total + year + 10])

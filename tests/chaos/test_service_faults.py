@@ -249,14 +249,7 @@ def test_a_full_disk_under_the_join_holds_it_until_there_is_room(
             fill(filler)
             loop.send(labels=False)
             loop.send()
-
-            def said() -> bool:
-                # The store is written with a transaction, and only every 30 s.
-                loop.send(labels=False)
-                return "No space left" in loop.log_of("outcomes")
-
-            eventually(said, "the service says what is wrong", every_s=3.0)
-            eventually(lambda: loop.restarts("outcomes") > 0, "it stops for it")
+            stops_for_want_of_room(loop, "outcomes")
             filler.unlink()
             loop.send_labels(1)
             loop.all_joined(120.0)
@@ -276,13 +269,7 @@ def test_a_full_disk_under_the_windows_holds_them_until_there_is_room(
             loop.send(labels=False)
             loop.all_predicted()
             fill(filler)
-
-            def said() -> bool:
-                loop.send(labels=False)
-                return "No space left" in loop.log_of("featurestats")
-
-            eventually(said, "the service says what is wrong", every_s=3.0)
-            eventually(lambda: loop.restarts("featurestats") > 0, "it stops for it")
+            stops_for_want_of_room(loop, "featurestats")
             filler.unlink()
             for _ in range(3):
                 loop.send(labels=False)
@@ -302,6 +289,18 @@ def test_a_full_disk_under_the_windows_holds_them_until_there_is_room(
             assert found.ok, found.details
             assert "Traceback" not in loop.log_of("featurestats")
             assert loop.metric("featurestats", STOPS, 'error="NoRoom"') >= 1
+
+
+def stops_for_want_of_room(loop: SmallLoop, service: str) -> None:
+    """Wait until it does, and says so. Some stores are written with a transaction, and only every
+    30 s."""
+
+    def said() -> bool:
+        loop.send(labels=False)
+        return "No space left" in loop.log_of(service)
+
+    eventually(said, "the service says what is wrong", every_s=3.0)
+    eventually(lambda: loop.restarts(service) > 0, "it stops for it")
 
 
 def fill(filler: Path) -> None:

@@ -9,13 +9,12 @@ import threading
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from faust.tables.recovery import Recovery
 from faust.transport.consumer import Fetcher, ThreadDelegateConsumer
-from typing_extensions import override
 
 from driftloop.adapters.clock import SystemClock
 from driftloop.adapters.faust import FaustTable, TableRecord, Work
@@ -26,8 +25,9 @@ from driftloop.kernel.codec.records import codec
 from driftloop.kernel.errors import DriftloopError, LogUnavailableError, NoRoomError
 from driftloop.kernel.ports import Send, TopicPartition, TopicSpec
 from driftloop.kernel.records import DeadLetter, Partial, Window
-from driftloop.kernel.stores import KeyValueStore, MemoryStore
+from driftloop.kernel.stores import KeyValueStore
 from driftloop.kernel.topics import ControlTopics
+from full_store import FullStore
 from window_builders import LATENESS, SIZE, catalog, declaration, partial
 
 pytestmark = pytest.mark.kafka
@@ -262,19 +262,10 @@ def test_a_table_restored_before_anyone_waits_for_it_is_restored(
 
 def test_a_full_disk_while_the_table_is_restored_stops_the_stage(loop: Loop) -> None:
     """Faust logs what it is raised there, and reads on."""
-
-    class Full(MemoryStore):
-        asked = 0
-
-        @override
-        def write(self, changes: Mapping[bytes, bytes | None]) -> None:
-            self.asked += 1
-            raise NoRoomError("no room")
-
     with running(loop.stage()) as stage:
         loop.write(*(partial(100 * k, watermark=50, partition=p) for k in range(9) for p in (0, 1)))
         wait_for(lambda: loop.caught_up(stage))
-    store = Full()
+    store = FullStore()
     with running(loop.stage(store=store)) as stage, pytest.raises(NoRoomError, match="no room"):
         wait_for(lambda: stage.check() is not None)  # type: ignore[func-returns-value]
     assert store.asked == 1

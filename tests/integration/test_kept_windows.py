@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
-import orjson
 import pytest
+
+from own_process import measured
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
-TESTS = Path(__file__).resolve().parents[1]
 THOUSANDS = 8
 ROWS = 2 * 100
 BOUND_MB = 250
@@ -25,13 +22,7 @@ GROWTH_KB_PER_WINDOW = 4
 
 
 def test_what_waits_for_late_rows_waits_on_disk(tmp_path: Path) -> None:
-    """In a process of its own, whose memory is nobody else's."""
-    words = [sys.executable, "-m", "kept_windows", str(tmp_path / "state"), str(THOUSANDS)]
-    paths = os.pathsep.join([str(TESTS), str(TESTS.parent), os.environ.get("PYTHONPATH", "")])
-    done = subprocess.run(
-        words, stdout=subprocess.PIPE, check=True, env={**os.environ, "PYTHONPATH": paths}
-    )
-    found = orjson.loads(done.stdout.splitlines()[-1])
+    found = measured("kept_windows", tmp_path / "state", THOUSANDS)
     windows = THOUSANDS * 1000
     assert windows - 10 < found["closed"] < windows
     assert found["rows"] == found["closed"] * ROWS

@@ -3,17 +3,14 @@ are, nor on how many expire at once."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
-import orjson
 import pytest
+
+from own_process import measured
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-TESTS = Path(__file__).resolve().parents[1]
 MILLIONS = 3
 BOUND_MB = 900
 """What the join of two partitions takes beyond what the process has at its start: twice 128 MiB of
@@ -23,13 +20,7 @@ GROWTH_MB_PER_MILLION = 64
 
 
 def test_memory_stays_within_its_bound_and_nothing_is_forgotten(tmp_path: Path) -> None:
-    """In a process of its own, whose memory is nobody else's."""
-    words = [sys.executable, "-m", "open_predictions", str(tmp_path / "state"), str(MILLIONS)]
-    paths = os.pathsep.join([str(TESTS), str(TESTS.parent), os.environ.get("PYTHONPATH", "")])
-    done = subprocess.run(
-        words, stdout=subprocess.PIPE, check=True, env={**os.environ, "PYTHONPATH": paths}
-    )
-    found = orjson.loads(done.stdout.splitlines()[-1])
+    found = measured("open_predictions", tmp_path / "state", MILLIONS)
     assert found["open"] == MILLIONS * 1_000_000 - found["told"]
     assert found["joined"] == found["told"] > 0
     assert found["joined_at_last"] == found["told"] + found["late"]

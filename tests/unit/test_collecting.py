@@ -157,20 +157,6 @@ def test_what_has_changed_is_not_followed() -> None:
     assert detectors.entries()["collection/head"][3] == head[3] + 1
 
 
-def test_what_an_older_release_collected_is_as_it_was() -> None:
-    watching = watched(period=14 * HOUR)
-    given = kept(watching, windows(1, 40))
-    collection = collected(watching, given[:15])
-    stored = entries(collection)
-    stored["collection/head"] = stored["collection/head"][:3]
-    older = Collection(watching.policy.reference_period, watching.groups, watching.layout)
-    older.load({name: value for name, value in stored.items() if "/block/" not in name})
-    for each in given[15:]:
-        older.follow(each)
-    assert not older.retold()
-    np.testing.assert_array_equal(older.clumps(TWO_SIDED).least, collection.clumps(TWO_SIDED).least)
-
-
 def test_many_windows_are_kept_in_a_few_blocks_and_show_what_lasts() -> None:
     watching = watched(period=2000 * HOUR)
     given = kept(watching, windows(2, 2001))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 
 import pytest
@@ -13,7 +12,6 @@ from alert_world import AlertWorld
 from decision_builders import (
     BINS,
     HOUR,
-    LEAD,
     MODEL,
     TOPICS,
     alerts_of,
@@ -116,34 +114,6 @@ def test_a_restart_at_any_time_changes_nothing() -> None:
     said(whole, windows)
     commit(whole, kept)
     assert kept == store
-
-
-def older(store: dict[str, bytes]) -> dict[str, bytes]:
-    """As a release wrote it that counted windows: how often a stream had come back, the number of
-    the window it counted again from, and for how many it had been away; of one that is waited for
-    not since when."""
-    found = {}
-    for name, value in store.items():
-        plain = json.loads(value)
-        if name.endswith("/returns"):
-            plain = [[key, 1, 30, 5] for key, *_ in plain]
-        elif "/case/" in name:
-            plain["members"] = [member[:-1] for member in plain["members"]]
-        found[name] = json.dumps(plain).encode()
-    return found
-
-
-def test_what_an_older_release_kept_is_taken_back() -> None:
-    for begins in (DAY, DAY + 1, DAY + 2, DAY + 12):
-        drift, store = core(), dict[str, bytes]()
-        windows = hours(4, lambda hour: hour % DAY < 2 and hour < 2 * DAY)
-        before = said(drift, windows[:begins])
-        commit(drift, store)
-        drift = core()
-        drift.restore(LEAD, older(store))
-        after = said(drift, windows[begins:])
-        told = [a.status for a in before + after if a.status is not AlertStatus.UPDATED]
-        assert told == [AlertStatus.OPENED, AlertStatus.RESOLVED] * 2
 
 
 def test_alerts_of_what_comes_and_goes_are_verified() -> None:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import pytest
-from typing_extensions import override
 
 from driftloop.adapters.faust.entries import TableEntries
 from driftloop.kernel.errors import NoRoomError
 from driftloop.kernel.stores import MemoryStore, Section
+from full_store import FullStore
 
 
 def test_sections_of_a_store_know_nothing_of_each_other() -> None:
@@ -45,15 +43,7 @@ def test_entries_of_partitions_that_left_are_deleted() -> None:
 
 
 def test_what_cannot_be_stored_while_a_changelog_is_read_is_told_once() -> None:
-    class Full(MemoryStore):
-        asked = 0
-
-        @override
-        def write(self, changes: Mapping[bytes, bytes | None]) -> None:
-            self.asked += 1
-            raise NoRoomError("no room")
-
-    store = Full()
+    store = FullStore()
     entries = TableEntries(store)
     entries.check()
     for _ in range(3):

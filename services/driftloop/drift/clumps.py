@@ -43,7 +43,7 @@ class Clumps:
         return np.asarray(np.maximum(own, own[:1]), dtype=np.float64)
 
     def or_more(self, other: Clumps) -> Clumps:
-        """The larger of both, each by itself; ``other`` may be of all rows alone."""
+        """The larger of both, each by itself."""
         return Clumps(np.maximum(self.least, other.least), np.maximum(self.pairs, other.pairs))
 
     def copy(self) -> Clumps:

@@ -54,7 +54,7 @@ class Collection:
         self._blocks = TimeBlocks(0, _MOST_BLOCKS)
         """Of all rows, (L,)."""
         self._parts: TimeBlocks | None = None
-        """Of segments, (S - 1, L); None where there are none, or an older release began."""
+        """Of segments, (S - 1, L); None where there are none."""
         self._windows = 0
         """In blocks."""
         self._told = 0
@@ -62,7 +62,7 @@ class Collection:
         self._dispersions: dict[str, F64] = {}
         self._window_rows = WindowRows(0)
         self._told_rows: F64 = np.zeros(0)
-        """Their mean when the dispersions were last told; empty where an older release began."""
+        """Their mean when the dispersions were last told, (S,)."""
         self._unsaved: set[int] = set()
         """Slots whose references changed since :meth:`saved`."""
 
@@ -103,19 +103,15 @@ class Collection:
 
     def _count(self, kept: Kept) -> None:
         self._windows += 1
-        if len(self._window_rows.rows):
-            self._window_rows.count(self._layout.rows(kept.counts).astype(np.float64))
+        self._window_rows.count(self._layout.rows(kept.counts).astype(np.float64))
         self._blocks.count(kept, kept.counts[0])
         if self._parts is not None:
             self._parts.count(kept, kept.counts[1:])
 
     def clumps(self, family: str) -> Clumps:
-        """Of a group's streams, once it is done: of all rows and of each segment's, or of all rows
-        alone where segments were not counted by themselves. Streams that the windows say too little
-        of have a dispersion of 1; segments have that of all rows at least."""
-        found = self._dispersions[family]
-        known = len(self._told_rows) >= len(found)
-        return Clumps.of(found, self._told_rows[: len(found)] if known else np.zeros(len(found)))
+        """Of a group's streams, once it is done. Streams that the windows say too little of have a
+        dispersion of 1; segments have that of all rows at least."""
+        return Clumps.of(self._dispersions[family], self._told_rows)
 
     def parts(self) -> Iterator[Part]:
         """All state."""
@@ -149,7 +145,7 @@ class Collection:
 
     def load(self, entries: Mapping[str, Any]) -> None:
         """Go on from the values of :meth:`parts`, by name; others are not looked at."""
-        counted: list[int] = []
+        segments: list[int] = []
         blocks: dict[str, dict[tuple[int, int], Any]] = {"block": {}, "segments": {}}
         for name, value in entries.items():
             part, *rest = name.split("/")
@@ -157,11 +153,10 @@ class Collection:
                 continue
             match rest:
                 case ["head"]:
-                    self._first, length, self.done, *counted = value
+                    self._first, length, self.done, self._windows, self._told, *segments = value
                     self._blocks = TimeBlocks(length, _MOST_BLOCKS)
                 case ["dispersions"]:
-                    # An older release's are of all rows alone, (T,).
-                    self._dispersions = {f: np.atleast_2d(floats(d)) for f, d in value.items()}
+                    self._dispersions = {family: floats(d) for family, d in value.items()}
                 case ["rows"]:
                     rows, squares, self._told_rows = map(floats, value)
                     self._window_rows = WindowRows(len(rows))
@@ -173,10 +168,6 @@ class Collection:
                 case _:
                     raise ValueError(f"no entry of a collection: {name}")
         self._blocks.load(blocks["block"])
-        if not counted:  # an older release's, which told once
-            windows = ENOUGH_WINDOWS if self.done else len(self._blocks)
-            counted = [windows, windows if self.done else 0]
-        self._windows, self._told, *segments = counted
         if segments:
             self._parts = TimeBlocks(*segments)
             self._parts.load(blocks["segments"])

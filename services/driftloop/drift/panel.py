@@ -195,9 +195,8 @@ class Panel:
         self.since = integers(plain["since"])
         self.frozen = integers(plain["frozen"]).astype(np.bool_)
         self.levels = self.group.level(self._log_m)
-        if "rows" in plain:  # not in an older release's
-            self._window_rows.rows = floats(plain["rows"])
-            self._window_rows.squares = floats(plain["squares"])
+        self._window_rows.rows = floats(plain["rows"])
+        self._window_rows.squares = floats(plain["squares"])
 
     def load_bag(self, slot: int, plain: Sequence[Any]) -> None:
         self._bags[slot] = floats(plain)

@@ -32,8 +32,7 @@ class Recovery:
         self._still = still
         self._enough = enough
         self.returns: dict[Key, tuple[int, int]] = {}
-        """Of streams that were back: the doublings it took, and when, event time, ms; -1 where an
-        older release kept no time."""
+        """Of streams that were back: the doublings it took, and when, event time, ms."""
 
     def begin(self, found: Found, kept: Kept) -> Member:
         """Wait for a stream that was found in the window ``kept``."""
@@ -50,7 +49,7 @@ class Recovery:
         doublings = 0
         if found.key in self.returns:
             before, back = self.returns[found.key]
-            if back < 0 or kept.start - back <= _remembered(kept):
+            if kept.start - back <= _remembered(kept):
                 doublings = min(before + _DOUBLINGS, _MOST_DOUBLINGS)
         return Member(
             found.since[0].number,
@@ -114,9 +113,8 @@ class Recovery:
         return [[list(key), *found] for key, found in sorted(self.returns.items())]
 
     def load(self, plain: Sequence[Any]) -> None:
-        for (family, row, stream), doublings, *back in plain:
-            # An older release kept the window's number and how many the change had lasted.
-            self.returns[family, row, stream] = (doublings, back[0] if len(back) == 1 else -1)
+        for (family, row, stream), doublings, back in plain:
+            self.returns[family, row, stream] = (doublings, back)
 
     def _freeze(self, key: Key, frozen: bool) -> None:
         family, row, index = key

@@ -305,7 +305,6 @@ class MergedStream:
             del self._shadows[key.start, key.version]
         self._shapes.pop(key, None)
         self._revisable.discard(key)
-        self._unpublished.discard(key)
         while len(self._remembered) > _REMEMBERED and self._passed(
             expires_at(self._remembered[0].start, self.policy)
         ):
