@@ -103,9 +103,7 @@ class _Ways:
         def fill(committing: Callable[[], None]) -> None:
             fill_events(self.on, NAME, WIDTH, 0, first, rows, committing)
 
-        directory = str(self.on.settings.directory)
-        asked = Member("inference", EVENTS, self.on.bootstrap, directory)
-        return run_members(self.on, asked, fill)
+        return run_members(self.on, member(self.on), fill)
 
     def timed(self, rows: int) -> float:
         """Microseconds per event."""
@@ -118,6 +116,11 @@ class _Ways:
             self.on.bootstrap, EVENTS, self.starts or {}, count, WIDTH, out=_OUT, take=take
         )
         return peer(name, asked)
+
+
+def member(on: Ground) -> Member:
+    """Ours: the service itself."""
+    return Member("inference", EVENTS, on.bootstrap, str(on.settings.directory))
 
 
 def _compare(ways: _Ways) -> None:

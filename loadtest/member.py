@@ -41,6 +41,8 @@ from driftloop.kernel.statistics.sketch import warm as warm_sketch
 _STEP_S = 0.1
 _TELL_EVERY_S = 0.02
 """As often as a service process takes its own status."""
+_STILL_S = 120.0
+"""A service that gets no further in this time never will."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,16 +148,20 @@ def run(asked: Asked) -> None:
     began, wall, threads = time.process_time(), time.monotonic(), _by_thread()
     _say({"begun": True})
     until = {int(p): end for p, end in orjson.loads(sys.stdin.readline())["until"].items()}
-    told_at, positions = 0.0, {}
+    told_at, moved_at, positions = 0.0, wall, {}
     while True:
         worked = service.step(_STEP_S)
         now = time.monotonic()
         if worked and now - told_at < _TELL_EVERY_S:
             continue
         told_at, status = now, service.status()
-        positions = _share(status, asked.topic)
+        before, positions = positions, _share(status, asked.topic)
         if not status.busy and all(offset >= until[p] for p, offset in positions.items()):
             break
+        if positions != before:
+            moved_at = now
+        elif now - moved_at > _STILL_S:
+            raise SystemExit(f"{asked.service} stands still at {positions} of {until}")
     cpu, seconds = time.process_time() - began, time.monotonic() - wall
     spent = {name: used - threads.get(name, 0.0) for name, used in _by_thread().items()}
     shown = {str(p): offset for p, offset in positions.items()}

@@ -22,7 +22,6 @@ from typing import Any
 from loadtest import http, inference, statistics
 from loadtest.ground import fill_events, fill_predictions, ground, put_in_service
 from loadtest.http_parts import model as parts
-from loadtest.member import Asked
 from loadtest.members import Sampling, run_members
 from loadtest.river_tree import frozen
 from loadtest.stream import declared
@@ -59,7 +58,7 @@ def _inference() -> dict[str, Any]:
                 on, inference.NAME, inference.WIDTH, 0, first, count, begin
             )
 
-        asked = Asked("inference", inference.EVENTS, on.bootstrap, directory)
+        asked = inference.member(on)
         run_members(on, asked, fill(0, _EVENTS // 10))  # compiles, loads, warms
         with _samples() as (sampling, found):
             spent = run_members(on, asked, fill(_EVENTS, _EVENTS), sampling=sampling)
