@@ -32,8 +32,8 @@ from loadtest.drifting import (
     outcome_windows,
     policy,
     rate_interval,
-    stability_index,
 )
+from loadtest.feature_peers import INDEX, LEVEL, WINDOW, stability_index
 
 SEED = 1
 _REFERENCE = 10_000
@@ -215,9 +215,8 @@ def _windowed(says: Callable[[F64, F64], bool], labels: _Labels) -> _Found:
     reference = labels.reference.astype(np.float64)
     early = 0
     changes = len(labels.errors) < _LONG
-    size = 1000
-    for end in range(size, len(labels.errors) + 1, size):
-        if says(reference, labels.errors[end - size : end].astype(np.float64)):
+    for end in range(WINDOW, len(labels.errors) + 1, WINDOW):
+        if says(reference, labels.errors[end - WINDOW : end].astype(np.float64)):
             if changes and end > _CHANGE:
                 return _Found(early, end - _CHANGE)
             early += 1
@@ -225,12 +224,12 @@ def _windowed(says: Callable[[F64, F64], bool], labels: _Labels) -> _Found:
 
 
 def _ks(reference: F64, now: F64) -> bool:
-    return bool(ks_2samp(reference, now, method="asymp").pvalue < 0.05)
+    return bool(ks_2samp(reference, now, method="asymp").pvalue < LEVEL)
 
 
 def _psi(reference: F64, now: F64) -> bool:
     counts = [np.array([len(labels) - labels.sum(), labels.sum()]) for labels in (reference, now)]
-    return stability_index(*counts) > 0.2
+    return stability_index(*counts) > INDEX
 
 
 _WAYS: Mapping[str, Callable[[_Labels], _Found]] = {

@@ -169,13 +169,6 @@ def level_windows(profile: Profile, levels: I64, unseen: I64, rows: int) -> Iter
         yield window(Stream.PREDICTIONS, number, rows, statistics, number * rows)
 
 
-def stability_index(reference: F64, now: F64) -> float:
-    """Population stability index of counts on the same bins."""
-    then = (reference + 0.5) / (reference + 0.5).sum()
-    shares = (now + 0.5) / (now + 0.5).sum()
-    return float(((shares - then) * np.log(shares / then)).sum())
-
-
 def interval(values: Sequence[float]) -> list[float]:
     """Mean, and the ends of its 95% interval (normal)."""
     mean = float(np.mean(values))

@@ -11,6 +11,11 @@ compares what ``drift.labelfree`` says of the windows' predictions with what the
 - *forward*, not counted: days of flights after those trained on, as they came, with whatever
   happened to them.
 
+Beside it, on the same windows: the accuracy of the held-out rows, told of every window; the mean of
+the larger score of each row, its own word; and what windowed tests of the score, Kolmogorov and
+Smirnov's and the stability index, say of falls in accuracy when they alarm. (ADWIN, DDM and
+PageHinkley need labels.)
+
 Another seed draws everything anew.
 """
 
@@ -18,35 +23,32 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from driftloop.cli.flights import data_directory, event_schema_text, load_flights
 from driftloop.drift.labelfree import CONFIDENCE, Estimator
-from driftloop.kernel.codec.blocks import (
-    F64,
-    I64,
-    Categories,
-    Features,
-    OutcomeBlock,
-    PredictionBlock,
-)
-from driftloop.kernel.codec.events import EventDecoder
+from driftloop.kernel.codec.blocks import F64, OutcomeBlock, PredictionBlock
 from driftloop.kernel.declaration import Declaration
-from driftloop.kernel.declaration_toml import parse_declaration
 from driftloop.kernel.records import Estimate, Profile, Stream, Window
 from driftloop.kernel.statistics.sketch import Sketch
-from driftloop.models.parameters import check_parameters
 from driftloop.models.ports import FrozenModel
 from driftloop.models.registry import freeze
 from driftloop.trainer.candidates import train
 from driftloop.trainer.rows import TrainingRows
 from driftloop.trainer.task import Trained, TrainingTask
+from loadtest.covariates import (
+    ROWS,
+    Labelled,
+    Law,
+    declared_flights,
+    synthetic_declaration,
+    tilted,
+)
+from loadtest.feature_peers import INDEX, LEVEL, ks_critical, ks_distance, stability_index
 from loadtest.measure import setting
-from loadtest.results import ROOT
 
 SEED = 1
 REPETITIONS = 16
@@ -54,42 +56,25 @@ TRAINED = 60_000
 """Rows a version is trained on; a fifth of them is held out, as by default."""
 WINDOWS = 20
 """Of each kind in a repetition."""
-ROWS = 4000
-"""Of a window."""
 MODERATE, SEVERE = 0.4, 0.7
 """Strengths of a shift. What is wanted is of the moderate ones."""
 _SHARE = 0.2
 _DAYS = 60
 _MINUTE = 60_000
 _SUMMED = ("mae_points", "bias_points", "interval_coverage", "loss_coverage")
+_FALL = 0.02
+"""In accuracy: what somebody would want to know of."""
 _Z = 1.96
 """Of the confidence intervals over repetitions."""
-
-
-@dataclass(frozen=True, slots=True)
-class Labelled:
-    """n rows with their labels, and the chance of label 1 where it is known (else NaN)."""
-
-    features: Features
-    labels: F64
-    chance: F64
-
-    def take(self, rows: I64) -> Labelled:
-        categories = self.features.categories
-        features = Features(
-            np.ascontiguousarray(self.features.numeric[rows]),
-            Categories(np.ascontiguousarray(categories.codes[rows]), categories.levels),
-        )
-        return Labelled(features, self.labels[rows], self.chance[rows])
-
-    def __len__(self) -> int:
-        return len(self.labels)
 
 
 class Version:
     """A trained version, and what it says of windows."""
 
-    def __init__(self, declaration: Declaration, rows: Labelled, seed: int) -> None:
+    def __init__(
+        self, declaration: Declaration, rows: Labelled, usual: Labelled, seed: int
+    ) -> None:
+        """``usual``: rows like those trained on, for the tests of the score to compare with."""
         self._declaration = declaration
         policy = declaration.training
         asked = replace(declaration, training=replace(policy, seed=seed, evaluation_share=_SHARE))
@@ -107,8 +92,9 @@ class Version:
         self._estimator = Estimator(made.profile, declaration.task, made.metrics)
         self.seconds = 0.0
         self.windows = 0
-
-        self.shift = made.metrics["error_shift"]
+        loss = made.profile.loss
+        self._held_out = 1.0 - loss.errors / loss.rows
+        self._usual = np.sort(self._model.score(usual.features)[:, 0])
 
     def says(self, rows: Labelled) -> Said:
         """Of one window."""
@@ -125,7 +111,20 @@ class Version:
         self.windows += 1
         positive = scores[:, 0] > 0.5
         true = float(np.where(positive, rows.chance, 1.0 - rows.chance).mean())
-        return Said(estimates, self._estimator.estimates(after), true)
+        score = scores[:, 0]
+        (distance,) = ks_distance(self._usual, score[None, :])
+        index = stability_index(
+            np.array(self.profile.numeric[-1].counts), np.array(before.statistics.numeric[-1].bins)
+        )
+        return Said(
+            before=estimates,
+            after=self._estimator.estimates(after),
+            true=true,
+            held_out=self._held_out,
+            own_word=float(np.maximum(score, 1.0 - score).mean()),
+            ks=bool(distance > ks_critical(len(self._usual), len(score), LEVEL)),
+            psi=index > INDEX,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +137,36 @@ class Said:
     """The same with labels."""
     true: float
     """Expected accuracy, NaN where the law is not known."""
+    held_out: float
+    """Accuracy of the version's held-out rows."""
+    own_word: float
+    """Mean of each row's larger score."""
+    ks: bool
+    psi: bool
+    """Whether the score's distribution is told to be another."""
+
+    @property
+    def accuracy(self) -> Mapping[str, float]:
+        """By every way, without labels."""
+        return {
+            "driftloop": self.before[0].estimate,
+            "held_out": self.held_out,
+            "own_word": self.own_word,
+        }
+
+    @property
+    def fall(self) -> Mapping[str, bool]:
+        """Whether accuracy is told to have fallen, by every way."""
+        return {
+            "driftloop": self.before[0].estimate < self.held_out - _FALL,
+            "ks": self.ks,
+            "psi": self.psi,
+        }
+
+    @property
+    def fallen(self) -> bool:
+        """What the labels say of it."""
+        return self.after[0].realised < self.held_out - _FALL
 
     def error(self, metric: int = 0) -> float:
         return self.before[metric].estimate - self.after[metric].realised
@@ -150,8 +179,8 @@ class Said:
 def run(seed: int = SEED, scale: float = 1.0) -> dict[str, Any]:
     """``scale``: of the number of repetitions."""
     repetitions = max(2, round(REPETITIONS * scale))
-    flights_declared, flights = _flights()
-    synthetic_declared = _synthetic_declaration()
+    flights_declared, flights = declared_flights()
+    synthetic_declared = synthetic_declaration()
     found: dict[str, list[list[Said]]] = {
         name: []
         for name in ("synthetic", "flights", "synthetic_severe", "flights_severe", "concept")
@@ -161,15 +190,17 @@ def run(seed: int = SEED, scale: float = 1.0) -> dict[str, Any]:
     for repetition in range(repetitions):
         random = np.random.default_rng([seed, repetition])
         law = Law(random)
-        version = Version(synthetic_declared, law.rows(TRAINED), repetition)
+        rows = law.rows(TRAINED)
+        version = Version(synthetic_declared, rows, law.aside().rows(ROWS), repetition)
         for name, strength in (("synthetic", MODERATE), ("synthetic_severe", SEVERE)):
             found[name].append([version.says(law.shifted(strength)) for _ in range(WINDOWS)])
         found["concept"].append([version.says(law.changed()) for _ in range(WINDOWS)])
         order = random.permutation(len(flights))
-        trained = Version(flights_declared, flights.take(order[:TRAINED]), repetition)
         pool = flights.take(order[TRAINED:])
+        usual = pool.take(random.spawn(1)[0].permutation(len(pool))[:ROWS])
+        trained = Version(flights_declared, flights.take(order[:TRAINED]), usual, repetition)
         for name, strength in (("flights", MODERATE), ("flights_severe", SEVERE)):
-            drawn = [_tilted(pool.features, random, strength) for _ in range(WINDOWS)]
+            drawn = [tilted(pool.features, random, strength) for _ in range(WINDOWS)]
             found[name].append([trained.says(pool.take(rows)) for rows in drawn])
         seconds += version.seconds + trained.seconds
         windows += version.windows + trained.windows
@@ -190,6 +221,8 @@ def run(seed: int = SEED, scale: float = 1.0) -> dict[str, Any]:
             "interval_coverage": coverage[1:],
             "coverage_gap_points": sorted(100 * abs(end - CONFIDENCE) for end in coverage[1:]),
         },
+        "mae_points_by_way": {name: _by_way(each) for name, each in found.items()},
+        "falls_by_way": _falls([said for each in shifted for said in each]),
         "by_data": by_data,
         "forward": forward,
         "summary": {
@@ -207,6 +240,28 @@ def run(seed: int = SEED, scale: float = 1.0) -> dict[str, Any]:
         "rows": {"trained": TRAINED, "held_out": round(TRAINED * _SHARE), "window": ROWS},
         "setting": setting("numpy", "lightgbm"),
     }
+
+
+def _by_way(repetitions: Sequence[Sequence[Said]]) -> dict[str, float]:
+    """Mean absolute error of the accuracy, in points."""
+    every = [said for each in repetitions for said in each]
+    return {
+        way: 100
+        * float(np.mean([abs(said.accuracy[way] - said.after[0].realised) for said in every]))
+        for way in every[0].accuracy
+    }
+
+
+def _falls(every: Sequence[Said]) -> dict[str, dict[str, float]]:
+    """Of windows whose accuracy has fallen, and of the others: the share that each way tells."""
+    told: dict[str, dict[str, float]] = {}
+    for fallen, name in ((True, "found"), (False, "false")):
+        windows = [said.fall for said in every if said.fallen is fallen]
+        told[name] = {
+            way: float(np.mean([one[way] for one in windows])) if windows else float("nan")
+            for way in every[0].fall
+        }
+    return told
 
 
 def _summary(repetitions: Sequence[Sequence[Said]]) -> dict[str, Any]:
@@ -244,74 +299,11 @@ def _over(repetitions: Sequence[Sequence[Said]], value: Callable[[Said], float])
     return [mean, mean - spread, mean + spread]
 
 
-class Law:
-    """A law of labels: not linear, with interactions, and another level per category."""
-
-    KINDS = ("a", "b", "c", "d")
-
-    def __init__(self, random: np.random.Generator) -> None:
-        self._random = random
-        self._weights = random.normal(size=6)
-        self._kinds = random.normal(size=len(self.KINDS))
-        self._pair = random.normal()
-
-    def rows(self, count: int) -> Labelled:
-        """As the version is trained on."""
-        return self._labelled(*self._plain(count), self._weights)
-
-    def shifted(self, strength: float) -> Labelled:
-        """A window of other features, the same law. ``strength``: standard deviation of the shifts
-        of each mean, in its own."""
-        random = self._random
-        numeric, _ = self._plain(ROWS)
-        wide = 1.0 + random.uniform(-0.4, 0.4, 6) * strength
-        numeric = numeric * wide + random.normal(0, strength, 6)
-        mix = random.dirichlet(np.full(len(self.KINDS), 1.0 / strength))
-        kinds = random.choice(len(self.KINDS), ROWS, p=mix)
-        return self._labelled(numeric, kinds, self._weights)
-
-    def changed(self) -> Labelled:
-        """A window of the same features, another law: the strongest feature means the opposite."""
-        weights = self._weights.copy()
-        strongest = int(np.argmax(np.abs(weights)))
-        weights[strongest] = -weights[strongest]
-        return self._labelled(*self._plain(ROWS), weights)
-
-    def _plain(self, count: int) -> tuple[F64, I64]:
-        numeric = self._random.normal(size=(count, 6))
-        return numeric, self._random.integers(0, len(self.KINDS), count)
-
-    def _labelled(self, numeric: F64, kinds: I64, weights: F64) -> Labelled:
-        logit = numeric @ weights + self._kinds[kinds] + self._pair * numeric[:, 0] * numeric[:, 1]
-        chance = 1.0 / (1.0 + np.exp(-logit))
-        labels = (self._random.random(len(chance)) < chance).astype(np.float64)
-        codes = kinds.astype(np.int32).reshape(-1, 1)
-        return Labelled(Features(numeric, Categories(codes, (self.KINDS,))), labels, chance)
-
-
-def _tilted(features: Features, random: np.random.Generator, strength: float) -> I64:
-    """Rows drawn with odds that grow with two of the numbers and differ among two categories'
-    levels; each row at most once. ``strength``: standard deviation of the log odds, of each."""
-    log_odds = np.zeros(len(features.numeric))
-    for column in random.choice(features.numeric.shape[1], 2, replace=False):
-        values = features.numeric[:, column]
-        centre, spread = np.nanmean(values), np.nanstd(values) + 1e-9
-        log_odds += random.normal(0, strength) * np.clip(
-            np.nan_to_num((values - centre) / spread), -3, 3
-        )
-    for column in random.choice(features.categories.codes.shape[1], 2, replace=False):
-        levels = random.normal(0, strength, len(features.categories.levels[column]) + 1)
-        log_odds += levels[features.categories.codes[:, column]]
-    # The largest of perturbed log odds are a draw without replacement (Gumbel).
-    keys = log_odds + random.gumbel(size=len(log_odds))
-    return np.argpartition(keys, -ROWS)[-ROWS:].astype(np.int64)
-
-
 def _forward(declaration: Declaration, flights: Labelled, seed: int) -> dict[str, Any]:
     """A version of the first flights of the year, and the days after them."""
-    version = Version(declaration, flights.take(np.arange(TRAINED)), seed)
-    day = 920
+    first, day = flights.take(np.arange(TRAINED)), 920
     starts = range(TRAINED, TRAINED + _DAYS * day, day)
+    version = Version(declaration, first, first.take(np.arange(TRAINED - ROWS, TRAINED)), seed)
     said = [version.says(flights.take(np.arange(at, at + day))) for at in starts]
     errors = np.array([each.error() for each in said])
     return {
@@ -321,53 +313,6 @@ def _forward(declaration: Declaration, flights: Labelled, seed: int) -> dict[str
         "error_dispersion": version.profile.loss.error_dispersion,
         "windows": len(said),
     }
-
-
-def _flights() -> tuple[Declaration, Labelled]:
-    """All flights in event-time order."""
-    data_directory()
-    schema = event_schema_text()
-    text = (ROOT / "infra" / "models" / "flights.toml").read_text(encoding="utf-8")
-    declared = parse_declaration(
-        text, source="flights", event_schema=schema, check_candidate=check_parameters
-    )
-    declared = replace(declared, alerts=replace(declared.alerts, segment="carrier"))
-    flights = load_flights()
-    block, rejected = EventDecoder(declared).decode(flights.events)
-    if rejected:
-        raise RuntimeError(f"{len(rejected)} flights cannot be read")
-    label = dict(zip(flights.label_ids, flights.labels.tolist(), strict=True))
-    labels = np.array([label[bytes(event)] for event in block.ids])
-    return declared, Labelled(block.features, labels, np.full(len(labels), np.nan))
-
-
-def _synthetic_declaration() -> Declaration:
-    names = [f"x{k}" for k in range(6)]
-    fields = [
-        '{"name": "id", "type": "string"}',
-        '{"name": "at", "type": "long"}',
-        '{"name": "kind", "type": "string"}',
-        *(f'{{"name": "{name}", "type": "double"}}' for name in names),
-    ]
-    schema = f'{{"type": "record", "name": "Synthetic", "fields": [{", ".join(fields)}]}}'
-    lines = [
-        '[model]\nname = "synthetic"',
-        '[events]\nschema = "synthetic.avsc"\nid = "id"\ntime = "at"',
-        '[labels]\nhorizon = "1h"',
-        '[windows]\nsize = "10m"',
-        '[alerts]\nsegment = "kind"',
-        '[[features]]\nname = "kind"\nkind = "categorical"',
-        *(
-            f'[[features]]\nname = "{name}"\nkind = "numeric"\nlimits = [-100, 100]'
-            for name in names
-        ),
-    ]
-    return parse_declaration(
-        "\n".join(lines),
-        source="synthetic",
-        event_schema=schema,
-        check_candidate=check_parameters,
-    )
 
 
 def _predictions(rows: Labelled, scores: F64) -> PredictionBlock:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import socket
 import threading
 import time
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -48,8 +50,9 @@ class NoListener:
 class Loop:
     """A set of control topics of its own, and what is on them."""
 
-    def __init__(self, bootstrap: str) -> None:
+    def __init__(self, bootstrap: str, directory: Path) -> None:
         self.bootstrap = bootstrap
+        self._directories = (directory / f"faust-{number}" for number in itertools.count())
         self.topics = ControlTopics(f"t{uuid.uuid4().hex[:8]}.", 2)
         self.log = KafkaLog(bootstrap)
         self.log.ensure_topics(self.topics.specs())
@@ -78,6 +81,7 @@ class Loop:
             self.log,
             SystemClock(),
             bootstrap=self.bootstrap,
+            directory=next(self._directories),
             store=store,
             idle_after_ms=idle_after_ms,
         )
@@ -112,10 +116,11 @@ class Loop:
 
 
 @pytest.fixture
-def loop(kafka: str) -> Iterator[Loop]:
-    made = Loop(kafka)
+def loop(kafka: str, tmp_path: Path) -> Iterator[Loop]:
+    made = Loop(kafka, tmp_path)
     yield made
     made.close()
+    assert not list(tmp_path.glob("faust-*"))
 
 
 @contextlib.contextmanager
@@ -308,7 +313,7 @@ class FailingWork:
         return Work()
 
 
-def test_failing_work_stops_the_app_uncommitted(loop: Loop) -> None:
+def test_failing_work_stops_the_app_uncommitted(loop: Loop, tmp_path: Path) -> None:
     group = merge_group(loop.topics)
     name = FaustTable.changelog(group, "t")
     loop.log.ensure_topics([TopicSpec(name, 2, {"cleanup.policy": "compact"})])
@@ -320,6 +325,7 @@ def test_failing_work_stops_the_app_uncommitted(loop: Loop) -> None:
         topic=loop.topics.partials,
         table="t",
         partitions=2,
+        directory=tmp_path,
     )
     with pytest.raises(DriftloopError, match="this work fails"):
         until_it_fails(table)
@@ -327,11 +333,17 @@ def test_failing_work_stops_the_app_uncommitted(loop: Loop) -> None:
     assert loop.log.committed(group, [loop.topics.partials]) == {}
 
 
-def test_a_kafka_that_is_gone_is_told_as_that() -> None:
+def test_a_kafka_that_is_gone_is_told_as_that(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         bootstrap = f"127.0.0.1:{server.getsockname()[1]}"
     table = FaustTable(
-        FailingWork(), bootstrap=bootstrap, group="g", topic="p", table="t", partitions=2
+        FailingWork(),
+        bootstrap=bootstrap,
+        group="g",
+        topic="p",
+        table="t",
+        partitions=2,
+        directory=tmp_path,
     )
 
     with pytest.raises(LogUnavailableError, match="Unable to bootstrap from"):
@@ -344,7 +356,7 @@ def until_it_fails(table: FaustTable) -> None:
     wait_for(lambda: table.check() is not None)  # type: ignore[func-returns-value]
 
 
-def test_partitions_that_kafka_did_not_know_stop_the_app(loop: Loop) -> None:
+def test_partitions_that_kafka_did_not_know_stop_the_app(loop: Loop, tmp_path: Path) -> None:
     """As after a broker's restart, when the leader's metadata lacks some or all of them."""
     group = merge_group(loop.topics)
     name = FaustTable.changelog(group, "t")
@@ -356,6 +368,7 @@ def test_partitions_that_kafka_did_not_know_stop_the_app(loop: Loop) -> None:
         topic=loop.topics.partials,
         table="t",
         partitions=3,
+        directory=tmp_path,
     )
     table.start()
     with pytest.raises(LogUnavailableError, match=r"1 of 3 partitions .* assigned to nobody"):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from loadtest.clumps import bursts, scaled
 from loadtest.drifting import FLOORS
-from loadtest.features import long_tail
+from loadtest.levels import long_tail
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
@@ -87,7 +88,13 @@ def test_resuming_a_flow_clears_the_queues_only_where_it_was_suspended() -> None
 def test_a_record_read_before_and_after_a_seek_is_taken_once() -> None:
     async def scenario() -> list[tuple[int, int]]:
         table = FaustTable(
-            Mock(TableWork), bootstrap="", group="g", topic="t", table="w", partitions=2
+            Mock(TableWork),
+            bootstrap="",
+            group="g",
+            topic="t",
+            table="w",
+            partitions=2,
+            directory=Path("unused"),
         )
 
         async def events() -> AsyncIterator[Any]:

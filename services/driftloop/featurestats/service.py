@@ -126,6 +126,7 @@ class _FaustMerge:
             context.log,
             context.clock,
             bootstrap=settings.bootstrap,
+            directory=settings.state / f"faust-{settings.instance}",
             store=store,
             options=settings.kafka_options,
             idle_after_ms=settings.idle_after_ms,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 from driftloop.adapters.faust import FaustTable, TableRecord, Work
@@ -184,13 +185,14 @@ class MergeStage:
         clock: Clock,
         *,
         bootstrap: str,
+        directory: Path,
         store: KeyValueStore | None = None,
         options: Mapping[str, str] | None = None,
         idle_after_ms: int = 30_000,
         meter: Meter | None = None,
     ) -> None:
-        """``store``: for windows that were given out and the table's entries. Empty, and nobody
-        else's; by default in memory."""
+        """``directory``: as in :class:`FaustTable`. ``store``: for windows that were given out and
+        the table's entries. Empty, and nobody else's; by default in memory."""
         store = MemoryStore() if store is None else store
         self._topics = catalog.topics
         self._log = log
@@ -206,6 +208,7 @@ class MergeStage:
             topic=self._topics.partials,
             table=_TABLE,
             partitions=self._topics.partitions,
+            directory=directory,
             store=Section(store, b"table/"),
             options=options,
         )

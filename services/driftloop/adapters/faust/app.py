@@ -31,7 +31,6 @@ import asyncio
 import contextlib
 import logging
 import shutil
-import tempfile
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
@@ -77,12 +76,14 @@ class FaustTable:
         topic: str,
         table: str,
         partitions: int,
+        directory: Path,
         store: KeyValueStore | None = None,
         options: Mapping[str, str] | None = None,
         tick_s: float = 0.1,
     ) -> None:
-        """``group`` is Faust's app id; ``partitions`` are those of ``topic``. ``store``: for the
-        table's entries; empty, and nobody else's; by default in memory."""
+        """``group`` is Faust's app id; ``partitions`` are those of ``topic``. ``directory``: Faust
+        makes it though it keeps nothing there; deleted at the end. ``store``: for the table's
+        entries; empty, and nobody else's; by default in memory."""
         self._work = work
         self._entries = TableEntries(MemoryStore() if store is None else store)
         self._bootstrap = bootstrap
@@ -90,6 +91,7 @@ class FaustTable:
         self._topic = topic
         self._table_name = table
         self._partitions = partitions
+        self._directory = directory
         self._options = options or {}
         self._tick_s = tick_s
         self._thread = threading.Thread(target=self._run, name=f"faust {group}", daemon=True)
@@ -158,9 +160,8 @@ class FaustTable:
     # In the thread.
 
     def _run(self) -> None:
-        directory = Path(tempfile.mkdtemp(prefix="driftloop-faust-"))
         try:
-            asyncio.run(self._main(directory))
+            asyncio.run(self._main())
         except KafkaError as error:
             failure = LogUnavailableError(f"Faust app {self._group!r} cannot go on: {error}")
             failure.__cause__ = error
@@ -170,11 +171,11 @@ class FaustTable:
         finally:
             self._ready = False
             self._started.set()
-            shutil.rmtree(directory, ignore_errors=True)
+            shutil.rmtree(self._directory, ignore_errors=True)
 
-    async def _main(self, directory: Path) -> None:
+    async def _main(self) -> None:
         self._loop = asyncio.get_running_loop()
-        settings = app_settings(self._bootstrap, directory, self._options, self._partitions)
+        settings = app_settings(self._bootstrap, self._directory, self._options, self._partitions)
         self._app: Any = faust.App(self._group, **settings)
         self._app.flow_control = Flow()
         topic = self._app.topic(self._topic, acks=False, **_RAW)
