@@ -169,6 +169,32 @@ def test_a_restarted_stage_goes_on_and_repeats_nothing(loop: Loop) -> None:
     ]
 
 
+def test_a_restarted_stage_reads_no_window_that_its_table_knows(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    partition = loop.topics.partition("m")
+    windows = TopicPartition(loop.topics.windows, partition)
+    read: list[tuple[int, int]] = []
+    plain = loop.log.read
+
+    def noting(source: TopicPartition, start: int, end: int) -> Any:
+        if source == windows:
+            read.append((start, end))
+        return plain(source, start, end)
+
+    for watermark in (CLOSE, CLOSE + SIZE):
+        with running(loop.stage()) as stage:
+            loop.write(*(partial(0, watermark=watermark, partition=p) for p in (0, 1)))
+            loop.write(*(partial(SIZE, watermark=watermark, partition=p) for p in (0, 1)))
+            wait_for(lambda: loop.caught_up(stage))
+    assert len(loop.windows()) == 2
+    monkeypatch.setattr(loop.log, "read", noting)
+    with running(loop.stage()) as stage:
+        wait_for(lambda: stage.ready)
+    (end,) = {loop.log.end_offsets([windows.topic])[windows]}
+    assert read == [(end, end)]
+
+
 def test_a_second_stage_takes_over_half_and_gives_it_back(loop: Loop) -> None:
     assert loop.topics.partition("m") != loop.topics.partition("p")
 
@@ -305,6 +331,9 @@ class FailingWork:
     def gained(self, partition: int, entries: object) -> None: ...
 
     def lost(self, partition: int) -> None: ...
+
+    def written(self, offsets: object) -> dict[bytes, bytes | None]:
+        return {}
 
     def process(self, records: list[TableRecord]) -> Work:
         raise DriftloopError("this work fails")

@@ -181,6 +181,22 @@ def test_a_revision_that_waits_is_given_out_before_its_window_expires() -> None:
     assert names(merge.take(expiring, 0)) == [(0, 1, 1)]
 
 
+def test_a_revision_is_given_out_though_a_kill_came_before_it() -> None:
+    """The partial is in the table; what comes next lets its window expire."""
+    before = core()
+    first = partial(0, watermark=CLOSE, source_partitions=1)
+    late = partial(0, watermark=CLOSE, source_partitions=1, end_offset=20, rows=5)
+    expiring = partial(400, watermark=EXPIRE, source_partitions=1, end_offset=30)
+    windows = before.take(first, 0)
+    before.take(late, 0)
+    after = core()
+    after.restore((key, value) for key, value in before.entries().items() if value is not None)
+    for window in windows:
+        after.published(window)
+    given = [window for part in (late, expiring) for window in after.take(part, 0)]
+    assert [(w.start, w.revision, w.rows) for w in given] == [(0, 1, 5)]
+
+
 def test_published_windows_are_not_given_out_again_after_a_restart() -> None:
     before = core()
     parts = [
@@ -300,6 +316,34 @@ def test_publications_are_forgotten_some_time_after_their_windows(
     ]
     (stream,) = merge._streams.values()
     assert len(stream._published) == len(stream._remembered) == 3
+
+
+@pytest.mark.parametrize("restored", [0, 10])
+def test_of_a_long_windows_topic_no_more_is_learnt_than_is_remembered(
+    restored: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(merged, "_REMEMBERED", 3)
+    before = core()
+    written = [
+        window
+        for start in range(0, 3000, 100)
+        for window in before.take(partial(start, watermark=start, source_partitions=1), 0)
+    ]
+    after, table = core(), core()
+    for window in written[:restored]:
+        table.published(window)
+    known = {key: value for key, value in table.entries().items() if value is not None}
+    after.restore(known.items())
+    for window in written:
+        after.published(window)
+    entries = after.entries()
+    (stream,) = after._streams.values()
+    assert len(stream._published) == len(stream._remembered) == 3
+    # Nothing is written of what was learnt and forgotten; what the table has is deleted.
+    assert {key for key, value in entries.items() if value is None} == set(known)
+    assert len(entries) - len(known) == len(stream._published)
+    replayed = partial(2700, watermark=2700, source_partitions=1)
+    assert after.take(replayed, 0) == after.on_time(0) == []
 
 
 def test_dropping_a_control_partition_forgets_its_models() -> None:

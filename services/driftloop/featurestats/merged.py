@@ -105,6 +105,9 @@ class MergedStream:
         self._published: dict[WindowKey, Publication] = {}
         self._remembered: list[WindowKey] = []
         """A heap of their keys."""
+        self._unwritten: set[WindowKey] = set()
+        """Of what was learnt from outside since entries were last asked for, the publications that
+        have none yet."""
         self._revisable: set[WindowKey] = set()
         self._unchecked = False
         """Whether something was told from outside since revisions were last looked for."""
@@ -141,6 +144,7 @@ class MergedStream:
         if watermark is None or self._passed(watermark):
             return []
         self._closed_to = watermark
+        self._take_up()
         due = {k for k in self._unpublished if closes_at(k.start, self.policy) <= watermark}
         expired = []
         while self._expiring and expires_at(self._expiring[0].start, self.policy) <= watermark:
@@ -152,23 +156,24 @@ class MergedStream:
 
     def revise(self) -> list[Window]:
         """Closed windows whose parts reach further than what was given out, in order."""
-        if self._unchecked:
-            self._unchecked = False
-            self._revisable.update(
-                key for key in self._parts if self._passed(closes_at(key.start, self.policy))
-            )
+        self._take_up()
         return self._give_out(set(self._revisable))
 
     def published(self, window: Window) -> None:
         """The window is on the windows topic: it is not given out again as it is."""
         key = WindowKey(window.start, window.version, window.shadow)
         publication = Publication(window.revision, window.watermark, window.sources)
+        unknown = key not in self._published
         if self._learn(key, publication):
             self._changed[self._entry(key, PUBLISHED)] = publication.encode()
+            if unknown:
+                self._unwritten.add(key)
+            self._forget_oldest()
 
     def changes(self) -> Mapping[bytes, bytes | None]:
         """Entries changed since the last call; None deletes."""
         changed, self._changed = self._changed, {}
+        self._unwritten.clear()
         return changed
 
     def restore(self, name: str, data: bytes) -> None:
@@ -229,6 +234,15 @@ class MergedStream:
                 stored[self._entry(key, str(partition))] = part.encoded
                 part.encoded = None
         self._store.write(stored)
+
+    def _take_up(self) -> None:
+        """What was told from outside may reach further than what was given out."""
+        if not self._unchecked:
+            return
+        self._unchecked = False
+        self._revisable.update(
+            key for key in self._parts if self._passed(closes_at(key.start, self.policy))
+        )
 
     def _passed(self, time: int) -> bool:
         return self._closed_to is not None and self._closed_to >= time
@@ -305,12 +319,23 @@ class MergedStream:
             del self._shadows[key.start, key.version]
         self._shapes.pop(key, None)
         self._revisable.discard(key)
-        while len(self._remembered) > _REMEMBERED and self._passed(
-            expires_at(self._remembered[0].start, self.policy)
-        ):
-            oldest = heappop(self._remembered)
+        self._forget_oldest()
+
+    def _forget_oldest(self) -> None:
+        """Publications of windows that have expired, beyond the number that is remembered."""
+        while len(self._remembered) > _REMEMBERED:
+            oldest = self._remembered[0]
+            # Parts without their publication would be given out as if they had never been.
+            if oldest in self._parts or not self._passed(expires_at(oldest.start, self.policy)):
+                return
+            heappop(self._remembered)
             del self._published[oldest]
-            self._changed[self._entry(oldest, PUBLISHED)] = None
+            entry = self._entry(oldest, PUBLISHED)
+            if oldest in self._unwritten:
+                self._unwritten.discard(oldest)
+                del self._changed[entry]
+            else:
+                self._changed[entry] = None
 
     def _entries(self, key: WindowKey) -> Sequence[bytes]:
         """Of a window's parts."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,6 +20,7 @@ from driftloop.kernel.errors import DecodeError, LogUnavailableError
 from driftloop.kernel.metrics import Meter, NullMeter
 from driftloop.kernel.ports import Clock, Log, RecordBatch, Send, TopicPartition, TopicSpec
 from driftloop.kernel.processor import ControlBehindError
+from driftloop.kernel.reasons import Reason
 from driftloop.kernel.records import DeadLetter, Window
 from driftloop.kernel.stores import KeyValueStore, MemoryStore, Section
 from driftloop.kernel.topics import COMPACT, ControlTopics
@@ -31,6 +32,8 @@ _CATALOG_DEADLINE_S = 10.0
 """What a partial names was written long before it; the catalog is read at every step of the
 service."""
 _CATALOG_POLL_S = 0.05
+_WRITTEN = b"@written"
+"""Begins the key of an entry that is of no model, whose names have no such sign."""
 
 T = TypeVar("T")
 
@@ -70,16 +73,27 @@ class MergeWork:
         self._stopped.set()
 
     def partition_of(self, key: bytes) -> int:
-        return self._topics.partition(key.split(b"/", 1)[0].decode())
+        first, _, rest = key.partition(b"/")
+        return int(rest) if first == _WRITTEN else self._topics.partition(first.decode())
 
     def gained(self, partition: int, entries: Iterable[tuple[bytes, bytes]]) -> None:
         """Restore the table's entries, and take note of the windows that are on their topic
-        already: the table may not have learnt of the last of them."""
+        already and were written after what the table knows of."""
 
         def restore() -> None:
             self._core.drop(partition)
-            self._core.restore(entries)
-            for window in self._windows(partition):
+            known_to = 0
+
+            def of_models() -> Iterator[tuple[bytes, bytes]]:
+                nonlocal known_to
+                for key, value in entries:
+                    if key == _written(partition):
+                        known_to = _offset(key, value)
+                    else:
+                        yield key, value
+
+            self._core.restore(of_models())
+            for window in self._windows(partition, known_to):
                 self._core.published(window)
 
         try:
@@ -96,6 +110,15 @@ class MergeWork:
     def lost(self, partition: int) -> None:
         self._core.drop(partition)
         self.starts.pop(partition, None)
+
+    def written(self, offsets: Mapping[TopicPartition, int]) -> Mapping[bytes, bytes | None]:
+        """How far the windows topic is known to the table. A window whose entry may be missing
+        stands behind."""
+        return {
+            _written(source.partition): b"%d" % (offset + 1)
+            for source, offset in offsets.items()
+            if source.topic == self._topics.windows
+        }
 
     def process(self, records: Sequence[TableRecord]) -> Work:
         sends: list[Send] = []
@@ -150,10 +173,12 @@ class MergeWork:
             self._topics.partition(letter.topic),
         )
 
-    def _windows(self, partition: int) -> Iterable[Window]:
+    def _windows(self, partition: int, known_to: int) -> Iterable[Window]:
         source = TopicPartition(self._topics.windows, partition)
         end = self._log.end_offsets([source.topic]).get(source, 0)
         start = self._log.start_offsets([source.topic]).get(source, 0)
+        if known_to <= end:  # else it is another topic of this name
+            start = max(start, known_to)
         for batch in self._log.read(source, start, end):
             for row, value in enumerate(batch.values):
                 try:
@@ -173,6 +198,19 @@ class MergeWork:
                     raise
                 if self._stopped.wait(_CATALOG_POLL_S):
                     raise LogUnavailableError("stopped while it waited for the catalog") from None
+
+
+def _written(partition: int) -> bytes:
+    return b"%s/%d" % (_WRITTEN, partition)
+
+
+def _offset(key: bytes, value: bytes) -> int:
+    """Raises :class:`DecodeError`."""
+    try:
+        return int(value)
+    except ValueError as error:
+        why = f"table entry {key.decode()!r} is {value[:40]!r}, no offset"
+        raise DecodeError(Reason.MALFORMED, why) from error
 
 
 class MergeStage:

@@ -319,11 +319,20 @@ class FaustTable:
             for key, value in zip(send.keys, send.values, strict=True):
                 sent = await topic.send(key=key, value=value, partition=send.partition, force=True)
                 acknowledgements.append(sent)
-        await self._acknowledged(acknowledgements)
+        offsets: dict[TopicPartition, int] = {}
+        for written in await self._acknowledged(acknowledgements):
+            source = TopicPartition(written.topic, written.partition)
+            offsets[source] = max(written.offset, offsets.get(source, 0))
+        await self._change(work.entries)
+        if offsets:
+            await self._change(self._work.written(offsets))
+
+    async def _change(self, entries: Mapping[bytes, bytes | None]) -> None:
+        """Of the table."""
         changelog = self._table.changelog_topic
         acknowledgements = []
         changes: dict[int, dict[bytes, bytes | None]] = {}
-        for key, value in work.entries.items():
+        for key, value in entries.items():
             partition = self._work.partition_of(key)
             changes.setdefault(partition, {})[key] = value
             sent = await changelog.send(
@@ -339,11 +348,12 @@ class FaustTable:
         for partition, changed in changes.items():
             await self._blocking(self._entries.write, partition, changed)
 
-    async def _acknowledged(self, sent: Sequence[Awaitable[Any]]) -> None:
+    async def _acknowledged(self, sent: Sequence[Awaitable[Any]]) -> Sequence[Any]:
+        """Where each was written."""
         if not sent:
-            return
+            return ()
         try:
-            await asyncio.wait_for(asyncio.gather(*sent), _ACK_DEADLINE_S)
+            return await asyncio.wait_for(asyncio.gather(*sent), _ACK_DEADLINE_S)
         except TimeoutError as error:
             raise LogUnavailableError(
                 f"Kafka did not acknowledge {len(sent)} records of {self._group!r} "

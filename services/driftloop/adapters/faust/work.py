@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from driftloop.kernel.ports import Send
+from driftloop.kernel.ports import Send, TopicPartition
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,11 @@ class TableWork(Protocol):
         ...
 
     def process(self, records: Sequence[TableRecord]) -> Work: ...
+
+    def written(self, offsets: Mapping[TopicPartition, int]) -> Mapping[bytes, bytes | None]:
+        """Called when all of a :class:`Work` is written, if it had sends, with the offset of the
+        last of them in each partition. Entries that say so are written then."""
+        ...
 
     def on_time(self) -> Work:
         """Called after every :meth:`process` and at least every tick."""
