@@ -44,6 +44,9 @@ class Listener:
     def on_lost(self, partitions: Sequence[TopicPartition]) -> None:
         self.revoked += partitions
 
+    def on_skipped(self, source: TopicPartition, position: int, start: int) -> None:
+        raise AssertionError(f"{source}: {position} skipped to {start}")
+
 
 @pytest.fixture(params=["memory", pytest.param("kafka", marks=pytest.mark.kafka)])
 def log(request: pytest.FixtureRequest) -> Iterator[Log]:

@@ -46,6 +46,8 @@ class NoListener:
 
     def on_lost(self, partitions: object) -> None: ...
 
+    def on_skipped(self, source: object, position: int, start: int) -> None: ...
+
 
 class Loop:
     """A set of control topics of its own, and what is on them."""

@@ -28,6 +28,7 @@ from driftloop.kernel.errors import (
     RegistryBehindError,
     RegistryUnavailableError,
 )
+from driftloop.kernel.following import Following
 from driftloop.kernel.ports import RecordBatch, Send, TopicPartition, TopicSpec
 from driftloop.kernel.processor import ControlBehindError, Outputs
 from driftloop.kernel.reasons import Reason
@@ -354,6 +355,46 @@ def test_more_dead_letters_than_allowed_stop_the_runner_uncommitted(bench: Bench
         settle(runner)
     assert len(bench.read(TOPICS.dead_letters)) == 2
     assert bench.committed() == {0: 2}
+
+
+def test_dead_letters_count_when_they_are_committed(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner, _ = bench.runner(limit=4)
+    bench.send(BAD, BAD)
+    failing_commits(monkeypatch, LogError("refused"), 20)
+    for _ in range(4000):
+        runner.step(0.1)
+    counted = metrics.DEAD_LETTERS.name, IN, Reason.EMPTY
+    assert bench.meter.counts[counted] == len(bench.read(TOPICS.dead_letters)) == 2
+    bench.send(BAD, BAD)
+    settle(runner)
+    bench.send(BAD)
+    with pytest.raises(DeadLetterLimitError, match="rejected 5 records"):
+        settle(runner)
+    assert bench.meter.counts[counted] == len(bench.read(TOPICS.dead_letters)) == 4
+
+
+@pytest.mark.parametrize("fails", ["read", "join"])
+def test_a_runner_that_cannot_begin_leaves_no_client_behind(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    closed: list[Following] = []
+    close = Following.close
+
+    def closing(following: Following) -> None:
+        closed.append(following)
+        close(following)
+
+    def failing(*_: object, **__: object) -> None:
+        raise LogUnavailableError("no answer")
+
+    monkeypatch.setattr(Following, "close", closing)
+    owner, name = (Following, "read_all") if fails == "read" else (MemoryLog, "session")
+    monkeypatch.setattr(owner, name, failing)
+    with pytest.raises(LogUnavailableError):
+        bench.runner()
+    assert len(closed) == 1
 
 
 def test_what_is_open_is_committed_before_partitions_leave(bench: Bench) -> None:

@@ -66,6 +66,9 @@ _C, _G, _H = MetricKind.COUNTER, MetricKind.GAUGE, MetricKind.HISTOGRAM
 
 # Every service
 CONSUMED = Metric("driftloop_consumed_records_total", _C, "Records read", ("topic",))
+SKIPPED = Metric(
+    "driftloop_skipped_records_total", _C, "Offsets deleted before they were read", ("topic",)
+)
 PRODUCED = Metric("driftloop_produced_records_total", _C, "Records committed", ("topic",))
 BATCH_ROWS = Metric("driftloop_batch_rows", _H, "Records per batch", (), _ROWS)
 STEP_SECONDS = Metric("driftloop_step_seconds", _H, "Time of a step that had rows", (), _SECONDS)

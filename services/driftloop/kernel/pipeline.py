@@ -93,6 +93,12 @@ class Pipeline:
         committed until :meth:`reset`."""
         while self._futures and self._futures[0].done():
             self._futures.popleft().result()
+        self._note()
+        if self._failure is not None:
+            raise self._failure
+
+    def _note(self) -> None:
+        """What is through."""
         while self._through:
             through = self._through.popleft()
             self.transactions += 1
@@ -106,8 +112,6 @@ class Pipeline:
                     callback(through.at)
             for topic, count in produced.items():
                 self._meter.add(metrics.PRODUCED, count, topic)
-        if self._failure is not None:
-            raise self._failure
 
     def hold(self, rows: int) -> None:
         """Wait until at most so many rows are on their way. Raises as :meth:`reap`."""
@@ -129,7 +133,7 @@ class Pipeline:
         wait(self._futures)
         self._hurry = False
         self._futures.clear()
-        self._through.clear()
+        self._note()
         self._failure = None
         self.rows = 0
 

@@ -137,6 +137,11 @@ class AssignmentListener(Protocol):
         """The partitions are already someone else's: drop what is open."""
         ...
 
+    def on_skipped(self, source: TopicPartition, position: int, start: int) -> None:
+        """The log no longer has the record at ``position``: reading goes on at ``start``. Not
+        called where nothing had been read before."""
+        ...
+
 
 class Session(Protocol):
     """A group member that reads, and writes what it made of it in one transaction.

@@ -6,8 +6,10 @@ One step and the loop around it are apart, so tests drive steps.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from driftloop.kernel import metrics
@@ -83,7 +85,6 @@ class Runner:
         self._clock = clock
         self._meter = meter
         self._log = log
-        self._following = Following(log, catalog, clock)
         self._group = f"{catalog.topics.prefix}{wiring.name}"
         self._pending: dict[TopicPartition, int] = {}
         self._sends: list[Send] = []
@@ -91,17 +92,24 @@ class Runner:
         self._rows = 0
         """Read since the last job was handed over."""
         self._dead_letters = 0
-        self._following.read_all()
-        self._revision = catalog.revision
-        """Of the catalog, when its topics were last looked at."""
-        self._topics = tuple(wiring.lead_topics(catalog))
-        self._session = log.session(
-            self._group,
-            self._topics,
-            instance=instance,
-            listener=self,
-            companions=wiring.companions,
-        )
+        """Those that are committed."""
+        self._rejected = 0
+        """Those on their way."""
+        with ExitStack() as opened:
+            self._following = Following(log, catalog, clock)
+            opened.callback(self._following.close)
+            self._following.read_all()
+            # Of the catalog, when its topics were last looked at.
+            self._revision = catalog.revision
+            self._topics = tuple(wiring.lead_topics(catalog))
+            self._session = log.session(
+                self._group,
+                self._topics,
+                instance=instance,
+                listener=self,
+                companions=wiring.companions,
+            )
+            opened.pop_all()
         self._pipeline = Pipeline(
             self._session,
             committer or Inline(),
@@ -244,6 +252,27 @@ class Runner:
         self._rewind_due = True
         self._drop(partitions)
 
+    def on_skipped(self, source: TopicPartition, position: int, start: int) -> None:
+        if start > position:
+            self._meter.add(metrics.SKIPPED, start - position, source.topic)
+            _log.error(
+                "%s: offsets %d to %d of %s/%d were deleted before they were read: keep the topic "
+                "for longer than the service may be away (retention.ms, retention.bytes)",
+                self.wiring.name,
+                position,
+                start - 1,
+                *source,
+            )
+        else:
+            _log.error(
+                "%s: %s/%d ends before offset %d, where it had been read to: it was made anew, or "
+                "lost its end; it is read from %d on",
+                self.wiring.name,
+                *source,
+                position,
+                start,
+            )
+
     def _take(self, batches: Sequence[RecordBatch]) -> None:
         runs = self._processing.take(batches)
         self._polls.took(sum(map(len, batches)), runs)
@@ -263,19 +292,31 @@ class Runner:
     def _letters(self, letters: Sequence[DeadLetter]) -> list[Send]:
         sends = []
         topics = self.catalog.topics
+        counts: Counter[tuple[str, str]] = Counter()
         for letter in letters:
-            self._dead_letters += 1
-            self._meter.add(metrics.DEAD_LETTERS, 1, letter.topic, letter.reason)
+            counts[letter.topic, letter.reason] += 1
             value = codec(DeadLetter).encode(letter)
             partition = topics.partition(letter.topic)
             sends.append(Send(topics.dead_letters, [letter.topic.encode()], [value], partition))
-        if self._dead_letters > self.wiring.dead_letter_limit:
+        if counts:
+            self._rejected += len(letters)
+            self._committed.append(lambda _: self._count_letters(counts))
+        rejected = self._dead_letters + self._rejected
+        if rejected > self.wiring.dead_letter_limit:
             raise DeadLetterLimitError(
-                f"{self.wiring.name} rejected {self._dead_letters} records, more than the "
+                f"{self.wiring.name} rejected {rejected} records, more than the "
                 f"{self.wiring.dead_letter_limit} it was allowed: look at them with "
                 "'driftloop tail dead-letters', mend what sends them, and start it again"
             )
         return sends
+
+    def _count_letters(self, counts: Counter[tuple[str, str]]) -> None:
+        """When they are committed: what is aborted is rejected again."""
+        for (topic, reason), count in counts.items():
+            self._meter.add(metrics.DEAD_LETTERS, count, topic, reason)
+        total = counts.total()
+        self._rejected -= total
+        self._dead_letters += total
 
     def _staged(self) -> bool:
         return bool(self._pending) or bool(self._sends)
@@ -295,6 +336,7 @@ class Runner:
         self._pipeline.reset()
         self._session.abort()
         self._sends, self._pending, self._committed, self._rows = [], {}, [], 0
+        self._rejected = 0
 
     def _rewind(self) -> None:
         """After an aborted transaction: state and positions as they were committed."""

@@ -55,6 +55,15 @@ class Configuration:
             **self._common,
         }
 
+    def session_reader(self) -> Options:
+        """What reads for a member of a group."""
+        return {
+            **self.reader(),
+            # Records that were deleted before they were read are told, not passed over.
+            "auto.offset.reset": "error",
+            **self._common,
+        }
+
     def range_reader(self) -> Options:
         """A reader of one range of offsets."""
         return {

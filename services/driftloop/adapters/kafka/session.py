@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException
@@ -48,16 +48,23 @@ class KafkaSession:
         """Serialized metadata of the group, as the polling thread last saw it. The Python client
         serves one thread at a time: a commit on another one that asked it would wait for a poll to
         end, and a poll that hands partitions over waits for the commit."""
-        self._producer = TransactionalProducer(configuration.transactional(f"{group}.{instance}"))
-        try:
-            # Fences a predecessor of the same name and aborts what it left open.
-            self._producer.init(_TIMEOUT_S)
-        except LibraryError as error:
-            self._producer.close()
-            raise LogUnavailableError(f"starting transactions of {group}: {error.text}") from error
-        self._fetcher = Fetcher(configuration.reader(), PASSING)
-        self._member: Any = Consumer(configuration.member(group))
-        self.subscribe(topics)
+        with ExitStack() as opened:
+            self._producer = TransactionalProducer(
+                configuration.transactional(f"{group}.{instance}")
+            )
+            opened.callback(self._producer.close)
+            try:
+                # Fences a predecessor of the same name and aborts what it left open.
+                self._producer.init(_TIMEOUT_S)
+            except LibraryError as error:
+                raise LogUnavailableError(
+                    f"starting transactions of {group}: {error.text}"
+                ) from error
+            self._fetcher = Fetcher(configuration.session_reader(), PASSING)
+            opened.callback(self._fetcher.close)
+            self._member: Any = Consumer(configuration.member(group))
+            self.subscribe(topics)
+            opened.pop_all()
 
     def subscribe(self, topics: Sequence[str]) -> None:
         if topics:
@@ -83,11 +90,23 @@ class KafkaSession:
             if not self._positions:
                 self._member.poll(timeout_s)
             self._note_membership(self._member)
-            return self._fetcher.poll(limit, timeout_s, self._positions)
+            batches = self._fetcher.poll(limit, timeout_s, self._positions)
+            for source in sorted(self._fetcher.astray):
+                self._go_on(source)
+            return batches
         except KafkaException as error:
             raise unavailable("polling", error) from error
         except LibraryError as error:
             raise LogUnavailableError(f"polling: {error.text}") from error
+
+    def _go_on(self, source: TopicPartition) -> None:
+        """Where the log begins now: it does not have the record at the position."""
+        asked = KafkaPartition(source.topic, source.partition)
+        start, _ = self._member.get_watermark_offsets(asked, _TIMEOUT_S)
+        position = self._positions[source]
+        if position:
+            self._listener.on_skipped(source, position, start)
+        self.seek({source: start})
 
     def assignment(self) -> frozenset[TopicPartition]:
         return frozenset(self._positions)
@@ -145,12 +164,12 @@ class KafkaSession:
     def abort(self) -> None:
         if not self._in_transaction:
             return
+        # Before it is tried: an abort that fails must not be answered with another one.
+        self._in_transaction = False
         try:
             self._producer.abort(_TIMEOUT_S)
         except LibraryError as error:
             raise self._failed("aborting", error) from error
-        finally:
-            self._in_transaction = False
 
     def close(self) -> None:
         if self._closed:

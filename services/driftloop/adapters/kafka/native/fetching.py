@@ -11,6 +11,7 @@ import numpy as np
 
 from driftloop.adapters.kafka.native import kernels
 from driftloop.adapters.kafka.native.library import (
+    AUTO_OFFSET_RESET,
     CONSUMER,
     PARTITION_EOF,
     POINTER,
@@ -32,15 +33,20 @@ class Fetcher:
         self._client = self._library.client(CONSUMER, options)
         self._queue = self._library.queue_get_consumer(self._client)
         self._messages: I64 = np.zeros(1024, np.int64)
+        self.astray: set[TopicPartition] = set()
+        """Partitions whose log does not have their position: until they are assigned anew nothing
+        of them comes. With ``auto.offset.reset`` set to ``error`` only."""
 
     def assign(self, starts: Mapping[TopicPartition, int]) -> None:
         """Begin to read these partitions at these offsets; ones already read are moved."""
+        self.astray -= starts.keys()
         if starts:
             self._with_list(self._library.incremental_assign, starts)
 
     def unassign(self, partitions: Iterable[TopicPartition]) -> None:
         """Stop reading these partitions; nothing of them comes any more."""
         leaving = dict.fromkeys(partitions, 0)
+        self.astray -= leaving.keys()
         if leaving:
             self._with_list(self._library.incremental_unassign, leaving)
 
@@ -178,10 +184,14 @@ class Fetcher:
     def _events(self, rows: Sequence[int], positions: MutableMapping[TopicPartition, int]) -> None:
         for row in rows:
             message = _Message.from_address(int(self._messages[row]))
-            if message.err == PARTITION_EOF:
+            if message.err in (PARTITION_EOF, AUTO_OFFSET_RESET):
                 source = TopicPartition(self._topic(message.topic), message.partition)
-                if source in positions:
+                if source not in positions:
+                    continue
+                if message.err == PARTITION_EOF:
                     positions[source] = max(positions[source], message.offset)
+                else:
+                    self.astray.add(source)
             elif message.err not in self._passing:
                 said = ctypes.string_at(message.payload, message.length) if message.payload else b""
                 text = said.decode(errors="replace") or self._library.text_of(message.err)

@@ -26,6 +26,8 @@ QUEUE_FULL = -184
 PURGE_ALL = 3
 """Of ``rd_kafka_purge``: what is queued and what is under way."""
 PARTITION_EOF = -191
+AUTO_OFFSET_RESET = -140
+"""The log has no record at the offset, and the reader is not to begin elsewhere by itself."""
 
 
 class Partition(ctypes.Structure):
