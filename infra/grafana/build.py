@@ -131,10 +131,11 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
                   level(metrics.LAG_ROWS, "service", "topic", how="sum")),
             panel("Lag, seconds", "s", "Age of the newest record read.",
                   level(metrics.LAG_SECONDS, "service", "topic")),
-            panel("Faults", "none", "Aborted transactions, unreadable control records, versions "
-                  "that did not load, services that stopped, state built anew; a few aborts belong "
-                  "to rebalances.",
-                  rare(metrics.ABORTS, "service"), rare(metrics.BAD_CONTROL, "service", "topic"),
+            panel("Faults", "none", "Aborted transactions, records deleted before they were read, "
+                  "unreadable control records, versions that did not load, services that stopped, "
+                  "state built anew; a few aborts belong to rebalances.",
+                  rare(metrics.ABORTS, "service"), rare(metrics.SKIPPED, "service", "topic"),
+                  rare(metrics.BAD_CONTROL, "service", "topic"),
                   rare(metrics.LOAD_FAILURES, "model"), rare(metrics.NOT_LOADED, "model"),
                   rare(metrics.STOPS, "service", "error"),
                   rare(metrics.STATE_REBUILT, "service", "reason")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -237,3 +238,22 @@ def test_hostile_arrays_with_their_right_digest_are_refused(
     (directory / ARRAYS).write_bytes(data)
     with pytest.raises(ArtifactError, match="malformed"):
         store.get("m/1", hashlib.sha256(content).hexdigest())
+
+
+def test_what_a_killed_process_left_is_removed_and_what_is_being_written_stays(
+    store: DirectoryStore, tmp_path: Path
+) -> None:
+    path, digest = put(store)
+    model = (tmp_path / "artifacts" / path).parent
+    left, writing, new = (model / f".put-{name}" for name in ("left", "writing", "new"))
+    for aside in (left, writing, new):
+        aside.mkdir()
+        (aside / ARRAYS).write_bytes(b"half")
+    for aside in (left, writing):
+        os.utime(aside, (0, 0))
+    held = os.open(writing, os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    put(store, "2")
+    os.close(held)
+    assert sorted(model.glob(".put-*")) == [new, writing]
+    assert store.get(path, digest)[2] == ATTRIBUTES

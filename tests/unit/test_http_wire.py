@@ -6,12 +6,14 @@ import asyncio
 import json
 import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from driftloop.adapters.clock import ManualClock
 from driftloop.adapters.http import ApplicationServer, Exchange, StatusPages
+from driftloop.adapters.http.wire import BODIES
 
 BODY_BYTES = 1000
 
@@ -328,6 +330,35 @@ def test_a_client_that_leaves_is_marked_gone(served: Served) -> None:
         probe.send(GET)
         probe.answer()
     served.application.release()
+
+
+def test_bodies_that_arrive_together_take_bounded_memory(served: Served) -> None:
+    head = post("/v2/x", b"x" * BODY_BYTES)[:-BODY_BYTES]
+    senders = [served.connect() for _ in range(BODIES)]
+    for sender in senders:
+        sender.send(head + b"x" * (BODY_BYTES - 1))
+    site = served.server._site
+    until(lambda: site.arriving_bytes == BODIES * (BODY_BYTES - 1))
+    beyond = served.connect()
+    beyond.send(head + b"x" * (BODY_BYTES - 1))
+    status, headers, _ = beyond.answer()
+    assert (status, headers["retry-after"]) == (503, "1")
+    senders[0].send(b"x")
+    assert senders[0].answer()[0] == 200
+    for sender in senders[1:]:
+        sender.file.close()
+        sender.socket.close()
+    until(lambda: site.arriving_bytes == 0)
+    other = served.connect()
+    other.send(post("/v2/x", b"x" * BODY_BYTES))
+    assert other.answer()[0] == 200
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline, "the condition did not come true"
+        time.sleep(0.005)
 
 
 def test_a_request_that_is_never_finished_is_408() -> None:

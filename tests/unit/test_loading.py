@@ -481,6 +481,62 @@ def shared(bench: Bench) -> Bench:
     return bench
 
 
+def test_the_models_that_one_poll_needs_stay_within_the_bound(bench: Bench) -> None:
+    names = [f"m{number}" for number in range(12)]
+    topics = ModelTopics.of("shop", shared=True)
+    for name in names:
+        bench.catalog.declare(replace(MODEL, name=name, topics=topics))
+        bench.catalog.versions[name, 1] = replace(bench.catalog.versions["m", 1], model=name)
+        bench.catalog.deploy(
+            Deployment(name, 1, Stage.STEADY, 1, -1, 0, "promoted", 0, 0.0, 0.0, 0, ())
+        )
+    beats: list[int] = []
+    bench.loader._beat = lambda: beats.append(len(bench.core.resident()))
+    _, size = bench.loader.fetch(bench.catalog.models["m0"], 1)
+    bench.loader._memory_bytes = 3 * size
+    for name in names:
+        assert bench.core.serving(bench.catalog.models[name]).champion == 1
+    assert bench.core.resident() == names[-3:]
+    assert len(beats) == len(names)
+    assert max(beats) <= 3
+
+
+def test_without_kafka_a_model_that_shares_topics_is_loaded_for_requests(bench: Bench) -> None:
+    """No step ends, between two of which it would be."""
+    bench.share()
+    bench.deploy(1, champion=1, shadow=2)
+    stalled = False
+    loader = bench.loader
+    demanded = Demanded(loader.fetch, bench.executor, bench.clock, bench.meter, 1 << 20)
+    served = Served(
+        bench.catalog,
+        bench.core,
+        demanded,
+        lambda: True,
+        loader.blocked,
+        loader.want,
+        lambda: stalled,
+    )
+    model = bench.catalog.models["m"]
+    with pytest.raises(LoadingError):
+        served.serving(model)
+    bench.executor.work()
+    with pytest.raises(LoadingError):
+        served.serving(model)
+    stalled = True
+    with pytest.raises(LoadingError):
+        served.serving(model)
+    bench.executor.work()
+    found = served.serving(model)
+    assert found is not None
+    assert (found.champion, found.shadow) == (1, -1)
+    stalled = False
+    bench.turn()
+    found = served.serving(model)
+    assert found is not None
+    assert (found.champion, found.shadow) == (1, 2)
+
+
 def test_out_of_memory_and_with_a_bad_version_the_one_before_answers_and_the_log_says_so(
     shared: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:

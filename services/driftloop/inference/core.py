@@ -151,11 +151,9 @@ class InferenceCore:
         if model.topics.shared:
             whose = np.repeat(np.arange(len(runs)), [high - low for _, low, high in runs])
             headers = sharing.table_of([one.name for one, _, _ in runs], whose)
-        # A histogram has many series: those of a thousand small models would drown Prometheus.
-        whose_latency = model.topics.events if model.topics.shared else model.name
 
         def answered(now: int) -> None:
-            self._meter.observe(metrics.LATENCY, (now - asked) / 1000.0, whose_latency)
+            self._meter.observe(metrics.LATENCY, (now - asked) / 1000.0, model.label)
 
         send = Send(
             model.topics.predictions, block.ids, encode_predictions(predictions), headers=headers

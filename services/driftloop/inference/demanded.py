@@ -19,8 +19,9 @@ from driftloop.models.ports import FrozenModel
 
 _log = logging.getLogger(__name__)
 _RETRY_S = 5
-_AT_ONCE = 2
-"""Loads under way: who asks for many versions must not hold up the loading of a new champion."""
+_AT_ONCE = 1
+"""Loads under way, fewer than the executor's threads: who asks for many versions must not hold up
+the loading of a new champion."""
 
 Key = tuple[str, int]
 Fetch = Callable[[Declaration, int], tuple[FrozenModel, int]]

@@ -40,8 +40,6 @@ _SETTLE_SOON_S = 0.002
 """Between two looks at what is to be written and what Kafka has acknowledged; where somebody waits
 for it, the latter."""
 _CLOSE_S = 5.0
-_UNKNOWN = "unknown"
-"""The label of requests for what is no model: what people type must not become series."""
 
 
 class _Route(NamedTuple):
@@ -80,7 +78,7 @@ class InferenceEndpoint:
         self._loop = loop
 
     def handle(self, exchange: Exchange) -> None:
-        name = _UNKNOWN
+        model = None
         try:
             # Most have no query, and need not be looked through for one.
             route = self._routes.get(exchange.target) or self._route(exchange)
@@ -89,7 +87,6 @@ class InferenceEndpoint:
             model = self._models.declaration(route.name)
             if model is None:
                 raise ProtocolError(404, self._no_model(route.name))
-            name = model.name
             version = _version(route.version)
             if route.verb == "infer":
                 self._infer(exchange, model, version)
@@ -100,7 +97,7 @@ class InferenceEndpoint:
             _refuse(exchange, error)
             if exchange.method == b"POST":
                 seconds = self._clock.monotonic() - exchange.began
-                self._gateway.count(name, error.status, [seconds])
+                self._gateway.count(model, error.status, [seconds])
 
     async def close(self) -> None:
         self._gateway.close(_CLOSE_S)

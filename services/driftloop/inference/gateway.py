@@ -21,11 +21,14 @@ from driftloop.inference.tensors import ProtocolError
 from driftloop.inference.versions import NEWEST, RETRY_AFTER_S, LoadingError, Models, chosen
 from driftloop.kernel import metrics
 from driftloop.kernel.codec.blocks import F64
+from driftloop.kernel.declaration import Declaration
 from driftloop.kernel.metrics import Meter
 from driftloop.kernel.ports import Clock, Outbox
 
 _log = logging.getLogger(__name__)
 
+_UNKNOWN = "unknown"
+"""The label of requests for what is no model: what people type must not become series."""
 _GONE = 499
 """The code under which a request is counted whose client left before it was scored."""
 
@@ -95,7 +98,7 @@ class Gateway:
             room -= job.rows.count
             self._queued_rows -= job.rows.count
             if job.is_gone():
-                self.count(job.reader.declaration.name, _GONE, [now - job.began])
+                self.count(job.reader.declaration, _GONE, [now - job.began])
             elif now - job.began > self._limits.timeout_s:
                 self._refuse(job, ProtocolError(503, "it waited too long", retry_after_s=1), now)
             else:
@@ -141,10 +144,11 @@ class Gateway:
             self._release(job, False)
         self._measure()
 
-    def count(self, model: str, code: int, seconds: Sequence[float]) -> None:
-        """Requests that were answered."""
-        self._meter.add(metrics.HTTP_REQUESTS, len(seconds), model, str(code))
-        self._meter.observe(metrics.HTTP_SECONDS, seconds, model)
+    def count(self, model: Declaration | None, code: int, seconds: Sequence[float]) -> None:
+        """Requests that were answered; those that name no model go by :data:`_UNKNOWN`."""
+        name, label = (_UNKNOWN, _UNKNOWN) if model is None else (model.name, model.label)
+        self._meter.add(metrics.HTTP_REQUESTS, len(seconds), name, str(code))
+        self._meter.observe(metrics.HTTP_SECONDS, seconds, label)
 
     def _answer(self, reader: RowReader, version: int, jobs: list[Job]) -> None:
         model = reader.declaration
@@ -172,10 +176,10 @@ class Gateway:
                 job.reply(200, answer, 0)
         if not strict:
             now = self._clock.monotonic()
-            self.count(name, 200, [now - job.began for job in jobs])
+            self.count(model, 200, [now - job.began for job in jobs])
         self._meter.add(metrics.HTTP_ROWS, n, name)
         self._meter.add(metrics.PREDICTIONS, n, name, str(scorer.champion))
-        self._meter.observe(metrics.HTTP_BATCH_ROWS, [n], name)
+        self._meter.observe(metrics.HTTP_BATCH_ROWS, [n], model.label)
         self._journal.add(Scored(reader, scorer, jobs, scores, features))
 
     def _release(self, job: Job, acknowledged: bool) -> None:
@@ -191,7 +195,7 @@ class Gateway:
         del self._held[job]
         self._held_rows -= job.rows.count
         job.reply(200, job.held, 0)
-        self.count(name, 200, [now - job.began])
+        self.count(job.reader.declaration, 200, [now - job.began])
 
     def _unpark(self, now: float) -> None:
         """Queue who waited for what is loaded now, and refuse who has waited too long."""
@@ -249,7 +253,7 @@ class Gateway:
             del self._held[job]
             self._held_rows -= job.rows.count
         job.reply(error.status, Answer(encode_error(error.message)), error.retry_after_s)
-        self.count(job.reader.declaration.name, error.status, [now - job.began])
+        self.count(job.reader.declaration, error.status, [now - job.began])
 
     def _measure(self) -> None:
         self._meter.set(metrics.HTTP_QUEUE_ROWS, self._waiting_rows())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from contextlib import suppress
 from typing import NamedTuple
@@ -17,6 +18,7 @@ from driftloop.kernel.catalog import Catalog
 from driftloop.kernel.codec.blocks import Categories, Features
 from driftloop.kernel.declaration import Declaration
 from driftloop.kernel.errors import ArtifactError
+from driftloop.kernel.footprint import footprint
 from driftloop.kernel.metrics import Meter
 from driftloop.kernel.ports import Clock
 from driftloop.kernel.records import Deployment, Version
@@ -63,12 +65,15 @@ class Loader:
         reports: Reports,
         *,
         memory_bytes: int = 1 << 30,
+        beat: Callable[[], None] = lambda: None,
     ) -> None:
-        """``memory_bytes``: of the versions of models that share topics."""
+        """``memory_bytes``: of the versions of models that share topics. ``beat``: called when one
+        of those has been loaded within a step."""
         core.find = self._find
         self._memory_bytes = memory_bytes
+        self._beat = beat
         self._sizes: dict[tuple[str, int], int] = {}
-        """Bytes of the arrays of every version loaded so far."""
+        """Bytes of every version loaded so far."""
         self._bytes: dict[str, int] = {}
         """Of what is installed, per model that shares topics."""
         self._seen = -1
@@ -160,6 +165,9 @@ class Loader:
                 self._catalog.version(model.name, version)
         outcome = self._attempt(model, deployment)
         self._tell(deployment, outcome)
+        # One poll may ask for a thousand: what it is done with may go, and it does not stand still.
+        self.make_room()
+        self._beat()
         return outcome.serving
 
     def behind(self) -> bool:
@@ -306,7 +314,7 @@ class Loader:
         )
 
     def fetch(self, model: Declaration, version: int) -> tuple[FrozenModel, int]:
-        """A published version and the bytes of its arrays; from any thread. Raises
+        """A published version and the bytes it takes; from any thread. Raises
         :class:`DriftloopError`."""
         started = self._clock.monotonic()
         found = self._fetch(model, version)
@@ -331,9 +339,10 @@ class Loader:
 
     def _frozen(self, model: Declaration, record: Version) -> FrozenModel:
         family, arrays, attributes = self._store.get(record.artifact, record.digest)
-        self._sizes[model.name, record.version] = sum(array.nbytes for array in arrays.values())
         frozen = load(family, arrays, attributes)
         self._warm(model, frozen)
+        # More than its arrays: a vocabulary takes twenty times the weights of its levels.
+        self._sizes[model.name, record.version] = footprint(frozen)
         return frozen
 
     @staticmethod

@@ -25,13 +25,16 @@ class Served:
         loaded: Callable[[], bool],
         blocked: Callable[[str], bool],
         want: Callable[[str], None],
+        stalled: Callable[[], bool] = lambda: False,
     ) -> None:
         """``loaded``: every wanted version has been loaded, or tried, once; ``blocked``: none of a
-        model's could be; ``want``: load what a model's deployment says, soon."""
+        model's could be; ``want``: load what a model's deployment says, between two steps;
+        ``stalled``: a step waits for Kafka, and nothing comes of that."""
         self._catalog = catalog
         self._core = core
         self._demanded = demanded
         self._want = want
+        self._stalled = stalled
         self._loaded = loaded
         self._blocked = blocked
 
@@ -54,9 +57,13 @@ class Served:
             # Loaded when first needed, by whichever of the two ways a request comes.
             if found is not None:
                 self._core.used(name)
-            elif name in self._catalog.deployments:
+            elif (deployment := self._catalog.deployments.get(name)) is not None:
                 if load:
                     self._want(name)
+                champion = deployment.champion
+                if champion > 0 and self._stalled():
+                    alone = self._demanded.get(model, champion, load=load)
+                    return Serving(-1, champion, alone, -1, None)
                 raise LoadingError
         return found or Serving(-1, 0, ConstantModel(model.prior), -1, None)
 

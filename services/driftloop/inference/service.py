@@ -22,6 +22,8 @@ from driftloop.kernel.service import Context, Status
 _log = logging.getLogger(__name__)
 _RETRY_S = 1.0
 """Before Kafka is tried again after it failed to answer."""
+_STALLED_S = 2.0
+"""A step that takes longer waits for Kafka."""
 
 
 class InferenceService:
@@ -44,8 +46,10 @@ class InferenceService:
             context.meter,
             reports,
             memory_bytes=context.settings.model_bytes,
+            beat=context.beat,
         )
         self._loaded = False
+        self._stepped_at = context.clock.monotonic()
         self._endpoint: InferenceEndpoint | None = None
         self._runner: Runner | None = self._new_runner()
         self._retry_at = 0.0
@@ -90,6 +94,7 @@ class InferenceService:
             lambda: self._loaded,
             self._loader.blocked,
             self._loader.want,
+            self._stalled,
         )
         limits = Limits(
             settings.http_rows, settings.http_queue_rows, settings.http_timeout_ms / 1000
@@ -102,6 +107,7 @@ class InferenceService:
         return self._endpoint
 
     def step(self, timeout_s: float) -> bool:
+        self._stepped_at = self._context.clock.monotonic()
         # A restarted service must not answer with an older version than it did before.
         self._loader.update(wait=not self._loaded)
         self._loaded = True
@@ -121,6 +127,9 @@ class InferenceService:
             if runner is not None:
                 runner.close()
             return False
+
+    def _stalled(self) -> bool:
+        return self._context.clock.monotonic() - self._stepped_at > _STALLED_S
 
     def _running(self) -> Runner:
         if self._runner is None:

@@ -226,6 +226,12 @@ class Declaration:
     byte between them. Empty where it was not made from text."""
 
     @property
+    def label(self) -> str:
+        """Of histograms, which have many series: those of a thousand models that share their topics
+        would drown Prometheus."""
+        return self.topics.events if self.topics.shared else self.name
+
+    @property
     def numeric_fields(self) -> tuple[str, ...]:
         """Per numeric feature the field of the events that it comes from."""
         fields = [part.name for part in self.numeric]

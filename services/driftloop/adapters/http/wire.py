@@ -35,6 +35,9 @@ CONNECTIONS = 4096
 """Connections at once; one more is told 503."""
 LINGER_S = 10.0
 """A connection whose last answer is written may stay open for so long."""
+BODIES = 32
+"""Bodies of the largest size that all connections together may be sending; what comes beyond is
+told 503."""
 _SWEEP_S = 1.0
 _REASONS = {status.value: status.phrase.encode() for status in http.HTTPStatus}
 _LINES = {code: b"HTTP/1.1 %d %s\r\n" % (code, phrase) for code, phrase in _REASONS.items()}
@@ -51,6 +54,8 @@ class Site:
     read_s: float
     """Longest time from a request's first byte to its last; then it is answered 408."""
     connections: set[Connection] = field(default_factory=set)
+    arriving_bytes: int = 0
+    """Of the bodies that have not come to their end."""
     stopping: bool = False
     date: bytes = b""
     empty: asyncio.Event = field(default_factory=asyncio.Event)
@@ -89,6 +94,7 @@ class Connection(asyncio.Protocol):
         """The client does not take what is written."""
         self._lingers = False
         self._last = time.monotonic()
+        self._body_bytes = 0
         self._reset()
 
     def _reset(self) -> None:
@@ -100,6 +106,10 @@ class Connection(asyncio.Protocol):
         """Of the line, headers and trailers that were parsed."""
         self._loose_bytes = 0
         """Came, and are no part of the body: what was parsed, and what may become a header."""
+        self._drop_body()
+
+    def _drop_body(self) -> None:
+        self._site.arriving_bytes -= self._body_bytes
         self._body: list[bytes] = []
         self._body_bytes = 0
 
@@ -119,6 +129,7 @@ class Connection(asyncio.Protocol):
         for exchange in self._waiting:
             exchange.gone = True
         self._waiting.clear()
+        self._drop_body()
 
     @override
     def pause_writing(self) -> None:
@@ -192,9 +203,13 @@ class Connection(asyncio.Protocol):
     def on_body(self, body: bytes) -> None:
         # What came before a piece of the body was parsed, or is the framing of chunks.
         self._loose_bytes = self._head_bytes
+        site = self._site
         self._body_bytes += len(body)
-        if self._body_bytes > self._site.body_bytes:
+        site.arriving_bytes += len(body)
+        if self._body_bytes > site.body_bytes:
             self._too_large()
+        elif site.arriving_bytes > BODIES * site.body_bytes:
+            self._refuse(503, "too many bodies arrive at once", ((b"Retry-After", b"1"),))
         elif not self._closing:
             self._body.append(body)
 
@@ -315,6 +330,7 @@ class Connection(asyncio.Protocol):
             return
         exchange = Exchange(b"GET", b"", {}, b"", self._answered, self._last, keep_alive=False)
         self._closing = self._lingers = True
+        self._drop_body()
         self._waiting.append(exchange)
         exchange.answer(status, orjson.dumps({"error": why}), JSON, headers)
 
