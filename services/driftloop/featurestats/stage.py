@@ -252,6 +252,8 @@ class MergeStage:
         )
         self._passed: dict[TopicPartition, tuple[int, int]] = {}
         """Faust's position, and the one found to follow it."""
+        self._stood: Mapping[TopicPartition, int] = {}
+        """Faust's positions when last asked for."""
 
     def start(self) -> None:
         """Make the changelog topic and join the group. The catalog must be kept up meanwhile."""
@@ -288,7 +290,12 @@ class MergeStage:
             {s: offset for s, offset in self._faust.positions().items() if s in positions}
         )
         ends = self._log.end_offsets([self._topics.partials])
-        return {s: self._past_markers(s, offset, ends[s]) for s, offset in positions.items()}
+        # One that moves needs no help, and looking costs a reader of its own.
+        before, self._stood = self._stood, positions
+        return {
+            s: self._past_markers(s, offset, ends[s]) if before.get(s) == offset else offset
+            for s, offset in positions.items()
+        }
 
     def lag(self) -> int:
         """Partials not merged yet (transaction markers between them count too)."""

@@ -63,8 +63,10 @@ class OutcomesCore:
         """The offset up to which each source is part of the state."""
         self._sealed: dict[TopicPartition, int] | None = None
         """The same in the checkpoint whose transaction is under way."""
-        self._dirty: set[tuple[str, int]] = set()
-        """Changed since the last checkpoint."""
+        self._dirty: dict[tuple[str, int], int] = {}
+        """What changed since the last checkpoint, and the bytes it holds."""
+        self._held_bytes = 0
+        """Of all of it."""
         self.checkpoints = 0
         """Written to the store so far."""
         self._memory_bytes = memory_bytes
@@ -105,9 +107,9 @@ class OutcomesCore:
         found: list[Found] = []
         for (model, batch, *_), (low, high) in zip(runs, pairwise(bounds.tolist()), strict=True):
             key = model.name, batch.partition
-            self._dirty.add(key)
             state = self.state(*key)
             if low == high:
+                self._touched(key, state)
                 continue
             part = read.part(low, high)
             more = batch.partition, letters, self._meter
@@ -116,6 +118,7 @@ class OutcomesCore:
                 if isinstance(part, Labels)
                 else match_predictions(model, state, part, *more)
             )
+            self._touched(key, state)
             if state.behind:
                 self._behind[key] = None
             if pairs is not None:
@@ -182,7 +185,12 @@ class OutcomesCore:
         return self._now >= self._checkpoint_at or self._large()
 
     def _large(self) -> bool:
-        return sum(self._states[key].held_bytes for key in self._dirty) > self._memory_bytes // 2
+        return self._held_bytes > self._memory_bytes // 2
+
+    def _touched(self, key: tuple[str, int], state: JoinState) -> None:
+        held = state.held_bytes
+        self._held_bytes += held - self._dirty.get(key, 0)
+        self._dirty[key] = held
 
     def on_time(self, now: int) -> Outputs:
         self._now = now
@@ -214,6 +222,7 @@ class OutcomesCore:
             else:
                 state.release()
         self._dirty.clear()
+        self._held_bytes = 0
 
     def _write(self) -> None:
         """All states and all offsets at once: the store is always that of one moment."""
@@ -266,7 +275,7 @@ class OutcomesCore:
             # Of a model that is declared no more nobody knows which topics were its own.
             if model is None or source.topic in model.topics.names():
                 del self._states[key]
-                self._dirty.discard(key)
+                self._held_bytes -= self._dirty.pop(key, 0)
                 self._behind.pop(key, None)
         self._reflected.pop(source, None)
         # Whatever is on its way to the store holds this source too; the log has it all.
@@ -289,7 +298,7 @@ class OutcomesCore:
         """
         state = self._states[key]
         if state.expire(room):
-            self._dirty.add(key)
+            self._touched(key, state)
         if not state.behind:
             del self._behind[key]
         self._moved.add(key[0])
