@@ -290,8 +290,10 @@ class MergeStage:
             {s: offset for s, offset in self._faust.positions().items() if s in positions}
         )
         ends = self._log.end_offsets([self._topics.partials])
-        # One that moves needs no help, and looking costs a reader of its own.
         before, self._stood = self._stood, positions
+        if self.busy:
+            return positions
+        # One that moves needs no help, and looking costs a reader of its own.
         return {
             s: self._past_markers(s, offset, ends[s]) if before.get(s) == offset else offset
             for s, offset in positions.items()
