@@ -42,15 +42,13 @@ from loadtest.drifting import (
     rate_interval,
 )
 from loadtest.feature_peers import (
-    LEVEL,
     RIVER,
     WINDOW,
     WINDOWED,
     by_row,
-    ks_critical,
-    ks_distance,
     windowed,
 )
+from loadtest.few_alerts import alerts_of_one_cause, rare_flags, tiny_shift
 from loadtest.levels import LONG_TAILS, TAIL_ROWS, long_tail, many_levels, new_category
 
 SEED = 1
@@ -79,7 +77,7 @@ _SHIFTS = {
     "half_sigma": (0.5, 1.0),
     "scale_1_25": (0.0, 1.25),
 }
-_TINY_ROWS = 200_000
+_FLAGS_KNOWN = (1_000, 5_000)
 
 
 def run(seed: int = SEED, scale: float = 1.0) -> dict[str, Any]:
@@ -139,8 +137,17 @@ def run(seed: int = SEED, scale: float = 1.0) -> dict[str, Any]:
         key, rows = "fa_per_100k_long_tail", quiet * TAIL_ROWS / 100_000
         found[key], *spread[key] = rate_interval(sum(tails), rows * len(tails))
         sys.stderr.write(f"long tails: {tails} in {rows} x 100,000 rows each\n")
+        flags = [
+            sum(one.total() for one in pool.map(partial(rare_flags, known, seed), range(quiet)))
+            for known in _FLAGS_KNOWN
+        ]
+        key, rows = "fa_per_100k_rare_flags", quiet * _LONG / 100_000
+        found[key], *spread[key] = rate_interval(max(flags), rows)
+        causes = list(pool.map(partial(alerts_of_one_cause, seed), range(changed)))
+        found["alerts_of_one_cause"] = float(np.mean(causes))
+        sys.stderr.write(f"rare flags: {flags} alerts; of one cause: {causes}\n")
         few = max(3, changed // 6)
-        tiny = list(pool.map(partial(_tiny, seed), range(few)))
+        tiny = list(pool.map(partial(tiny_shift, _FLOORS, seed), range(few)))
         delays.tell(
             "new_category_1pct",
             list(pool.map(partial(new_category, _BUDGET, seed), range(few))),
@@ -249,25 +256,6 @@ def _ours(profile: Profile, rows: F64) -> int | None:
             if alarm.rows > _CHANGE and alarm.alert.kind is AlertKind.DATA_DRIFT:
                 return alarm.rows - _CHANGE
     return None
-
-
-def _tiny(seed: int, index: int) -> Mapping[str, int]:
-    """Alerts in 200,000 rows of which one feature has moved by a fiftieth of its deviation; the
-    windowed tests see them as one window."""
-    rng = np.random.default_rng([seed, index, 4])
-    reference = rng.standard_normal((_REFERENCE, _FEATURES))
-    profile = profile_of(reference)
-    watching = Watching(profile, Stream.PREDICTIONS, policy(1.0, **_FLOORS))
-    rows = rng.standard_normal((_TINY_ROWS, _FEATURES))
-    rows[:, 0] += 0.02
-    ordered, critical = np.sort(reference, axis=0), ks_critical(_REFERENCE, _TINY_ROWS, LEVEL)
-    return {
-        "driftloop": sum(len(watching.take(w)) for w in prediction_windows(profile, rows, 500)),
-        "ks": sum(
-            int(ks_distance(ordered[:, i], rows[None, :, i])[0] > critical)
-            for i in range(_FEATURES)
-        ),
-    }
 
 
 def _any(streams: Sequence[Mapping[str, int]]) -> dict[str, float]:

@@ -30,7 +30,7 @@ from decision_builders import (
     version,
 )
 from driftloop.drift.core import DriftCore
-from driftloop.drift.shiryaev import EMPTY, advance, onset
+from driftloop.drift.shiryaev import EMPTY, advance, earliest_onset, onset
 from driftloop.drift.streams import watched_streams
 from driftloop.kernel.declaration import Task, WindowPolicy
 from driftloop.kernel.processor import ControlBehindError
@@ -531,6 +531,12 @@ def test_the_statistic_grows_by_the_rows_and_multiplies_by_the_e_value() -> None
 def test_the_onset_is_where_the_evidence_begins() -> None:
     assert onset(np.array([-1.0, 2.0, -5.0, 1.0, 3.0])) == 3
     assert onset(np.array([1.0])) == 0
+
+
+def test_a_change_may_have_begun_before_it_most_likely_did() -> None:
+    assert earliest_onset(np.array([-5.0, 2.0, -5.0, 1.0, 3.0])) == 1
+    assert earliest_onset(np.array([-1.0, 2.0, -9.0, 1.0, 3.0])) == 3
+    assert earliest_onset(np.array([1.0])) == 0
 
 
 def test_alerts_that_end_together_end_in_one_order_also_after_a_restart() -> None:

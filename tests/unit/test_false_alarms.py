@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from itertools import combinations
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from loadtest.clumps import bursts, scaled
 from loadtest.drifting import FLOORS
+from loadtest.few_alerts import alerts_of_one_cause, rare_flags
 from loadtest.levels import long_tail
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
@@ -310,3 +312,19 @@ def test_values_that_a_reference_missed_by_chance_keep_the_budget(
     # Ten streams of 10,000 rows, no floors: at most one alert is expected, more than five come with
     # chance below 0.001. Of a reference that has seen all of its own rows' levels there were ten.
     assert sum(long_tail(tail, False, 10_000, 19, index) for index in range(10)) <= 5
+
+
+def test_flags_that_few_rows_have_do_not_stand_still() -> None:
+    # Three streams of 100,000 rows, of which the kind may spend a sixth of the budget: more than
+    # four come with chance below 0.001. With the reference's share taken for the true one it was
+    # six.
+    found = sum((rare_flags(1_000, 3, index) for index in range(3)), Counter[str]())
+    assert found["constant"] <= 4
+
+
+def test_two_features_that_move_at_one_moment_are_one_alert() -> None:
+    # In a stream of a hundred the second begins too late by its likelihood; more than two of twenty
+    # come with chance below 0.002.
+    found = [alerts_of_one_cause(11, index) for index in range(20)]
+    assert min(found) >= 1
+    assert sum(found) - len(found) <= 2

@@ -104,10 +104,11 @@ class Case:
         members = {(f, r, s): Member(*rest) for (f, r, s), *rest in plain["members"]}
         return cls(from_plain(Alert, plain["alert"]), plain["reported"], members)
 
-    def takes(self, found: Found) -> bool:
-        """Whether a finding is of the same cause: what it says had begun when the alert was
-        opened."""
-        return found.stream.kind is self.alert.kind and found.since[0].start <= self.alert.opened_at
+    def takes(self, found: Found, begun: int) -> bool:
+        """Whether a finding is of the same cause: what it says may have begun, at event time
+        ``begun`` at the earliest, when the alert was opened."""
+        begun = min(begun, found.since[0].start)
+        return found.stream.kind is self.alert.kind and begun <= self.alert.opened_at
 
 
 def open_case(

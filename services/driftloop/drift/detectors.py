@@ -15,7 +15,7 @@ from driftloop.drift.collecting import Collection
 from driftloop.drift.effects import LEAST_CONSTANT_ROWS, Effect
 from driftloop.drift.panel import Key, Panel
 from driftloop.drift.recovery import Recovery
-from driftloop.drift.shiryaev import onset, threshold
+from driftloop.drift.shiryaev import earliest_onset, onset, threshold
 from driftloop.drift.state import History, Kept, Part, reach
 from driftloop.drift.still import STILL, Still
 from driftloop.drift.streams import Measure, Watched
@@ -46,7 +46,7 @@ _LEAST_HITS = 16
 """Rows of such a share. At half of its floor as many come together by chance within the rows that
 would make the floor of them in less than one of a hundred such stretches."""
 
-_FORMAT = "4"
+_FORMAT = "5"
 """Of the entries. What another one left is of no use; watching begins anew."""
 
 
@@ -137,6 +137,15 @@ class Detectors:
         panel = self._panels[family]
         windows = history.since(int(panel.since[row, index]))
         return windows[onset(panel.scores(key, windows)) :] if windows else []
+
+    def may_have_begun(self, key: Key, history: History) -> int:
+        """Event time, ms, at which a stream's change may have begun at the earliest."""
+        family, row, index = key
+        if family == STILL:
+            return self.since(key, history)[0].start
+        panel = self._panels[family]
+        windows = history.since(int(panel.since[row, index]))
+        return windows[earliest_onset(panel.scores(key, windows))].start
 
     def newest(self, key: Key, history: History) -> list[Kept]:
         """The newest windows that count towards a stream's evidence."""
@@ -236,7 +245,7 @@ class Detectors:
     def parts(self) -> Iterator[Part]:
         """All state."""
         yield Part("watched", True, lambda: self._watched)
-        yield Part("still", True, self._still.to_plain)
+        yield from self._still.parts()
         if self.recovery.returns:
             yield Part("returns", True, self.recovery.to_plain)
         if self._collection is not None:
@@ -250,6 +259,7 @@ class Detectors:
             self._collection.saved()
         for panel in self._panels.values():
             panel.saved()
+        self._still.saved()
 
     def entries(self) -> dict[str, Any]:
         """All state, by name."""
@@ -271,7 +281,8 @@ class Detectors:
                 self._panels[rest].load(value)
             elif part == "bag":
                 family, _, slot = rest.partition("/")
-                self._panels[family].load_bag(int(slot), value)
+                bags = self._still if family == STILL else self._panels[family]
+                bags.load_bag(int(slot), value)
         return True
 
     def _use_collection(self, number: int) -> None:

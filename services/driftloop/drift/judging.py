@@ -36,7 +36,8 @@ def judge(
             found = _worth_an_alert(detectors, key, history)
             if found is None:
                 continue
-            case = next((case for case in own if case.takes(found)), None)
+            begun = detectors.may_have_begun(key, history) if own else 0
+            case = next((case for case in own if case.takes(found, begun)), None)
             if case is not None:
                 case.members[key] = detectors.recovery.begin(found, kept)
                 joined.add(case.alert.id)

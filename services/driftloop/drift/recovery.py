@@ -102,10 +102,10 @@ class Recovery:
         """Watch a stream that is back anew; the window after ``kept`` is the first to count."""
         family, _, index = key
         self.returns[key] = (member.doublings, kept.end)
+        self._freeze(key, False)
         if family == STILL:
             self._still.restart(index)
             return
-        self._freeze(key, False)
         self._panels[family].restart(key, kept.number + 1)
 
     def to_plain(self) -> list[Any]:
@@ -118,7 +118,9 @@ class Recovery:
 
     def _freeze(self, key: Key, frozen: bool) -> None:
         family, row, index = key
-        if family != STILL:
+        if family == STILL:
+            self._still.frozen[index] = frozen
+        else:
             self._panels[family].frozen[row, index] = frozen
 
 

@@ -62,8 +62,19 @@ def log_mean(log_m: F64, log_weights: F64, axis: int) -> F64:
     return np.asarray(np.squeeze(top + np.log(total), axis=axis), dtype=np.float64)
 
 
+_LIKELY = math.log(100.0)
+"""Of the likelihood interval of an onset (Pawitan, In All Likelihood, 2001, section 2.6)."""
+
+
 def onset(scores: F64) -> int:
     """Where the change most likely began: the index from which the sum of the windows' log
     e-values, (W,) with W > 0, to the end is largest (where a CUSUM of them last left 0)."""
     sums = np.cumsum(scores[::-1])
     return len(scores) - 1 - int(np.argmax(sums))
+
+
+def earliest_onset(scores: F64) -> int:
+    """Where it may have begun at the earliest: the first index from which the sum to the end is
+    within log 100 of the largest. A slight change may have begun long before it shows."""
+    sums = np.cumsum(scores[::-1])[::-1]
+    return int(np.argmax(sums >= sums.max() - _LIKELY))

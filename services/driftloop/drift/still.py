@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from driftloop.drift.clumps import Clumps
 from driftloop.drift.shiryaev import EMPTY
-from driftloop.drift.state import Kept
+from driftloop.drift.state import Kept, Part, integers, packed
 from driftloop.drift.streams import Watched
-from driftloop.kernel.codec.blocks import I64
+from driftloop.kernel.codec.blocks import F64, I64
 from driftloop.kernel.records import Window
 
 STILL = "still"
@@ -23,12 +24,16 @@ _STAKE = 0.01
 class Still:
     """An e-detector whose bet is on whole windows.
 
-    That n rows all have one value has, given the largest share s that a bin has in the reference
-    of the window's season slot, at most the chance s ** (n - 1) under the null hypothesis; n rows
-    in clumps are n / dispersion. The bet stakes 1% of its wealth on it: E is
-    0.99 + 0.01 / s ** (n / dispersion - 1) for such a window and 0.99 for any other, so its mean is
-    at most 1. Where a column was constant in the reference (every night, say) its windows tell
-    nothing and are passed over.
+    A window's n rows are a draw without replacement from the N + n of the bag and the window
+    together, the bag being the reference's rows of the window's season slot and those of the
+    windows there were since. So the chance that all are of one bin, which is no smaller than that
+    of all having one value, is P, the sum over bins of C(c, n) / C(N + n, n) where c rows of both
+    are in the bin; rows in clumps are n / dispersion, and so are the bag's. The bet stakes 1% of
+    its wealth on it: E is 0.99 + 0.01 / P for such a window and 0.99 for any other, and its mean
+    given the bag is at most 1. That the bag grows makes the product over windows valid: a share of
+    the reference alone, which may have come out too small, would be wrong in every window alike.
+    Windows of a column that has been constant so far (every night, say) tell nothing and are passed
+    over.
     """
 
     def __init__(
@@ -38,10 +43,20 @@ class Still:
         self.streams = tuple(streams)
         self.clumps = clumps
         """Of all rows. Others may take their place between two windows."""
+        lengths = [len(stream.bins[0]) for stream in self.streams]
+        self._cuts = np.cumsum([0, *lengths]).tolist()
+        self._places = np.array(
+            [place for stream in self.streams for place in stream.bins[0]], dtype=np.int64
+        )
         self._references: Mapping[int, I64] = {}
-        self._largest: dict[int, list[float]] = {}
+        self._outside: dict[int, list[float]] = {}
+        self._bags: dict[int, I64] = {}
+        """Season slot to counts on all streams' bins."""
+        self._unsaved: set[int] = set()
         self.use(references)
         self._log_m = [EMPTY] * len(streams)
+        self.frozen: list[bool] = [False] * len(streams)
+        """Streams that are known to stand still: their bags take nothing in."""
         self.runs: list[tuple[int, int, float]] = [(-1, 0, 0.0)] * len(streams)
         """Per stream the number of the first of the newest windows that have one and the same value
         (-1: none), their rows, and the value."""
@@ -54,21 +69,32 @@ class Still:
         """What windows are compared with from now on: season slot to counts in the layout, (L,); -1
         is of all slots together, for those that are not there. Empty while there are none."""
         self._references = references
-        self._largest.clear()
+        self._outside.clear()
+        self._bags.clear()
 
     def take(self, kept: Kept, window: Window) -> None:
-        shares = self._shares(kept.slot)
+        counts = kept.counts[0][self._places]
+        bag = self._bag(kept.slot)
+        outside = self._shares_outside(kept.slot)
         dispersions = self.dispersions(kept.rows)
+        takes = np.ones(len(bag), dtype=np.bool_)
         for index, stream in enumerate(self.streams):
             column = window.statistics.numeric[stream.column]
-            if column.count == 0 or shares[index] >= 1.0:
+            span = slice(self._cuts[index], self._cuts[index + 1])
+            takes[span] = not self.frozen[index]
+            if column.count == 0:
                 continue
             still = column.minimum == column.maximum
+            own = counts[span]
+            if still and np.count_nonzero(bag[span] + own) < 2:
+                continue
             first, rows, value = self.runs[index]
             if not still:
                 self.runs[index] = (-1, 0, 0.0)
-                moved = (column.count - max(column.bins)) / (1.0 - shares[index])
-                self.moving[index] += min(column.count, int(moved))
+                moved = column.count - int(own.max(initial=0))
+                if outside[index] > 0.0:
+                    moved = int(moved / outside[index])
+                self.moving[index] += min(column.count, moved)
             else:
                 if first < 0 or value != column.minimum:
                     first, rows = kept.number, 0
@@ -76,10 +102,11 @@ class Still:
                 self.moving[index] = 0
             log_e = math.log1p(-_STAKE)
             if still:
-                told = max(column.count / dispersions[index] - 1.0, 0.0)
-                won = -math.log(shares[index]) * told
+                won = -_log_chance(bag[span], own, dispersions[index])
                 log_e = _log_add(log_e, math.log(_STAKE) + won)
             self._log_m[index] = _log_add(self._log_m[index], math.log(column.count)) + log_e
+        self._bags[kept.slot] = np.where(takes, bag + counts, bag)
+        self._unsaved.add(kept.slot)
 
     def dispersions(self, rows: int) -> list[float]:
         """Of each stream, in a window of so many rows."""
@@ -94,33 +121,76 @@ class Still:
         return self._log_m[index]
 
     def restart(self, index: int) -> None:
+        """Forget a stream's evidence, and all rows but the reference's."""
         self._log_m[index] = EMPTY
+        span = slice(self._cuts[index], self._cuts[index + 1])
+        for slot, bag in self._bags.items():
+            bag[span] = self._reference(slot)[span]
+        self._unsaved.update(self._bags)
 
-    def to_plain(self) -> dict[str, Any]:
-        return {"log_m": self._log_m, "runs": self.runs, "moving": self.moving}
+    def parts(self) -> Iterator[Part]:
+        """All state. There may be a bag for each hour of the week, and a window changes one."""
+        yield Part(STILL, True, self._to_plain)
+        for slot, bag in self._bags.items():
+            yield Part(f"bag/{STILL}/{slot}", slot in self._unsaved, partial(packed, bag))
+
+    def saved(self) -> None:
+        """What :meth:`parts` gave has been kept."""
+        self._unsaved.clear()
+
+    def _to_plain(self) -> dict[str, Any]:
+        """All but the bags."""
+        return {
+            "log_m": self._log_m,
+            "runs": self.runs,
+            "moving": self.moving,
+            "frozen": self.frozen,
+        }
 
     def load(self, plain: Mapping[str, Any]) -> None:
         self._log_m = list(plain["log_m"])
         self.runs = [(first, rows, value) for first, rows, value in plain["runs"]]
         self.moving = list(plain["moving"])
+        self.frozen = list(plain["frozen"])
 
-    def _shares(self, slot: int) -> list[float]:
-        """The largest share of a bin in the slot's reference, per stream; 1 without one."""
-        found = self._largest.get(slot)
+    def load_bag(self, slot: int, plain: Sequence[Any]) -> None:
+        self._bags[slot] = integers(plain)
+        self._unsaved.add(slot)
+
+    def _bag(self, slot: int) -> I64:
+        found = self._bags.get(slot)
         if found is None:
-            reference = self._references.get(slot, self._references.get(-1))
-            found = [_largest(stream, reference) for stream in self.streams]
-            self._largest[slot] = found
+            found = self._bags[slot] = self._reference(slot)
         return found
 
+    def _reference(self, slot: int) -> I64:
+        counts = self._references.get(slot, self._references.get(-1))
+        if counts is None:
+            return np.zeros(len(self._places), dtype=np.int64)
+        return np.asarray(counts[self._places], dtype=np.int64)
 
-def _largest(stream: Watched, reference: I64 | None) -> float:
-    if reference is None:
-        return 1.0
-    (places,) = stream.bins
-    counts = [int(reference[place]) for place in places]
-    # One row more than seen: an empty reference knows nothing.
-    return (max(counts, default=0) + 1) / (sum(counts) + 1)
+    def _shares_outside(self, slot: int) -> list[float]:
+        """Of the largest bin of the slot's reference, per stream."""
+        found = self._outside.get(slot)
+        if found is None:
+            reference = self._reference(slot)
+            found = [
+                1.0 - float(own.max(initial=0)) / max(float(own.sum()), 1.0)
+                for own in np.split(reference, self._cuts[1:-1])
+            ]
+            self._outside[slot] = found[: len(self.streams)]
+        return self._outside[slot]
+
+
+def _log_chance(bag: I64, counts: I64, dispersion: float) -> float:
+    """Of P, see :class:`Still`."""
+    rows: float = float(counts.sum()) / dispersion
+    both: F64 = (bag + counts) / dispersion
+    logs = [math.lgamma(c + 1.0) - math.lgamma(c - rows + 1.0) for c in both.tolist() if c >= rows]
+    total = float(both.sum())
+    of_all = math.lgamma(total + 1.0) - math.lgamma(total - rows + 1.0)
+    top = max(logs, default=of_all)
+    return min(top + math.log(sum(math.exp(log - top) for log in logs) or 1.0) - of_all, 0.0)
 
 
 def _log_add(a: float, b: float) -> float:
