@@ -12,7 +12,8 @@ compares what ``drift.labelfree`` says of the windows' predictions with what the
   happened to them.
 
 Beside it, on the same windows: the accuracy of the held-out rows, told of every window; the mean of
-the larger score of each row, its own word; and what windowed tests of the score, Kolmogorov and
+the larger score of each row, its own word; PAPE, which needs rows where ours has windows' counts
+(:mod:`loadtest.pape`); and what windowed tests of the score, Kolmogorov and
 Smirnov's and the stability index, say of falls in accuracy when they alarm. (ADWIN, DDM and
 PageHinkley need labels.)
 
@@ -49,6 +50,7 @@ from loadtest.covariates import (
 )
 from loadtest.feature_peers import INDEX, LEVEL, ks_critical, ks_distance, stability_index
 from loadtest.measure import setting
+from loadtest.pape import pape
 
 SEED = 1
 REPETITIONS = 16
@@ -59,6 +61,8 @@ WINDOWS = 20
 MODERATE, SEVERE = 0.4, 0.7
 """Strengths of a shift. What is wanted is of the moderate ones."""
 _SHARE = 0.2
+_KNOWN = round(TRAINED * _SHARE)
+"""Rows that the other ways compare with."""
 _DAYS = 60
 _MINUTE = 60_000
 _SUMMED = ("mae_points", "bias_points", "interval_coverage", "loss_coverage")
@@ -94,10 +98,11 @@ class Version:
         self.windows = 0
         loss = made.profile.loss
         self._held_out = 1.0 - loss.errors / loss.rows
-        self._usual = np.sort(self._model.score(usual.features)[:, 0])
+        self._usual = usual
+        self._usual_scores = self._model.score(usual.features)[:, 0]
 
-    def says(self, rows: Labelled) -> Said:
-        """Of one window."""
+    def says(self, rows: Labelled, *, by_rows: bool = False) -> Said:
+        """Of one window; ``by_rows``: PAPE too."""
         scores = self._model.score(rows.features)
         statistics = Sketch(self._declaration, self.profile, Stream.PREDICTIONS)
         statistics.update_predictions(_predictions(rows, scores), np.arange(len(rows)))
@@ -112,7 +117,7 @@ class Version:
         positive = scores[:, 0] > 0.5
         true = float(np.where(positive, rows.chance, 1.0 - rows.chance).mean())
         score = scores[:, 0]
-        (distance,) = ks_distance(self._usual, score[None, :])
+        (distance,) = ks_distance(np.sort(self._usual_scores), score[None, :])
         index = stability_index(
             np.array(self.profile.numeric[-1].counts), np.array(before.statistics.numeric[-1].bins)
         )
@@ -124,6 +129,7 @@ class Version:
             own_word=float(np.maximum(score, 1.0 - score).mean()),
             ks=bool(distance > ks_critical(len(self._usual), len(score), LEVEL)),
             psi=index > INDEX,
+            pape=pape(self._usual, self._usual_scores, rows, score) if by_rows else float("nan"),
         )
 
 
@@ -144,6 +150,8 @@ class Said:
     ks: bool
     psi: bool
     """Whether the score's distribution is told to be another."""
+    pape: float
+    """Accuracy; NaN where it was not asked for."""
 
     @property
     def accuracy(self) -> Mapping[str, float]:
@@ -152,6 +160,7 @@ class Said:
             "driftloop": self.before[0].estimate,
             "held_out": self.held_out,
             "own_word": self.own_word,
+            **({} if np.isnan(self.pape) else {"pape": self.pape}),
         }
 
     @property
@@ -191,17 +200,21 @@ def run(seed: int = SEED, scale: float = 1.0) -> dict[str, Any]:
         random = np.random.default_rng([seed, repetition])
         law = Law(random)
         rows = law.rows(TRAINED)
-        version = Version(synthetic_declared, rows, law.aside().rows(ROWS), repetition)
+        version = Version(synthetic_declared, rows, law.aside().rows(_KNOWN), repetition)
         for name, strength in (("synthetic", MODERATE), ("synthetic_severe", SEVERE)):
-            found[name].append([version.says(law.shifted(strength)) for _ in range(WINDOWS)])
-        found["concept"].append([version.says(law.changed()) for _ in range(WINDOWS)])
+            by_rows = strength == MODERATE
+            found[name].append(
+                [version.says(law.shifted(strength), by_rows=by_rows) for _ in range(WINDOWS)]
+            )
+        found["concept"].append([version.says(law.changed(), by_rows=True) for _ in range(WINDOWS)])
         order = random.permutation(len(flights))
         pool = flights.take(order[TRAINED:])
-        usual = pool.take(random.spawn(1)[0].permutation(len(pool))[:ROWS])
+        usual = pool.take(random.spawn(1)[0].permutation(len(pool))[:_KNOWN])
         trained = Version(flights_declared, flights.take(order[:TRAINED]), usual, repetition)
         for name, strength in (("flights", MODERATE), ("flights_severe", SEVERE)):
             drawn = [tilted(pool.features, random, strength) for _ in range(WINDOWS)]
-            found[name].append([trained.says(pool.take(rows)) for rows in drawn])
+            by_rows = strength == MODERATE
+            found[name].append([trained.says(pool.take(rows), by_rows=by_rows) for rows in drawn])
         seconds += version.seconds + trained.seconds
         windows += version.windows + trained.windows
         sys.stderr.write(f"repetition {repetition + 1} of {repetitions}\n")
@@ -222,7 +235,9 @@ def run(seed: int = SEED, scale: float = 1.0) -> dict[str, Any]:
             "coverage_gap_points": sorted(100 * abs(end - CONFIDENCE) for end in coverage[1:]),
         },
         "mae_points_by_way": {name: _by_way(each) for name, each in found.items()},
-        "falls_by_way": _falls([said for each in shifted for said in each]),
+        "falls_by_way": _falls(
+            [s for name, kind in found.items() if name != "concept" for each in kind for s in each]
+        ),
         "by_data": by_data,
         "forward": forward,
         "summary": {
@@ -303,7 +318,7 @@ def _forward(declaration: Declaration, flights: Labelled, seed: int) -> dict[str
     """A version of the first flights of the year, and the days after them."""
     first, day = flights.take(np.arange(TRAINED)), 920
     starts = range(TRAINED, TRAINED + _DAYS * day, day)
-    version = Version(declaration, first, first.take(np.arange(TRAINED - ROWS, TRAINED)), seed)
+    version = Version(declaration, first, first.take(np.arange(TRAINED - _KNOWN, TRAINED)), seed)
     said = [version.says(flights.take(np.arange(at, at + day))) for at in starts]
     errors = np.array([each.error() for each in said])
     return {

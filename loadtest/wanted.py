@@ -253,13 +253,14 @@ BENCHMARKS: Mapping[str, Benchmark] = {
             ),
             Detail(
                 "Error of the accuracy told of a window, points; held out: of every window what "
-                "the held-out rows had, own word: the mean of its rows' larger score",
+                "the held-out rows had, own word: the mean of its rows' larger score, pape: from "
+                "rows, which windows are not",
                 ("mae_points_by_way",),
             ),
             Detail(
                 "Share of windows said to have lost two points of accuracy, of those that have "
                 "(found) and the others (false), by the estimate and by windowed tests of the "
-                "score, synthetic and flights",
+                "score; all windows but concept",
                 ("falls_by_way",),
             ),
         ),
