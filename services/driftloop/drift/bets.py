@@ -11,6 +11,18 @@ A window is ranked within the bag that has it in: its n rows are then n draws wi
 from payoffs whose mean is 1, and the mean of their product is at most 1 (Maclaurin's inequality),
 in whatever order they came. So bin counts suffice.
 
+A window with more rows than the bag would be ranked among its own rows, and a change in it would
+hardly show. There the bag's rows are bet on, each bet *turned round*: where the window's rows are
+bet to rank high within the bag, the bag's are bet to rank low within both. That is as valid. Of all
+rows of both the bag's are draws without replacement as much as the window's are, and a turned bet
+is a density on [0, 1], too. So its payoffs have a mean of 1 over these rows, and Maclaurin's
+inequality holds for their product over the bag's: of m numbers >= 0 with mean 1 the products of k
+have the mean e_k / C(m, k) <= (e_1 / m)^k = 1 (Hardy, Littlewood, Polya: Inequalities, theorem 52).
+Which side is bet on follows from the numbers of rows alone. Windows may be multiplied as before:
+given the rows of both together, how they are parted is independent of the order in which the bag
+came about, which the payoffs of earlier windows are made of. So the product of all has at most the
+mean of the product of all but the last, and so on down to the first. A bag without rows pays 1.
+
 Two families:
 
 - *two-sided*, for distributions: normal scores z = Phi^-1(p) shifted by ``SHIFTS`` or scaled by
@@ -33,18 +45,20 @@ from driftloop.models.payoffs import GROWTH, POWERS, SCALES, SHIFTS
 _TINY = 1e-300
 
 
-def tilts(high: F64, starts: I64) -> F64:
+def tilts(high: F64, starts: I64, turned: bool = False) -> F64:
     """Log payoffs, shape (..., TILTS, G), of bins that lie side by side and reach up to ``high``,
     (..., G), in [0, 1], each from where the one before ends, those of ``starts`` from 0; 0 for bins
-    of no width."""
+    of no width. ``turned``: of the bets turned round."""
     ends = ndtri(high)[..., None, :]
-    below = np.concatenate([ndtr(ends - SHIFTS[:, None]), ndtr(ends / SCALES[:, None])], axis=-2)
+    shifts, scales = (-SHIFTS, 1.0 / SCALES) if turned else (SHIFTS, SCALES)
+    below = np.concatenate([ndtr(ends - shifts[:, None]), ndtr(ends / scales[:, None])], axis=-2)
     return _logs(widths(below, starts), widths(high, starts)[..., None, :])
 
 
-def powers(high: F64, starts: I64) -> F64:
+def powers(high: F64, starts: I64, turned: bool = False) -> F64:
     """Log payoffs, shape (..., len(POWERS), G), likewise."""
-    below = 1.0 - (1.0 - high[..., None, :]) ** POWERS[:, None]
+    exponents = 1.0 / POWERS if turned else POWERS
+    below = 1.0 - (1.0 - high[..., None, :]) ** exponents[:, None]
     return _logs(widths(below, starts), widths(high, starts)[..., None, :])
 
 
@@ -56,13 +70,15 @@ def widths(high: F64, starts: I64) -> F64:
     return np.asarray(high - low, dtype=np.float64)
 
 
-def growth(share: F64) -> tuple[F64, F64]:
-    """Log payoffs of a row in, and of one outside of, a bin of this share that is bet to grow."""
-    inside = np.where(share > 0.0, (GROWTH - 1.0) * np.log(np.maximum(share, _TINY)), 0.0)
+def growth(share: F64, turned: bool = False) -> tuple[F64, F64]:
+    """Log payoffs of a row in, and of one outside of, a bin of this share that is bet to grow (to
+    shrink, where the bet is ``turned``)."""
+    exponent = 1.0 / GROWTH if turned else GROWTH
+    inside = np.where(share > 0.0, (exponent - 1.0) * np.log(np.maximum(share, _TINY)), 0.0)
     outside = 1.0 - share
     left = np.where(
         (share > 0.0) & (outside > 0.0),
-        np.log(np.maximum(1.0 - share**GROWTH, _TINY)) - np.log(np.maximum(outside, _TINY)),
+        np.log(np.maximum(1.0 - share**exponent, _TINY)) - np.log(np.maximum(outside, _TINY)),
         0.0,
     )
     return np.asarray(inside, dtype=np.float64), np.asarray(left, dtype=np.float64)

@@ -121,13 +121,17 @@ class Detectors:
             return self._still.level(index)
         return float(self._panels[family].levels[row, index])
 
-    def compared(self, key: Key, windows: Sequence[Kept]) -> tuple[F64, F64]:
-        """Counts of these windows on a stream's bins, and the shares that the reference has there.
-        Not of a feature that stands still."""
+    def compared(self, key: Key, windows: Sequence[Kept]) -> tuple[F64, F64, F64]:
+        """Counts of these windows on a stream's bins, and the shares that the reference has there
+        and that the bags have. Not of a feature that stands still."""
         family, row, index = key
         panel = self._panels[family]
         span = panel.group.span(index)
-        return panel.counts(windows, row)[span], panel.expected(windows, row).shares[span]
+        return (
+            panel.counts(windows, row)[span],
+            panel.expected(windows, row).shares[span],
+            panel.before(windows, row).shares[span],
+        )
 
     def since(self, key: Key, history: History) -> list[Kept]:
         """The windows from the suspected onset of a stream's change on."""
@@ -153,8 +157,9 @@ class Detectors:
         first = 0 if family == STILL else int(self._panels[family].since[row, index])
         return [kept for kept in history.newest(RECENT_ROWS) if kept.number >= first]
 
-    def found(self, key: Key, windows: Sequence[Kept]) -> Found:
-        """A stream as these windows show it."""
+    def found(self, key: Key, windows: Sequence[Kept], *, recovered: bool = False) -> Found:
+        """A stream as these windows show it, against its reference; ``recovered``: against what it
+        was before its change."""
         family, row, index = key
         stream = self.stream(key)
         if family == STILL:
@@ -168,7 +173,8 @@ class Detectors:
             panel = self._panels[family]
             counts = panel.counts(windows, row)
             rows = float(panel.group.totals(counts)[index])
-            measured = panel.effects(windows, row, counts)[index]
+            expected = panel.before(windows, row) if recovered else None
+            measured = panel.effects(windows, row, counts, expected)[index]
             level = float(panel.levels[row, index])
             dispersion = float(panel.dispersions[row, index])
         segment = self._segment(row)

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from driftloop.drift import bets
-from driftloop.drift.shiryaev import advance, log_mean
+from driftloop.drift.shiryaev import log_mean
 from driftloop.drift.streams import Measure, Watched
 from driftloop.kernel.codec.blocks import F64, I64
 from driftloop.kernel.statistics.coverage import effective_sizes, leave_one_out
@@ -21,6 +22,9 @@ from driftloop.models import payoffs
 
 _FIRST: I64 = np.zeros(1, dtype=np.int64)
 """Where the only stream of a span begins."""
+
+_ERRORS = 1.0
+"""How many of them a bag is worse than a reference that rows were better than."""
 
 
 class Group:
@@ -103,6 +107,11 @@ class Group:
         high[..., self.starts + self.sizes - 1] = 1.0
         return high, shares
 
+    def outnumbers(self, counts: F64, bag: F64) -> npt.NDArray[np.bool_] | None:
+        """Of which streams, (S, T), a window has more rows than the bag; None: of no one."""
+        more = self.totals(counts) > self.totals(bag)
+        return more if more.any() else None
+
 
 class Bets(Protocol):
     """A group of one family."""
@@ -112,17 +121,22 @@ class Bets(Protocol):
     owners: I64
     """The stream of each bet, (K,)."""
 
+    def ranked(self, bag: F64, reference: F64, dispersions: F64) -> F64:
+        """Of a bag, (S, G), what windows are ranked in; ``dispersions`` has shape (S, T)."""
+        ...
+
     def log_e(self, counts: F64, bag: F64, dispersions: F64) -> F64:
-        """Log e-values, (S, K), of a window's counts, (S, G), within a bag that has it in, (S, G);
-        ``dispersions`` has shape (S, T)."""
+        """Log e-values, (S, K), of a window's counts, (S, G), within such a bag, (S, G), without
+        the window."""
         ...
 
     def level(self, log_m: F64) -> F64:
         """Log of the mean of M over each stream's bets, (S, T), from (S, K)."""
         ...
 
-    def payoffs(self, bag: F64, stream: int, bet: int) -> F64:
-        """Log payoffs of one stream's bins, under its bet number ``bet`` in (K,)."""
+    def payoffs(self, bag: F64, stream: int, bet: int, turned: bool = False) -> F64:
+        """Log payoffs of one stream's bins within a bag that has in it who is bet on, under its bet
+        number ``bet`` in (K,). ``turned``: of those that the bag had before the window."""
         ...
 
 
@@ -151,16 +165,16 @@ class TwoSided(Group):
         per_stream = np.bincount(self._grown_owner, minlength=streams_count)
         self._grown_weight: F64 = np.log(payoffs.BIN_WEIGHT / per_stream[self._grown_owner])
 
+    def ranked(self, bag: F64, reference: F64, dispersions: F64) -> F64:
+        return bag
+
     def log_e(self, counts: F64, bag: F64, dispersions: F64) -> F64:
-        high, shares = self.ends(bag)
-        paid = counts[..., None, :] * bets.tilts(high, self.starts)
-        won = np.add.reduceat(paid, self.starts, axis=-1) / dispersions[..., None, :]
-        inside, outside = bets.growth(shares[..., self._grown])
-        hits = counts[..., self._grown]
-        others = self.totals(counts)[..., self._grown_owner] - hits
-        grown = (hits * inside + others * outside) / dispersions[..., self._grown_owner]
-        out = np.concatenate([won.reshape(*won.shape[:-2], -1), grown], axis=-1)
-        return np.asarray(out, dtype=np.float64)
+        high, shares = self.ends(bag + counts)
+        log_e = self._log_e(counts, high, shares, dispersions, False)
+        if (more := self.outnumbers(counts, bag)) is not None:
+            turned = self._log_e(bag, high, shares, dispersions, True)
+            log_e = np.where(more[..., self.owners], turned, log_e)
+        return log_e
 
     def level(self, log_m: F64) -> F64:
         tilted = log_m[..., : self._tilts]
@@ -173,21 +187,45 @@ class TwoSided(Group):
         )
         return np.asarray(np.logaddexp(first, top + np.log(total)), dtype=np.float64)
 
-    def payoffs(self, bag: F64, stream: int, bet: int) -> F64:
+    def payoffs(self, bag: F64, stream: int, bet: int, turned: bool = False) -> F64:
         span = self.span(stream)
         high, shares = self.ends(bag)
         if bet < self._tilts:
             tilt = bet // len(self.streams)
-            return np.asarray(bets.tilts(high[span], _FIRST)[tilt], dtype=np.float64)
+            return np.asarray(bets.tilts(high[span], _FIRST, turned)[tilt], dtype=np.float64)
         grown = int(self._grown[bet - self._tilts])
-        inside, outside = bets.growth(shares[grown : grown + 1])
+        inside, outside = bets.growth(shares[grown : grown + 1], turned)
         logs: F64 = np.full(span.stop - span.start, outside[0])
         logs[grown - span.start] = inside[0]
         return logs
 
+    def _log_e(self, counts: F64, high: F64, shares: F64, dispersions: F64, turned: bool) -> F64:
+        paid = counts[..., None, :] * bets.tilts(high, self.starts, turned)
+        won = np.add.reduceat(paid, self.starts, axis=-1) / dispersions[..., None, :]
+        inside, outside = bets.growth(shares[..., self._grown], turned)
+        hits = counts[..., self._grown]
+        others = self.totals(counts)[..., self._grown_owner] - hits
+        grown = (hits * inside + others * outside) / dispersions[..., self._grown_owner]
+        out = np.concatenate([won.reshape(*won.shape[:-2], -1), grown], axis=-1)
+        return np.asarray(out, dtype=np.float64)
+
 
 class Upper(Group):
-    """See :class:`Bets`: power by power."""
+    """See :class:`Bets`: power by power.
+
+    Rows that are no worse than the reference's are no news, even where those before them were
+    better. So rows are not ranked in a bag that is better than its reference: above every rank it
+    is taken to have the reference's share at least, and one standard error more. That is the error
+    of the difference between the reference and what the bag were if all rows had come from where
+    the reference did, sqrt(d s (1 - s) (1/N - 1/n)) for a share s of N reference rows in a bag of
+    n, with the dispersion d. It is 0 at first and that of the reference in the end: it is by luck
+    that a sample is better than what it was drawn from.
+
+    Payoffs rise with the rank. So they are no larger than within the bag as it is, and nothing of
+    the budget is spent on this; and rows no worse than the reference plus its error pay at most 1
+    on average. Not all of the error is allowed for: that would hide changes of that size for ever,
+    where the bag knows better (``docs/decisions/drift-tests.md``).
+    """
 
     def __init__(self, streams: Sequence[Watched]) -> None:
         super().__init__(streams)
@@ -195,24 +233,42 @@ class Upper(Group):
         self.owners: I64 = np.tile(np.arange(len(streams)), len(payoffs.POWERS)).astype(np.int64)
         self._weights: F64 = np.log(payoffs.POWER_WEIGHTS)[:, None]
 
-    def log_e(self, counts: F64, bag: F64, dispersions: F64) -> F64:
+    def ranked(self, bag: F64, reference: F64, dispersions: F64) -> F64:
         high, _ = self.ends(bag)
-        paid = counts[..., None, :] * bets.powers(high, self.starts)
-        won = np.add.reduceat(paid, self.starts, axis=-1) / dispersions[..., None, :]
-        return np.asarray(won.reshape(*won.shape[:-2], -1), dtype=np.float64)
+        least, _ = self.ends(reference)
+        known, rows = self.totals(reference), self.totals(bag)
+        some = np.where(known > 0.0, known, 1.0)
+        apart = dispersions * np.maximum(1.0 / some - 1.0 / np.maximum(rows, 1.0), 0.0)
+        # Of shares' arcsines all have the same standard error (Freeman, Tukey 1950).
+        angles = np.arcsin(np.sqrt(1.0 - least))
+        angles += (0.5 * _ERRORS * np.sqrt(apart))[..., self.owner]
+        least = 1.0 - np.sin(np.minimum(angles, 0.5 * np.pi)) ** 2
+        least[..., self.starts + self.sizes - 1] = 1.0
+        better = (high > least) & (known > 0.0)[..., self.owner]
+        if not better.any():
+            return bag
+        raised = bets.widths(np.where(better, least, high), self.starts)
+        return np.asarray(raised * rows[..., self.owner], dtype=np.float64)
+
+    def log_e(self, counts: F64, bag: F64, dispersions: F64) -> F64:
+        high, _ = self.ends(bag + counts)
+        log_e = self._log_e(counts, bets.powers(high, self.starts), dispersions)
+        if (more := self.outnumbers(counts, bag)) is not None:
+            turned = self._log_e(bag, bets.powers(high, self.starts, True), dispersions)
+            log_e = np.where(more[..., self.owners], turned, log_e)
+        return log_e
 
     def level(self, log_m: F64) -> F64:
         by_power = log_m.reshape(*log_m.shape[:-1], len(payoffs.POWERS), len(self.streams))
         return log_mean(by_power, self._weights, -2)
 
-    def payoffs(self, bag: F64, stream: int, bet: int) -> F64:
+    def payoffs(self, bag: F64, stream: int, bet: int, turned: bool = False) -> F64:
         span = self.span(stream)
         high, _ = self.ends(bag)
         power = bet // len(self.streams)
-        return np.asarray(bets.powers(high[span], _FIRST)[power], dtype=np.float64)
+        return np.asarray(bets.powers(high[span], _FIRST, turned)[power], dtype=np.float64)
 
-
-def step(group: Bets, log_m: F64, counts: F64, bag: F64, dispersions: F64, rows: F64) -> F64:
-    """log M, (S, K), after a window: ``rows`` (S, T) are the window's rows per stream."""
-    log_e = group.log_e(counts, bag, dispersions)
-    return advance(log_m, log_e, rows[..., group.owners])
+    def _log_e(self, counts: F64, logs: F64, dispersions: F64) -> F64:
+        won = np.add.reduceat(counts[..., None, :] * logs, self.starts, axis=-1)
+        won = won / dispersions[..., None, :]
+        return np.asarray(won.reshape(*won.shape[:-2], -1), dtype=np.float64)

@@ -101,7 +101,7 @@ def _follow(
     last = []
     for key in gone:
         member = case.members.pop(key)
-        one = detectors.found(key, history.since(member.turned or kept.number))
+        one = detectors.found(key, history.since(member.turned or kept.number), recovered=True)
         last.append(replace(one, rows=member.returned))
         detectors.recovery.end(key, kept, member)
     if not case.members:

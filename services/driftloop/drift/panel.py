@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,8 +11,7 @@ import numpy.typing as npt
 
 from driftloop.drift.clumps import Clumps, WindowRows
 from driftloop.drift.effects import Effects, Expected, effects, least
-from driftloop.drift.groups import step
-from driftloop.drift.shiryaev import EMPTY
+from driftloop.drift.shiryaev import EMPTY, advance
 from driftloop.drift.state import Kept, Part, floats, integers, packed
 from driftloop.drift.watch import Watch
 from driftloop.kernel.codec.blocks import F64, I64
@@ -59,20 +58,15 @@ class Panel:
         """A window's rows are ranked within the bag of their slot, and go into it."""
         counts = self.group.flat(window.counts)
         bag = self._bag(window.slot)
-        whole = bag + counts
         rows = self._layout.rows(window.counts).astype(np.float64)
         self._window_rows.count(rows)
-        self._log_m = step(
-            self.group,
-            self._log_m,
-            counts,
-            whole,
-            self.clumps.among(rows),
-            self.group.totals(counts),
-        )
+        dispersions = self.clumps.among(rows)
+        ranked = self.group.ranked(bag, self._reference(window.slot), dispersions)
+        log_e = self.group.log_e(counts, ranked, dispersions)
+        self._log_m = advance(self._log_m, log_e, self.group.totals(counts)[:, self.group.owners])
         self.levels = self.group.level(self._log_m)
         keeps = self.frozen[:, self.group.owner]
-        self._bags[window.slot] = np.where(keeps, bag, whole)
+        self._bags[window.slot] = np.where(keeps, bag, bag + counts)
         self._unsaved.add(window.slot)
 
     def margins(self) -> F64:
@@ -94,12 +88,18 @@ class Panel:
         locating a change, not for testing."""
         _, row, stream = key
         best = self._best(row, stream)
+        span = self.group.span(stream)
         slots = np.array([kept.slot for kept in windows], dtype=np.int64)
         counts = self.group.own(np.array([kept.counts[row] for kept in windows]), stream)
         scores: F64 = np.zeros(len(windows))
         for slot in np.unique(slots).tolist():
             at = slots == slot
-            scores[at] = counts[at] @ self.group.payoffs(self._bag(slot)[row], stream, best)
+            bag = self._ranked(slot)[row]
+            scores[at] = counts[at] @ self.group.payoffs(bag, stream, best)
+            others = np.maximum(bag[span] - counts, self._reference(slot)[row, span])
+            more = at & (counts.sum(axis=1) > others.sum(axis=1))
+            if more.any():
+                scores[more] = others[more] @ self.group.payoffs(bag, stream, best, turned=True)
         return np.asarray(scores / self.dispersions[row, stream], dtype=np.float64)
 
     def evidence(self, key: Key, windows: Sequence[Kept]) -> float:
@@ -111,10 +111,15 @@ class Panel:
         paid = 0.0
         for slot in {kept.slot for kept in windows}:
             ones = [kept for kept in windows if kept.slot == slot]
-            # A bin that is new to the bag pays nothing before its first rows are in it.
-            bag = np.maximum(self._bag(slot)[row] - self.counts(ones[1:], row), 0.0)
-            logs = self.group.payoffs(bag, stream, best)
-            paid += float((self.counts(ones, row)[span] * logs).sum())
+            own, first = self.counts(ones, row), self.counts(ones[:1], row)
+            before = self._ranked(slot, row, own)[row]
+            if first[span].sum() > before[span].sum():
+                logs = self.group.payoffs(before + own, stream, best, turned=True)
+                paid += float((before[span] * logs).sum())
+            else:
+                # A bin that is new to the bag pays nothing before its first rows are in it.
+                logs = self.group.payoffs(before + first, stream, best)
+                paid += float((own[span] * logs).sum())
         return paid / float(self.dispersions[row, stream])
 
     def counts(self, windows: Sequence[Kept], row: int) -> F64:
@@ -126,42 +131,51 @@ class Panel:
 
     def expected(self, windows: Sequence[Kept], row: int) -> Expected:
         """What the reference gives for the rows of these windows."""
-        slots = sorted({kept.slot for kept in windows})
+        slots = {kept.slot for kept in windows}
         if len(slots) == 1:
-            return self._expected_at(slots[0], row)
-        shares: F64 = np.zeros(len(self.group.owner))
-        known: F64 = np.zeros(len(self.group.streams))
-        for slot in slots:
-            counts = self._reference(slot)[row]
-            known += self.group.totals(counts)
-            rows = self.counts([kept for kept in windows if kept.slot == slot], row)
-            weights = self.group.totals(rows)[self.group.owner]
-            shares = shares + weights * self.group.shares(counts)
-        return Expected.of(self.group, self.group.shares(shares), known)
+            return self._expected_at(slots.pop(), row)
+        return self._blended(windows, row, self._reference)
 
-    def effects(self, windows: Sequence[Kept], row: int, counts: F64) -> Effects:
-        """Of every stream in these windows, whose counts are ``counts``, (G,)."""
+    def before(self, windows: Sequence[Kept], row: int) -> Expected:
+        """What the bags give for them: the reference and what came since; of a stream that is known
+        to have changed, what came before the change."""
+        return self._blended(windows, row, self._ranked)
+
+    def effects(
+        self, windows: Sequence[Kept], row: int, counts: F64, expected: Expected | None = None
+    ) -> Effects:
+        """Of every stream in these windows, whose counts are ``counts``, (G,), against what is
+        ``expected`` of them: by the reference, unless something else is given."""
         return effects(
             self.group,
             counts,
-            self.expected(windows, row),
+            self.expected(windows, row) if expected is None else expected,
             self.dispersions[row],
             self._floors,
             self._shift_floor,
             self._means,
         )
 
+    def freeze(self, key: Key, changed: Sequence[Kept]) -> None:
+        """A stream is known to have changed in these windows: its bags lose them again, and take
+        nothing in until :meth:`restart`."""
+        _, row, stream = key
+        span = self.group.span(stream)
+        for slot in {kept.slot for kept in changed}:
+            own = self.counts([kept for kept in changed if kept.slot == slot], row)
+            bag = self._bag(slot)
+            bag[row, span] = np.maximum(bag[row] - own, 0.0)[span]
+            self._unsaved.add(slot)
+        self.frozen[row, stream] = True
+
     def restart(self, key: Key, number: int) -> None:
-        """Forget a stream's evidence, and all rows but the reference's; ``number``: of the first
-        window that counts again."""
+        """Forget a stream's evidence, and go on with its bags as they were before its change;
+        ``number``: of the first window that counts again."""
         _, row, stream = key
         self._log_m[row, self.group.owners == stream] = EMPTY
         self.levels[row, stream] = EMPTY
         self.since[row, stream] = number
-        span = self.group.span(stream)
-        for slot, bag in self._bags.items():
-            bag[row, span] = self._reference(slot)[row, span]
-        self._unsaved.update(self._bags)
+        self.frozen[row, stream] = False
 
     def use(self, references: Mapping[int, I64], number: int) -> None:
         """Begin, with a reference that was collected; from window ``number`` on."""
@@ -213,6 +227,28 @@ class Panel:
             found = self._bags[slot] = self._reference(slot).copy()
             self._unsaved.add(slot)
         return found
+
+    def _ranked(self, slot: int, row: int = 0, less: F64 | float = 0.0) -> F64:
+        """What windows of a slot are ranked in, (S, G); ``less``, (G,): before these counts of a
+        row went into the bag."""
+        bag = self._bag(slot).copy()
+        bag[row] = np.maximum(bag[row] - less, 0.0)
+        return self.group.ranked(bag, self._reference(slot), self.dispersions)
+
+    def _blended(
+        self, windows: Sequence[Kept], row: int, of_slot: Callable[[int], F64]
+    ) -> Expected:
+        """By the slots that the rows of these windows are in."""
+        slots = sorted({kept.slot for kept in windows})
+        shares: F64 = np.zeros(len(self.group.owner))
+        known: F64 = np.zeros(len(self.group.streams))
+        for slot in slots:
+            counts = of_slot(slot)[row]
+            known += self.group.totals(counts)
+            rows = self.counts([kept for kept in windows if kept.slot == slot], row)
+            weights = self.group.totals(rows)[self.group.owner]
+            shares = shares + (weights if len(slots) > 1 else 1.0) * self.group.shares(counts)
+        return Expected.of(self.group, self.group.shares(shares), known)
 
     def _expected_at(self, slot: int, row: int) -> Expected:
         known, found = self._expected.get(row, (slot, None))

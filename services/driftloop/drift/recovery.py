@@ -1,4 +1,6 @@
-"""Whether streams that have drifted are back at their reference."""
+"""Whether streams that have drifted are back at what they were before: like the reference and the
+rows that came since, until the change. The reference alone may be a small sample, and those rows
+tell better what it is a sample of."""
 
 from __future__ import annotations
 
@@ -24,7 +26,7 @@ _DOUBLINGS, _MOST_DOUBLINGS = 2, 16
 
 
 class Recovery:
-    """While a stream is waited for, its panel's bags take nothing in."""
+    """While a stream is waited for, its bags take nothing in."""
 
     def __init__(self, panels: Mapping[str, Panel], still: Still, enough: float) -> None:
         """``enough``: log of the evidence it takes."""
@@ -36,15 +38,16 @@ class Recovery:
 
     def begin(self, found: Found, kept: Kept) -> Member:
         """Wait for a stream that was found in the window ``kept``."""
-        self._freeze(found.key, True)
         drifted: list[float] = []
         rows = found.rows
         family, row, index = found.key
         if family == STILL:
             rows = max(rows, LEAST_CONSTANT_ROWS)
+            self._still.freeze(index)
         else:
             panel = self._panels[family]
             drifted = panel.counts(found.since, row)[panel.group.span(index)].tolist()
+            panel.freeze(found.key, found.since)
         # What comes and goes is one cause: it must stay away for longer each time it comes back.
         doublings = 0
         if found.key in self.returns:
@@ -61,7 +64,7 @@ class Recovery:
         )
 
     def take(self, member: Member, key: Key, kept: Kept, history: History) -> bool:
-        """Take in a window: whether the stream is back at its reference.
+        """Take in a window: whether the stream is back at what it was.
 
         A CUSUM of the evidence against rows still coming from the shares that the stream had
         drifted to; while they do, it goes wrong at most once in as many rows as a false alarm of
@@ -82,8 +85,8 @@ class Recovery:
         if member.recovery <= 0.0:
             member.recovery, member.turned, member.returned = 0.0, kept.number, 0
             member.away = kept.start
-        expected = panel.expected([kept], row)
-        back = _smoothed(expected.shares[span] * expected.known[index])
+        before = panel.before([kept], row)
+        back = _smoothed(before.shares[span] * before.known[index])
         ratios = np.log(back / _smoothed(np.array(member.drifted)))
         own = panel.counts([kept], row)[span]
         won = float((own * ratios).sum()) / float(panel.dispersions[row, index])
@@ -96,13 +99,13 @@ class Recovery:
             member.drifted = (np.array(member.drifted) + counts[span]).tolist()
         if member.recovery < self._enough or not _long_enough(member, kept):
             return False
-        return panel.effects(turned, row, counts)[index].ratio < 0.5
+        before = panel.before(turned, row)
+        return panel.effects(turned, row, counts, before)[index].ratio < 0.5
 
     def end(self, key: Key, kept: Kept, member: Member) -> None:
         """Watch a stream that is back anew; the window after ``kept`` is the first to count."""
         family, _, index = key
         self.returns[key] = (member.doublings, kept.end)
-        self._freeze(key, False)
         if family == STILL:
             self._still.restart(index)
             return
@@ -115,13 +118,6 @@ class Recovery:
     def load(self, plain: Sequence[Any]) -> None:
         for (family, row, stream), doublings, back in plain:
             self.returns[family, row, stream] = (doublings, back)
-
-    def _freeze(self, key: Key, frozen: bool) -> None:
-        family, row, index = key
-        if family == STILL:
-            self._still.frozen[index] = frozen
-        else:
-            self._panels[family].frozen[row, index] = frozen
 
 
 def _remembered(kept: Kept) -> int:

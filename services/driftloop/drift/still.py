@@ -55,7 +55,7 @@ class Still:
         self._unsaved: set[int] = set()
         self.use(references)
         self._log_m = [EMPTY] * len(streams)
-        self.frozen: list[bool] = [False] * len(streams)
+        self._frozen: list[bool] = [False] * len(streams)
         """Streams that are known to stand still: their bags take nothing in."""
         self.runs: list[tuple[int, int, float]] = [(-1, 0, 0.0)] * len(streams)
         """Per stream the number of the first of the newest windows that have one and the same value
@@ -81,7 +81,7 @@ class Still:
         for index, stream in enumerate(self.streams):
             column = window.statistics.numeric[stream.column]
             span = slice(self._cuts[index], self._cuts[index + 1])
-            takes[span] = not self.frozen[index]
+            takes[span] = not self._frozen[index]
             if column.count == 0:
                 continue
             still = column.minimum == column.maximum
@@ -120,9 +120,14 @@ class Still:
     def level(self, index: int) -> float:
         return self._log_m[index]
 
+    def freeze(self, index: int) -> None:
+        """A stream is known to stand still, until :meth:`restart`."""
+        self._frozen[index] = True
+
     def restart(self, index: int) -> None:
         """Forget a stream's evidence, and all rows but the reference's."""
         self._log_m[index] = EMPTY
+        self._frozen[index] = False
         span = slice(self._cuts[index], self._cuts[index + 1])
         for slot, bag in self._bags.items():
             bag[span] = self._reference(slot)[span]
@@ -144,14 +149,14 @@ class Still:
             "log_m": self._log_m,
             "runs": self.runs,
             "moving": self.moving,
-            "frozen": self.frozen,
+            "frozen": self._frozen,
         }
 
     def load(self, plain: Mapping[str, Any]) -> None:
         self._log_m = list(plain["log_m"])
         self.runs = [(first, rows, value) for first, rows, value in plain["runs"]]
         self.moving = list(plain["moving"])
-        self.frozen = list(plain["frozen"])
+        self._frozen = list(plain["frozen"])
 
     def load_bag(self, slot: int, plain: Sequence[Any]) -> None:
         self._bags[slot] = integers(plain)

@@ -103,8 +103,8 @@ def percent(share: float) -> str:
 
 
 def recovered(alert: Alert, rows: int) -> str:
-    """One sentence on why an alert is over: its rows are like the reference's again. Its evidence
-    is that of the newest ``rows`` rows."""
+    """One sentence on why an alert is over: its rows are like those before the change again. Its
+    evidence is that of the newest ``rows`` rows."""
     evidence = alert.evidence
     if alert.kind is AlertKind.CONSTANT:
         return (
@@ -112,9 +112,10 @@ def recovered(alert: Alert, rows: int) -> str:
             "window of one value, as many as it took to tell that it stood still."
         )
     return (
-        f"Back to version {alert.version}'s reference: {evidence.effect_name} "
-        f"{evidence.effect:.4f} in the newest {rows:,} rows, below half the floor of "
-        f"{evidence.effect_floor:g}, and the evidence that it has turned passes its threshold."
+        f"Back to version {alert.version}'s reference and the rows before the change: "
+        f"{evidence.effect_name} {evidence.effect:.4f} in the newest {rows:,} rows, below half the "
+        f"floor of {evidence.effect_floor:g}, and the evidence that it has turned passes its "
+        "threshold."
     )
 
 
