@@ -45,9 +45,11 @@ def glyphs(encoding: str) -> Glyphs:
 
 
 def paired_bars(compared: Comparison, width: int, drawn: Glyphs) -> list[Text]:
-    """Two lines per bin: the rows now, and under them the reference."""
+    """Two lines per bin: the rows now, and under them the reference. In brackets, where it differs,
+    what the test ranks rows among: the reference and the rows before the change."""
     label = min(_MOST_LABEL, max(len(bar.label) for bar in compared.bars))
-    room = max(8, width - label - _PERCENT - 4)
+    differs = any(_percent(bar.before) != _percent(bar.reference) for bar in compared.bars)
+    room = max(8, width - label - _PERCENT * (2 if differs else 1) - 6)
     most = max([max(bar.now, bar.reference) for bar in compared.bars] + [1e-9])
     legend = Text(f"{compared.subject}: ")
     legend.append(drawn.eighths[-1] * 2, style="bold cyan")
@@ -55,16 +57,25 @@ def paired_bars(compared: Comparison, width: int, drawn: Glyphs) -> list[Text]:
     legend.append(drawn.reference * 2, style="dim")
     legend.append(" reference")
     lines = [legend]
+    if differs:
+        brackets = "  in brackets: the reference and the rows before the change"
+        lines.append(Text(brackets, style="dim"))
     for bar in compared.bars:
         name = bar.label if len(bar.label) <= label else bar.label[: label - 2] + ".."
         now = Text(f"  {name:>{label}} ")
         now.append(_bar(bar.now / most * room, drawn), style="bold cyan")
-        now.append(f" {100 * bar.now:.2f}%")
+        now.append(f" {_percent(bar.now)}")
         then = Text(f"  {'':>{label}} ")
         then.append(drawn.reference * round(bar.reference / most * room), style="dim")
-        then.append(f" {100 * bar.reference:.2f}%", style="dim")
+        then.append(f" {_percent(bar.reference)}", style="dim")
+        if differs:
+            then.append(f" ({_percent(bar.before)})", style="dim")
         lines += [now, then]
     return lines
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2f}%"
 
 
 def level_over_time(

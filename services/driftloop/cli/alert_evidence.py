@@ -33,11 +33,13 @@ _TWO = {
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One bin: shares of the rows now, and of the reference."""
+    """One bin: shares of the rows now, of the reference, and of what the test ranks rows among: the
+    reference and the rows that came before the change."""
 
     label: str
     now: float
     reference: float
+    before: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,13 +165,11 @@ def _compared(
     if key is None or not kept:
         return None
     stream = detectors.stream(key)
-    counts, expected = detectors.compared(key, kept)
+    counts, expected, before = detectors.compared(key, kept)
     rows = float(counts.sum())
     now = counts / rows if rows else counts
-    bars = [
-        Bar(label, float(a), float(b))
-        for label, a, b in zip(_labels(stream, profile), now, expected, strict=True)
-    ]
+    shares = zip(now.tolist(), expected.tolist(), before.tolist(), strict=True)
+    bars = [Bar(label, *own) for label, own in zip(_labels(stream, profile), shares, strict=True)]
     if stream.measure is Measure.DISTRIBUTION and not stream.ordered:
         bars = _fewer(bars)
         bars += _new_values(detectors, subject, kept)
@@ -201,8 +201,8 @@ def _fewer(bars: list[Bar]) -> list[Bar]:
         return bars
     ranked = sorted(bars, key=lambda bar: -max(bar.now, bar.reference))
     rest = ranked[_LEVELS:]
-    now, reference = (float(np.sum([getattr(b, n) for b in rest])) for n in ("now", "reference"))
-    return [*ranked[:_LEVELS], Bar(f"{len(rest)} others", now, reference)]
+    sums = [float(np.sum([getattr(b, n) for b in rest])) for n in ("now", "reference", "before")]
+    return [*ranked[:_LEVELS], Bar(f"{len(rest)} others", *sums)]
 
 
 def _new_values(detectors: Detectors, subject: str, kept: Sequence[Kept]) -> list[Bar]:
@@ -211,5 +211,6 @@ def _new_values(detectors: Detectors, subject: str, kept: Sequence[Kept]) -> lis
     key = detectors.find(AlertKind.NEW_CATEGORIES, subject)
     if key is None:
         return []
-    counts, expected = detectors.compared(key, kept)
-    return [Bar("new values", float(counts[-1] / max(1.0, counts.sum())), float(expected[-1]))]
+    counts, expected, before = detectors.compared(key, kept)
+    now = float(counts[-1] / max(1.0, counts.sum()))
+    return [Bar("new values", now, float(expected[-1]), float(before[-1]))]
