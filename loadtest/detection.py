@@ -22,11 +22,9 @@ from river.drift import binary
 from scipy.stats import ks_2samp
 
 from driftloop.kernel.codec.blocks import F64, I64
-from driftloop.kernel.records import LossBaseline, Profile, Stream
-from driftloop.models.dispersion import share_dispersion
+from driftloop.kernel.records import Stream
 from loadtest.drift_cost import share_of_a_core
 from loadtest.drifting import (
-    SCORE,
     Watching,
     interval,
     outcome_windows,
@@ -34,6 +32,16 @@ from loadtest.drifting import (
     rate_interval,
 )
 from loadtest.feature_peers import INDEX, LEVEL, WINDOW, stability_index
+from loadtest.references import (
+    AFTER_ROWS,
+    BETTER,
+    FIRST,
+    SMALL,
+    after_better,
+    error_profile,
+    missed_first,
+    small_reference,
+)
 
 SEED = 1
 _REFERENCE = 10_000
@@ -46,6 +54,8 @@ _DELAYS = 300
 """Streams per change."""
 _QUIET = 100
 """Streams of 100,000 labels per rate without a change."""
+_FIRST = 10
+"""Streams per change that is there from the first window on."""
 _CHANGES = {
     "20_25": (0.20, 0.25),
     "20_30": (0.20, 0.30),
@@ -91,10 +101,25 @@ def run(seed: int = SEED, scale: float = 1.0) -> dict[str, Any]:
             sum(one["driftloop"] for one in ones), quiet
         )
         false["autocorrelated"] = {way: sum(one[way] for one in ones) / quiet for way in ones[0]}
+        by_way: dict[str, Mapping[str, float]] = {}
+        for key, alarm, ways, rows in (
+            ("fa_after_better", after_better, BETTER, AFTER_ROWS),
+            ("fa_small_reference", small_reference, SMALL, _LONG),
+        ):
+            lengths = quiet * rows / _LONG
+            sums = {w: sum(pool.map(partial(alarm, w, seed), range(quiet))) for w in ways}
+            found[key], *spread[key] = rate_interval(max(sums.values()), lengths)
+            by_way[f"{key}_by_way"] = {way: count / lengths for way, count in sums.items()}
+            sys.stderr.write(f"{key}: {by_way[f'{key}_by_way']}\n")
+        missed_first_window = sum(
+            sum(pool.map(partial(missed_first, way, seed), range(_FIRST))) for way in FIRST
+        )
     cost = share_of_a_core(seed)
     return {
         **found,
+        **by_way,
         "missed": missed,
+        "missed_first_window": missed_first_window,
         "alert_open_before": spoilt,
         "worst_vs_adwin": worst,
         **cost,
@@ -155,7 +180,7 @@ class _Found:
 
 
 def _ours(labels: _Labels) -> _Found:
-    watching = Watching(_profile(labels.reference), Stream.OUTCOMES, policy(_BUDGET))
+    watching = Watching(error_profile(labels.reference, _WINDOW), Stream.OUTCOMES, policy(_BUDGET))
     by_window = labels.errors.reshape(-1, _WINDOW).sum(axis=1)
     bins = np.stack([_WINDOW - by_window, by_window], axis=1)
     early = 0
@@ -169,28 +194,6 @@ def _ours(labels: _Labels) -> _Found:
         if changes and watching.rows == _CHANGE and watching.open:
             return _Found(early, _OPEN)
     return _Found(early, None)
-
-
-def _profile(errors: I64) -> Profile:
-    """Of a model whose loss is 0 or 1, with 10,000 labels in its baseline."""
-    wrong = int(errors.sum())
-    rows = len(errors)
-    spread = share_dispersion(errors, np.arange(rows, dtype=np.int64) // _WINDOW)
-    loss = LossBaseline(
-        rows,
-        wrong / rows,
-        1.0,
-        1.0,
-        edges=(0.0,),
-        counts=(rows - wrong, wrong),
-        means=(0.0, 1.0),
-        errors=wrong,
-        dispersion=spread,
-        error_dispersion=spread,
-        score_errors=(wrong,),
-        score_losses=(float(wrong),),
-    )
-    return Profile(rows, (SCORE,), (), loss)
 
 
 def _river(make: Callable[[], Any], labels: _Labels) -> _Found:

@@ -176,6 +176,18 @@ BENCHMARKS: Mapping[str, Benchmark] = {
             Wanted("missed", "changes not found", most=0),
             Wanted("worst_vs_adwin", "delay against ADWIN(.03), the worst change", most=1.15),
             Wanted("fa_autocorrelated", "per 100,000 labels, neighbours' correlation .3", most=1.5),
+            Wanted(
+                "fa_after_better",
+                "per 100,000 labels after a better model is as on its held-out rows again, the "
+                "worst kind",
+                most=1,
+            ),
+            Wanted(
+                "fa_small_reference",
+                "per 100,000 rows in windows larger than the reference, no floors, the worst kind",
+                most=1,
+            ),
+            Wanted("missed_first_window", "changes not found in a larger first window", most=0),
             Wanted("core_share_1000_models", "of a core, a window a minute", most=0.05),
         ),
         (
@@ -187,6 +199,16 @@ BENCHMARKS: Mapping[str, Benchmark] = {
             ),
             Detail("Share of changes not found", ("missed_by_detector",)),
             Detail("False alarms per 100,000 labels", ("fa_per_100k_by_detector",)),
+            Detail(
+                "False alarms per 100,000 labels after a model was better for a while, by held-out "
+                "rows and the lower rate of errors in percent",
+                ("fa_after_better_by_way",),
+            ),
+            Detail(
+                "False alarms per 100,000 rows in windows of so many rows, larger than the "
+                "reference; without floors",
+                ("fa_small_reference_by_way",),
+            ),
             Detail("CPU per window", ("cpu_us_per_window",), "us"),
         ),
     ),
