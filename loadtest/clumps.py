@@ -76,7 +76,7 @@ def first_weeks(windows: int, seed: int, index: int) -> int:
 
 def _clumps(rng: np.random.Generator, rows: int) -> F64:
     """A tenth of the variance is the window's, an autoregression of .8 from window to window."""
-    common = _lasting(rng, rows // _WINDOW, _LASTING)
+    common = autoregression(rng, (rows // _WINDOW, _FEATURES), _LASTING)
     own = rng.standard_normal((rows, _FEATURES))
     whole = np.repeat(common, _WINDOW, axis=0)
     return np.asarray(np.sqrt(_CLUMPED) * whole + np.sqrt(1.0 - _CLUMPED) * own, dtype=np.float64)
@@ -91,7 +91,7 @@ def scaled(way: str, floors: bool, seed: int, index: int) -> int:
     wanted = _policy(floors)
 
     def rows(windows: int) -> F64:
-        common = _lasting(rng, windows, lasting)
+        common = autoregression(rng, (windows, _FEATURES), lasting)
         own = rng.standard_normal((windows * _SPREAD_WINDOW, _FEATURES))
         return np.exp(deviation * np.repeat(common, _SPREAD_WINDOW, axis=0)) * own
 
@@ -149,9 +149,9 @@ def sampled(way: str, floors: bool, seed: int, index: int) -> int:
     return sum(len(watching.take(w)) for w in windows)
 
 
-def _lasting(rng: np.random.Generator, windows: int, correlation: float) -> F64:
+def autoregression(rng: np.random.Generator, shape: tuple[int, int], correlation: float) -> F64:
     """A standard normal autoregression from window to window, (windows, features)."""
-    noise = rng.standard_normal((windows, _FEATURES))
+    noise = rng.standard_normal(shape)
     noise[0] /= (1.0 - correlation**2) ** 0.5
     found = lfilter([(1.0 - correlation**2) ** 0.5], [1.0, -correlation], noise, axis=0)
     return np.asarray(found, dtype=np.float64)

@@ -3,7 +3,7 @@ middle changes nothing."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ import pytest
 from decision_builders import BINS, HOUR, declaration, predictions, profile, version
 from driftloop.drift.collecting import Collection
 from driftloop.drift.detectors import Detectors
+from driftloop.drift.learning import Learning
 from driftloop.drift.parts import Whole
 from driftloop.drift.state import History, Kept
 from driftloop.drift.still import STILL
@@ -23,8 +24,22 @@ from driftloop.models.dispersion import table_dispersion
 ROWS = 20
 
 
-def entries(collection: Collection) -> dict[str, Any]:
-    return {part.name: part.plain() for part in collection.parts()}
+@dataclass
+class Weeks:
+    """The first weeks, and what is learnt of them."""
+
+    learning: Learning
+    collection: Collection
+
+    @classmethod
+    def of(cls, watching: Watch) -> Weeks:
+        learning = Learning(watching.groups, watching.layout, watching.trained)
+        return cls(learning, Collection(watching.policy.reference_period, learning))
+
+
+def entries(weeks: Weeks) -> dict[str, Any]:
+    parts = (*weeks.collection.parts(), *weeks.learning.parts())
+    return {part.name: part.plain() for part in parts}
 
 
 def watched(season: tuple[str, ...] = (), period: int = 1 << 50) -> Watch:
@@ -52,17 +67,16 @@ def kept(watching: Watch, given: list[Window]) -> list[Kept]:
     ]
 
 
-def collected(watching: Watch, given: list[Kept], restart_at: int = -1) -> Collection:
-    collection = Collection(watching.policy.reference_period, watching.groups, watching.layout)
+def collected(watching: Watch, given: list[Kept], restart_at: int = -1) -> Weeks:
+    weeks = Weeks.of(watching)
     for number, each in enumerate(given):
         if number == restart_at:
-            stored = orjson.loads(orjson.dumps(entries(collection)))
-            collection = Collection(
-                watching.policy.reference_period, watching.groups, watching.layout
-            )
-            collection.load(stored)
-        collection.take(each)
-    return collection
+            stored = orjson.loads(orjson.dumps(entries(weeks)))
+            weeks = Weeks.of(watching)
+            weeks.collection.load(stored)
+            weeks.learning.load(stored)
+        weeks.collection.take(each)
+    return weeks
 
 
 def blocks_of_four(watching: Watch, given: list[Kept]) -> list[float]:
@@ -80,33 +94,33 @@ def blocks_of_four(watching: Watch, given: list[Kept]) -> list[float]:
 def test_enough_windows_show_what_they_would_show_the_trainer() -> None:
     watching = watched(period=400 * HOUR)
     given = kept(watching, windows(1, 401))
-    collection = collected(watching, given)
-    assert collection.done
+    weeks = collected(watching, given)
+    assert weeks.collection.done
     np.testing.assert_array_equal(
-        collection.references[-1], np.sum([k.counts for k in given[:400]], axis=0)
+        weeks.collection.references[-1], np.sum([k.counts for k in given[:400]], axis=0)
     )
-    (found,) = collection.clumps(TWO_SIDED).least
+    (found,) = weeks.learning.clumps(TWO_SIDED).least
     np.testing.assert_array_equal(found, blocks_of_four(watching, given[:400]))
     x = [stream.subject for stream in watching.groups[TWO_SIDED].streams].index("x")
     assert found[x] > 3
     assert np.all(np.delete(found, x) == 1.0)
-    assert not collection.retold()
+    assert not weeks.learning.retold()
 
 
 @pytest.mark.parametrize("few", [1, 14, 100])
 def test_of_few_windows_rows_count_for_less_until_enough_have_come(few: int) -> None:
     watching = watched(period=few * HOUR)
     given = kept(watching, windows(1, 401))
-    collection = collected(watching, given[: few + 1])
-    assert collection.done
-    told = [collection.clumps(TWO_SIDED).least[0]]
+    weeks = collected(watching, given[: few + 1])
+    assert weeks.collection.done
+    told = [weeks.learning.clumps(TWO_SIDED).least[0]]
     for each in given[few:400]:
-        collection.follow(each)
-        if collection.retold():
-            told.append(collection.clumps(TWO_SIDED).least[0])
+        weeks.learning.follow(each)
+        if weeks.learning.retold():
+            told.append(weeks.learning.clumps(TWO_SIDED).least[0])
     # The reference is the first weeks, the dispersion of all that was seen.
     np.testing.assert_array_equal(
-        collection.references[-1], np.sum([k.counts for k in given[:few]], axis=0)
+        weeks.collection.references[-1], np.sum([k.counts for k in given[:few]], axis=0)
     )
     expected = blocks_of_four(watching, given[:400])
     np.testing.assert_array_equal(told[-1], expected)
@@ -116,9 +130,9 @@ def test_of_few_windows_rows_count_for_less_until_enough_have_come(few: int) -> 
     else:
         assert told[0].max() == ROWS  # All of them count as one.
     # A window after those that were enough says nothing any more.
-    collection.follow(given[-1])
-    assert not collection.retold()
-    assert not any("/block/" in name for name in entries(collection))
+    weeks.learning.follow(given[-1])
+    assert not weeks.learning.retold()
+    assert not any("/block/" in name for name in entries(weeks))
 
 
 def test_a_restart_while_windows_are_followed_changes_nothing() -> None:
@@ -143,32 +157,32 @@ def test_what_has_changed_is_not_followed() -> None:
     first = windows(7, 1)[0]
     for each in given[:20]:
         detectors.take(first, each)
-    head = detectors.entries()["collection/head"]
+    head = detectors.entries()["learning/head"]
     key = next(key for _, key in detectors.margins() if key[0] == TWO_SIDED)
     history = History()
     history.append(given[19], 1000)
     member = detectors.recovery.begin(detectors.found(key, history.windows), given[19])
     for each in given[20:40]:
         detectors.take(first, each)
-    later = detectors.entries()["collection/head"]
-    assert later[:4] == head[:4]
+    later = detectors.entries()["learning/head"]
+    assert later == head
     detectors.recovery.end(key, given[39], member)
     detectors.take(first, given[40])
-    assert detectors.entries()["collection/head"][3] == head[3] + 1
+    assert detectors.entries()["learning/head"][1] == head[1] + 1
 
 
 def test_many_windows_are_kept_in_a_few_blocks_and_show_what_lasts() -> None:
     watching = watched(period=2000 * HOUR)
     given = kept(watching, windows(2, 2001))
-    collection = Collection(watching.policy.reference_period, watching.groups, watching.layout)
+    weeks = Weeks.of(watching)
     most = 0
     for each in given:
-        collection.take(each)
-        most = max(most, len(entries(collection)))
-    assert most <= 128 + 4
+        weeks.collection.take(each)
+        most = max(most, len(entries(weeks)))
+    assert most <= 128 + 5
     x = [s.subject for s in watching.groups[TWO_SIDED].streams].index("x")
     # Of a day's 480 rows 96 hang together: 96^2 / 480 more; of an hour's 20 rows 4: 4^2 / 20 more.
-    assert 12 < collection.clumps(TWO_SIDED).least[0, x] < 40
+    assert 12 < weeks.learning.clumps(TWO_SIDED).least[0, x] < 40
 
 
 @pytest.mark.parametrize("season", [(), ("hour_of_day",)])
@@ -178,7 +192,7 @@ def test_a_restart_in_the_middle_changes_nothing(season: tuple[str, ...], restar
     given = kept(watching, windows(3, 301))
     one, other = collected(watching, given), collected(watching, given, restart_at)
     assert entries(one) == entries(other)
-    assert one.done
+    assert one.collection.done
 
 
 def test_what_follows_the_season_is_no_dispersion() -> None:
@@ -191,8 +205,8 @@ def test_what_follows_the_season_is_no_dispersion() -> None:
         x = random.multinomial(ROWS, shares).tolist()
         score = random.multinomial(ROWS, np.full(BINS, 1 / BINS)).tolist()
         given.append(predictions(hour, x, score=score, levels=(ROWS - 2, 2)))
-    seasonal = collected(watching, kept(watching, given)).clumps(TWO_SIDED).least
-    other = collected(plain, kept(plain, given)).clumps(TWO_SIDED).least
+    seasonal = collected(watching, kept(watching, given)).learning.clumps(TWO_SIDED).least
+    other = collected(plain, kept(plain, given)).learning.clumps(TWO_SIDED).least
     assert np.all(seasonal == 1.0)
     assert other.max() > 3
 
@@ -229,9 +243,9 @@ def test_a_segments_clumps_show_where_those_of_all_rows_do_not(few: int) -> None
     watching = watched(period=few * HOUR)
     given = in_segments(watching, few + 1)
     x = [s.subject for s in watching.groups[TWO_SIDED].streams].index("x")
-    collection = collected(watching, given)
-    assert entries(collected(watching, given, few // 2)) == entries(collection)
-    found = collection.clumps(TWO_SIDED).least[:, x]
+    weeks = collected(watching, given)
+    assert entries(collected(watching, given, few // 2)) == entries(weeks)
+    found = weeks.learning.clumps(TWO_SIDED).least[:, x]
     # A day's rows of 20 hours: 4 of 20 are alike, so 96 of 480 are.
     assert found[1] > 10
     assert found[1] > 3 * found[0]

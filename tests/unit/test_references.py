@@ -143,7 +143,9 @@ def test_slots_by_segment_are_left_out_where_they_are_too_many(
     whole = made(rows(), BOTH)
     apart = [p for p in whole.references if p.slot < 0 or not p.segment]
     monkeypatch.setattr(references, "MOST_COUNTS", sum(len(p.counts) for p in apart))
-    assert list(made(rows(), BOTH).references) == apart
+    found = made(rows(), BOTH).references
+    # Windows of a segment are then compared with those of all hours: they vary by more.
+    assert [replace(p, variations=()) for p in found] == [replace(p, variations=()) for p in apart]
 
 
 def test_a_version_with_as_many_references_as_may_be_is_small() -> None:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from driftloop.cli.alert_records import state_text
 from driftloop.cli.records_text import moment
-from driftloop.drift.collecting import ENOUGH_WINDOWS
 from driftloop.drift.shiryaev import LOG_TEN
 from driftloop.kernel.records import Alert, AlertKind, AlertStatus, Evidence
+from driftloop.models.variation import ENOUGH_WINDOWS
 
 UNTESTED = (AlertKind.STALE, AlertKind.NOT_LOADED)
 """Kinds that no test decides, and that have no e-value."""

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from driftloop.cli.control import read_catalog, read_records
-from driftloop.drift.collecting import ENOUGH_WINDOWS
 from driftloop.kernel.codec import wire
 from driftloop.kernel.codec.records import codec
 from driftloop.kernel.declaration import Declaration, Format
@@ -19,6 +18,7 @@ from driftloop.kernel.seasons import slots
 from driftloop.kernel.topics import ControlTopics, ModelTopics
 from driftloop.models.parameters import check_parameters
 from driftloop.models.references import MOST_COUNTS
+from driftloop.models.variation import ENOUGH_WINDOWS
 
 _FLUSH_S = 30.0
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from driftloop.kernel.codec.blocks import F64
 
@@ -28,11 +29,11 @@ class Clumps:
 
     @classmethod
     def of(cls, dispersions: F64, window_rows: F64) -> Clumps:
-        """``dispersions``, (S, T), of windows of ``window_rows``, (S,): the mean over rows of the
-        number of rows in their window. Up to 1: it is not known."""
+        """``dispersions``, (S, T), of windows of ``window_rows``, (S,) or (S, T): the mean over
+        rows of the number of rows in their window. Up to 1: it is not known."""
         # What outlasts a window is in proportion to its rows, not to the others in it.
         others = np.where(window_rows > 1.0, np.maximum(window_rows - 1.0, window_rows / 2), 0.0)
-        others = others[:, None]
+        others = others[:, None] if others.ndim == 1 else others
         pairs = np.where(others > 0.0, (dispersions - 1.0) / np.where(others > 0.0, others, 1.0), 0)
         return cls(dispersions, np.asarray(pairs, dtype=np.float64))
 
@@ -45,6 +46,12 @@ class Clumps:
     def or_more(self, other: Clumps) -> Clumps:
         """The larger of both, each by itself."""
         return Clumps(np.maximum(self.least, other.least), np.maximum(self.pairs, other.pairs))
+
+    def where(self, chosen: npt.NDArray[np.bool_], other: Clumps) -> Clumps:
+        """These where ``chosen``, (T,), the other's elsewhere."""
+        return Clumps(
+            np.where(chosen, self.least, other.least), np.where(chosen, self.pairs, other.pairs)
+        )
 
     def copy(self) -> Clumps:
         return Clumps(self.least.copy(), self.pairs.copy())

@@ -13,6 +13,7 @@ import numpy as np
 from driftloop.drift.cases import Found
 from driftloop.drift.collecting import Collection
 from driftloop.drift.effects import LEAST_CONSTANT_ROWS, Effect
+from driftloop.drift.learning import Learning
 from driftloop.drift.panel import Key, Panel
 from driftloop.drift.recovery import Recovery
 from driftloop.drift.shiryaev import earliest_onset, onset, threshold
@@ -59,28 +60,30 @@ class Detectors:
         self._still = Still(
             watch.streams.still, _of_all_rows(watch.references), watch.clumps[STILL]
         )
+        learning = Learning(watch.groups, watch.layout, watch.trained)
+        self._learning = learning if learning.needed else None
         collects = watch.policy.reference == "first_weeks"
         period = watch.policy.reference_period
-        self._collection = Collection(period, watch.groups, watch.layout) if collects else None
+        self._collection = Collection(period, learning) if collects else None
         self.recovery = Recovery(
             self._panels, self._still, threshold(1, watch.policy.false_alarms_per_100k)
         )
 
     def take(self, window: Window, kept: Kept) -> bool:
         """Whether the window was tested; one of the first weeks is not."""
-        collection = self._collection
+        collection, learning = self._collection, self._learning
         if collection is not None and not collection.done:
             if collection.take(kept):
                 return False
             self._use_collection(kept.number)
-        elif collection is not None and collection.retold():
-            self._use_clumps(collection)
+        elif learning is not None and learning.retold():
+            self._use_learning(learning)
         for panel in self._panels.values():
             panel.take(kept)
         self._still.take(kept, window)
         # What is known to have changed says nothing of how much windows vary by themselves.
-        if collection is not None and not any(p.frozen.any() for p in self._panels.values()):
-            collection.follow(kept)
+        if learning is not None and not any(p.frozen.any() for p in self._panels.values()):
+            learning.follow(kept)
         return True
 
     def margins(self, least: float = -math.inf) -> Iterator[tuple[float, Key]]:
@@ -254,15 +257,17 @@ class Detectors:
         yield from self._still.parts()
         if self.recovery.returns:
             yield Part("returns", True, self.recovery.to_plain)
-        if self._collection is not None:
-            yield from self._collection.parts()
+        for part in (self._collection, self._learning):
+            if part is not None:
+                yield from part.parts()
         for panel in self._panels.values():
             yield from panel.parts()
 
     def saved(self) -> None:
         """What :meth:`parts` gave has been kept."""
-        if self._collection is not None:
-            self._collection.saved()
+        for part in (self._collection, self._learning):
+            if part is not None:
+                part.saved()
         for panel in self._panels.values():
             panel.saved()
         self._still.saved()
@@ -275,6 +280,9 @@ class Detectors:
         """Go on from :meth:`entries`, if they are of the same streams. Whether they are."""
         if entries.get("watched") != self._watched:
             return False
+        if self._learning is not None:
+            self._learning.load(entries)
+            self._use_learning(self._learning)
         if self._collection is not None:
             self._collection.load(entries)
             if self._collection.done:
@@ -300,26 +308,34 @@ class Detectors:
         for panel in self._panels.values():
             panel.use(references, number)
         self._still.use(_of_all_rows(references))
-        self._use_clumps(self._collection)
+        if self._learning is not None:
+            self._use_learning(self._learning)
 
-    def _use_clumps(self, collection: Collection) -> None:
-        for family, panel in self._panels.items():
-            # Some weeks may be too few to show what the rows of training did.
-            panel.clumps = self.watch.clumps[family].or_more(collection.clumps(family))
-        if TWO_SIDED not in self._panels:
+    def _use_learning(self, learning: Learning) -> None:
+        if not learning.told:
             return
-        values = self._panels[TWO_SIDED]
+        watch = self.watch
+        for family, panel in self._panels.items():
+            trained = watch.trained[family]
+            # What was served may be too little to show what the rows of training did.
+            shown = watch.measured[family].or_more(learning.clumps(family))
+            panel.clumps = shown.where(learning.counts(trained), watch.clumps[family])
+        values = self._panels.get(TWO_SIDED)
+        trained = watch.trained[STILL]
+        used = learning.counts(trained, alone=values is not None)
+        still = watch.measured[STILL].where(used, watch.clumps[STILL])
+        self._still.clumps = still
+        if values is None:
+            return
         columns = {s.column: index for index, s in enumerate(values.group.streams)}
         for panel in self._panels.values():
             for index, stream in enumerate(panel.group.streams):
                 # As of training: what is seldom shows little of how much its column varies.
                 if stream.measure in (Measure.UNSEEN, Measure.OUTSIDE) and stream.column in columns:
                     panel.clumps.lend(index, values.clumps, columns[stream.column])
-        still = self.watch.clumps[STILL].copy()
         for index, stream in enumerate(self._still.streams):
             if stream.column in columns:
                 still.lend(index, values.clumps, columns[stream.column])
-        self._still.clumps = still
 
     @cached_property
     def _watched(self) -> list[list[str]]:

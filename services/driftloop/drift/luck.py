@@ -1,7 +1,7 @@
 """How much more the counts of a stream vary than those of independent rows, said of few windows.
 
 Few windows may all be alike by luck, and no test tells that they are not. So what they show
-(``models.deviations``) is multiplied by what luck may be worth. Let d be the true dispersion and D
+(``models.variation``) is multiplied by what luck may be worth. Let d be the true dispersion and D
 what is used. A bet's winnings are those of a fair bet to the power d/D, so an e-detector on
 windows of n rows passes its threshold A about as seldom as exp(-a D/d), with a = log(A/n): for
 winnings x of the starts so far, sum n x^r <= n (sum x)^r for r >= 1. Where D is larger than d,
@@ -32,15 +32,12 @@ from __future__ import annotations
 import math
 from functools import lru_cache
 
-import numpy as np
 from scipy.special import gammainc, gammaincc
 
-from driftloop.kernel.codec.blocks import F64, I64
-from driftloop.models.deviations import LEAST_BLOCKS, Deviations, compared, directions, fair
-from driftloop.models.dispersion import block_lengths, some_rows
+from driftloop.kernel.codec.blocks import I64
+from driftloop.kernel.records import Variation
+from driftloop.models.variation import table_variation
 
-_ROUNDING = 1e-9
-"""A ratio that is nothing but rounding."""
 _LEAST_LOSS = math.log(1.1)
 _LEAST, _MOST = -3.0, 20.0
 """Natural logarithms of what luck may be worth; more is infinite."""
@@ -51,23 +48,21 @@ def bounded_dispersion(numbers: I64, table: I64, evidence: float, *, upper: bool
     """``models.dispersion.table_dispersion`` of few windows, with what luck may be worth where a
     test asks for the log ``evidence`` > 0 (a, above). At least 1; at most all rows, where nothing
     is known."""
-    rows = float(table.sum())
-    numbers, table = some_rows(numbers, table)
-    if table.shape[2] < 2:
-        return 1.0
-    if len(numbers) < LEAST_BLOCKS:
-        return rows
-    windows = compared(table)
-    along = directions(windows.table.sum(axis=(0, 1)), upper=upper)
-    least = 2.0 * math.sqrt(len(numbers))
-    starts = [starts for starts in block_lengths(numbers) if len(starts) >= least][-1:]
-    found = [windows, *(windows.longer(start) for start in starts)]
-    sizes = [fair(windows.winnings(upper=upper)[0])]
-    for place, blocks in enumerate(found):
-        if blocks is not None:
-            shown = blocks.along(along)
-            sizes.append(_bound(shown, evidence, along.stakes, lasting=place == 0))
-    return min(max(1.0, *sizes), rows)
+    return bounded(table_variation(numbers, table, upper=upper), evidence)
+
+
+def bounded(found: Variation, evidence: float) -> float:
+    """The same of what was found in the windows."""
+    if not found.least:
+        return float(max(1, found.rows))
+    told = zip(found.ratios, found.freedoms, found.stakes, strict=True)
+    sizes = [_bound(ratio, luck(freedom, evidence, stake)) for ratio, freedom, stake in told]
+    return min(max(1.0, found.least, *sizes), float(found.rows))
+
+
+def evidence(threshold: float, rows: float) -> float:
+    """What a test with this log ``threshold`` asks for, in windows of so many rows."""
+    return max(1.0, threshold - math.log(max(1.0, rows)))
 
 
 @lru_cache(maxsize=4096)
@@ -88,31 +83,6 @@ def luck(freedom: float, evidence: float, stake: float) -> float:
     return math.inf if most == _MOST else math.exp(most)
 
 
-def _lucks(freedom: F64, evidence: float, stakes: F64) -> F64:
-    """Of each direction."""
-    pairs = zip(freedom.tolist(), stakes.tolist(), strict=True)
-    return np.array([luck(v, evidence, stake) for v, stake in pairs])
-
-
-def _bound(found: Deviations, evidence: float, stakes: F64, *, lasting: bool) -> float:
-    """The largest of the directions: its ratio, with what luck may be worth; ``lasting``: or that
-    with the covariances of windows one after another. Where these are negative, that is taken for
-    luck."""
-    ratio = found.ratio
-    shown = ratio > _ROUNDING
-    if not shown.any():
-        return 0.0
-    firm = np.full(len(ratio), found.firm)
-    size = ratio * _lucks(firm, evidence, stakes)
-    if lasting:
-        long_run, covariances = found.lasting(together=True)
-        # Each covariance, but that of lag 0, is too low by the part of the long-run variance that
-        # goes into the mean of all blocks.
-        left = 1.0 - (covariances - 1) / len(found.found)
-        lucks = _lucks(firm / covariances, evidence, stakes)
-        # What nothing is known of may be anything, though nothing of it shows.
-        unknown = np.isinf(lucks)
-        bound = np.where(unknown, math.inf, long_run * np.where(unknown, 1.0, lucks))
-        bound = np.where(left > 0.0, bound / np.maximum(left, _ROUNDING), math.inf)
-        size = np.maximum(size, bound)
-    return float(size[shown].max())
+def _bound(ratio: float, lucky: float) -> float:
+    """What nothing is known of may be anything, though nothing of it shows."""
+    return math.inf if math.isinf(lucky) else ratio * lucky

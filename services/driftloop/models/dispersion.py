@@ -105,15 +105,19 @@ def dispersion(
     """
     if len(bins) < 2 or count < 2:
         return 1.0
+    return table_dispersion(*tabled(bins, count, blocks, slots), upper=upper)
+
+
+def tabled(bins: I64, count: int, blocks: I64, slots: I64 | None = None) -> tuple[I64, I64]:
+    """The ascending numbers of the blocks, (B,), and the counts of :func:`dispersion`'s rows in
+    them, (B, slots, bins)."""
     numbers, index = np.unique(blocks, return_inverse=True)
     seasons, slot = (
         np.unique(slots, return_inverse=True) if slots is not None else (numbers[:1], 0 * index)
     )
     many = len(seasons)
     table = np.bincount((index * many + slot) * count + bins, minlength=len(numbers) * many * count)
-    return table_dispersion(
-        numbers, table.reshape(len(numbers), many, count).astype(np.int64), upper=upper
-    )
+    return numbers, table.reshape(len(numbers), many, count).astype(np.int64)
 
 
 def table_dispersion(numbers: I64, table: I64, *, upper: bool = False) -> float:

@@ -16,16 +16,20 @@ import numpy.typing as npt
 from driftloop.kernel.codec.blocks import F64, I64, Categories, Features
 from driftloop.kernel.declaration import Declaration
 from driftloop.kernel.records import Stream
-from driftloop.kernel.records.training import Profile, ReferenceCounts
+from driftloop.kernel.records.training import Profile, ReferenceCounts, Variation
 from driftloop.kernel.seasons import slot
 from driftloop.kernel.statistics.layout import Layout, Place
 from driftloop.kernel.statistics.segments import segment_levels
 from driftloop.models.dispersion import blocks_of, dispersion, share_dispersion, window_rows
+from driftloop.models.variation import variation
 
 MOST_COUNTS = 100_000
 """In all references of a profile, so that a version's record stays well under 1 MB. What is more is
 left out: first slot by segment, then slots, then segments; windows are then compared with the rest.
 """
+MOST_MEASURED = 30_000
+"""Numbers that the variations of a profile hold; those of the whole first, then of each segment.
+What is more is left out, as if nothing had been measured."""
 Bools = npt.NDArray[np.bool_]
 
 _SLOT_LENGTH = 3_600_000
@@ -79,6 +83,7 @@ def with_references(profile: Profile, rows: ReferenceRows, policy: ReferencePoli
     whole = {stream: blocks[stream, kept.has(stream, by_slot=True)] for stream in Stream}
     split = len(profile.numeric)
     found = [whole[Stream.PREDICTIONS].dispersions(c) for c in known[Stream.PREDICTIONS]]
+    room = _Room(MOST_MEASURED)
     loss = profile.loss
     for column in known[Stream.OUTCOMES]:
         values, errors = whole[Stream.OUTCOMES].dispersions(column)
@@ -87,7 +92,9 @@ def with_references(profile: Profile, rows: ReferenceRows, policy: ReferencePoli
             dispersion=values,
             error_dispersion=errors,
             window_rows=whole[Stream.OUTCOMES].window_rows(column.first),
+            variations=room.taken(whole[Stream.OUTCOMES].variations([column])),
         )
+    variations = room.taken(whole[Stream.PREDICTIONS].variations(known[Stream.PREDICTIONS]))
     return replace(
         profile,
         numeric=tuple(
@@ -109,11 +116,28 @@ def with_references(profile: Profile, rows: ReferenceRows, policy: ReferencePoli
                 known[part.stream],
                 blocks[part.stream, kept.has(part.stream, by_slot=True, by_segment=True)],
                 kept.segment == kept.levels.index(part.segment),
+                room,
             )
             for part in kept.parts
         ),
         window_rows=whole[Stream.PREDICTIONS].window_rows(0),
+        variations=variations,
     )
+
+
+class _Room:
+    """For what variations hold."""
+
+    def __init__(self, numbers: int) -> None:
+        self._left = numbers
+
+    def taken(self, found: Sequence[Variation]) -> tuple[Variation, ...]:
+        """These, without what is measured where it does not fit."""
+        numbers = 3 * sum(len(one.ratios) for one in found)
+        if numbers > self._left:
+            return tuple(Variation(one.windows, one.rows) for one in found)
+        self._left -= numbers
+        return tuple(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +186,16 @@ def positions(layout: Layout, rows: ReferenceRows) -> list[Column]:
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    """Rows of one stream: their bins, of so many, their blocks, and their slots where declared."""
+
+    bins: I64
+    count: int
+    blocks: I64
+    slots: I64 | None
+
+
 class _Blocks:
     """Blocks of the rows by the time that windows of the stream are cut by: of all of them, and of
     the held-out ones."""
@@ -180,7 +214,39 @@ class _Blocks:
     def dispersions(self, column: Column, inside: Bools | None = None) -> tuple[float, float]:
         """Of the values, and of how many are missing; of losses, and of how many are errors.
         ``inside``, shape (n,): of these rows only."""
-        blocks, slots = self._blocks(column.first)
+        blocks, _ = self._blocks(column.first)
+        values, other = self._rows(column, blocks, inside)
+        return (
+            dispersion(
+                values.bins,
+                values.count,
+                values.blocks,
+                upper=self._errors is not None,
+                slots=values.slots,
+            ),
+            share_dispersion(other.bins, other.blocks, other.slots),
+        )
+
+    def variations(self, columns: Sequence[Column], inside: Bools | None = None) -> list[Variation]:
+        """For each column in order that of the values, and that of how many are missing (of losses,
+        of how many are errors), over windows, however few; none where windows are not known."""
+        if self._window <= 0:
+            return []
+        found: list[Variation] = []
+        for column in columns:
+            windows = self._times[column.first :] // self._window
+            values, other = self._rows(column, windows, inside)
+            upper = self._errors is not None
+            found += [
+                variation(v.bins, v.count, v.blocks, upper=one_sided, slots=v.slots)
+                for v, one_sided in ((values, upper), (other, True))
+            ]
+        return found
+
+    def _rows(self, column: Column, blocks: I64, inside: Bools | None) -> tuple[_Counted, _Counted]:
+        """Those with a value, in its bins; and all, by whether it is missing (of losses, by whether
+        they are errors)."""
+        _, slots = self._blocks(column.first)
         at = column.positions
         other = at == column.place.missing if self._errors is None else self._errors
         if inside is not None:
@@ -192,15 +258,10 @@ class _Blocks:
         bins = np.minimum(at - place.bins.start, place.bins.stop - place.bins.start)
         count = place.bins.stop - place.bins.start + 1
         some = at != place.missing
+        own = None if slots is None else slots[some]
         return (
-            dispersion(
-                bins[some],
-                count,
-                blocks[some],
-                upper=self._errors is not None,
-                slots=None if slots is None else slots[some],
-            ),
-            share_dispersion(other, blocks, slots),
+            _Counted(bins[some], count, blocks[some], own),
+            _Counted(other.astype(np.int64), 2, blocks, slots),
         )
 
     def _blocks(self, first: int) -> tuple[I64, I64 | None]:
@@ -316,7 +377,11 @@ def _parts(
 
 
 def _dispersed(
-    part: ReferenceCounts, columns: Sequence[Column], blocks: _Blocks, inside: Bools
+    part: ReferenceCounts,
+    columns: Sequence[Column],
+    blocks: _Blocks,
+    inside: Bools,
+    room: _Room,
 ) -> ReferenceCounts:
     """A segment's rows may come in clumps where those of all do not."""
     pairs = [blocks.dispersions(column, inside) for column in columns]
@@ -324,6 +389,7 @@ def _dispersed(
         part,
         dispersions=tuple(value for pair in pairs for value in pair),
         window_rows=blocks.window_rows(columns[0].first, inside),
+        variations=room.taken(blocks.variations(columns, inside)),
     )
 
 

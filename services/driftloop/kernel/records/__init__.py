@@ -35,6 +35,7 @@ from driftloop.kernel.records.training import (
     Run,
     RunStatus,
     Trigger,
+    Variation,
     Version,
 )
 from driftloop.kernel.records.windows import (
@@ -104,6 +105,7 @@ __all__ = [
     "Stage",
     "Stream",
     "Trigger",
+    "Variation",
     "Version",
     "Window",
     "WindowStatistics",

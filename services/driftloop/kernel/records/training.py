@@ -73,6 +73,26 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
+class Variation:
+    """How much the counts of one stream vary over windows, where these are too few to tell its
+    dispersion (``models.variation``)."""
+
+    windows: int
+    """With rows of the stream."""
+    rows: int
+    least: float = 0.0
+    """The dispersion under which no bet would have won on the windows; 0: nothing is measured, for
+    the windows are enough, or so few that they tell nothing."""
+    ratios: tuple[float, ...] = ()
+    """Sums of the windows' squared deviations by what independent rows would give, in the
+    directions that bets go in."""
+    freedoms: tuple[float, ...] = ()
+    """Of the chi-square that each ratio has the error of."""
+    stakes: tuple[float, ...] = ()
+    """What part of all bets goes in each one's direction."""
+
+
+@dataclass(frozen=True, slots=True)
 class NumericProfile:
     """Reference distribution of one numeric column."""
 
@@ -133,6 +153,8 @@ class LossBaseline:
     """Sum of losses per bin of the score's profile."""
     window_rows: float = 0.0
     """See ``Profile.window_rows``, of windows of outcomes."""
+    variations: tuple[Variation, ...] = ()
+    """See ``Profile.variations``; of the losses and of the errors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +174,8 @@ class ReferenceCounts:
     losses) and that of its missing values (or errors). Empty: not known."""
     window_rows: float = 0.0
     """See ``Profile.window_rows``."""
+    variations: tuple[Variation, ...] = ()
+    """Where there are dispersions, as those."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +194,10 @@ class Profile:
     window_rows: float = 0.0
     """The mean over rows of the number of rows in their window of predictions, which the
     dispersions are those of; 0 where that is not known."""
+    variations: tuple[Variation, ...] = ()
+    """For each column in order that of its values and that of its missing values. Empty in versions
+    made before they were kept, and where windows are not known: then the dispersions are taken for
+    what they say."""
 
 
 @dataclass(frozen=True, slots=True)
