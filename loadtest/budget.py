@@ -25,6 +25,7 @@ from loadtest.drifting import (
     prediction_windows,
     profile_of,
 )
+from loadtest.trained import few_windows
 
 _REFERENCE = 10_000
 _CHANGE = 10_000
@@ -32,6 +33,9 @@ _AFTER = 20_000
 _SLOW = 200_000
 _FEATURES = 20
 _STREAMS = 20
+_TRAINED = (10, 20, 40, 200, 400)
+_SERVED = (0, 1_000, 5_000, 20_000)
+"""Rows that such a version has served before a change."""
 
 
 def main() -> None:
@@ -58,6 +62,13 @@ def main() -> None:
         for wait in (0, 5000):
             shown = [f"{sigma} sd: {_first_weeks(windows, sigma, wait)}" for sigma in (0.5, 1.0)]
             print(f"  {windows} windows, {wait:,} rows after them: {'; '.join(shown)}", flush=True)
+    print(
+        "rows until a shift is found by a version trained on so many windows of 50 rows, budget 1"
+    )
+    for windows in _TRAINED:
+        for wait in _SERVED:
+            shown = [f"{sigma} sd: {_trained(windows, sigma, wait)}" for sigma in (0.5, 1.0)]
+            print(f"  {windows} windows, {wait:,} rows served: {'; '.join(shown)}", flush=True)
     print(f"labels until a mean loss of .40 that rises by .04 is found, budget 1, of {_STREAMS}")
     print(f"  every row loses .04 more: {_losses(0.04, 0.0)}")
     print(f"  one row in a hundred loses 4.5: {_losses(0.0, 0.01)}")
@@ -73,6 +84,19 @@ def _first_weeks(windows: int, sigma: float, wait: int) -> str:
     wanted = replace(policy(1.0), reference="first_weeks", reference_period=windows * 50 * SECOND)
     streams = _shifted(6, change, sigma)
     return _summary([_delay(profile, rows, wanted, 50, change) for profile, rows in streams])
+
+
+def _trained(windows: int, sigma: float, wait: int) -> str:
+    """Where so many windows of independent rows were trained on, and a change comes when ``wait``
+    rows have been served."""
+    delays = []
+    for index in range(_STREAMS):
+        rng = np.random.default_rng([7, index])
+        profile = few_windows(rng.normal(size=(windows * 50, _FEATURES)), 50)
+        rows = rng.normal(size=(wait + _AFTER, _FEATURES))
+        rows[wait:, 0] += sigma
+        delays.append(_delay(profile, rows, policy(1.0), 50, wait))
+    return _summary(delays)
 
 
 def _shifted(seed: int, change: int, sigma: float) -> Iterator[tuple[Profile, F64]]:

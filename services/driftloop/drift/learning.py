@@ -23,12 +23,15 @@ LEARNING = "learning"
 """First part of its entries' names."""
 _GROWN = 1.25
 """By so much more windows the dispersions are told anew."""
-_MOST_BLOCKS = 128
-"""Of time whose counts are kept apart. Enough for eight of sixteen together, and for a bound."""
-_LEAST_MOST = 32
-"""Of segments' counts, however many these are."""
-_MOST_COUNTS = 400_000
-"""In all blocks of segments beyond that: some MB."""
+_MOST_BLOCKS = 512
+"""Of time whose counts are kept apart: windows by themselves until they are enough. Of a quarter as
+many, of four windows each, a dispersion of two looked like none in one column of ten."""
+_LEAST_MOST = 128
+"""However many counts there are. Enough for eight of sixteen together, and for a bound."""
+_MOST_COUNTS = 2_000_000
+"""In all blocks beyond that: 16 MB."""
+_MOST_PART_BLOCKS, _LEAST_MOST_PART, _MOST_PART_COUNTS = 128, 32, 400_000
+"""The same of segments."""
 
 
 class Learning:
@@ -52,7 +55,7 @@ class Learning:
         fewest = min((int(trained[f].min()) for f in groups), default=ENOUGH_WINDOWS)
         self._enough = max(0, ENOUGH_WINDOWS - fewest)
         """Windows after which nothing is learnt any more."""
-        self._blocks = TimeBlocks(0, _MOST_BLOCKS)
+        self._blocks = TimeBlocks(0, _most_blocks(layout))
         """Of all rows, (L,)."""
         self._parts: TimeBlocks | None = None
         """Of segments, (S - 1, L); None where there are none."""
@@ -73,11 +76,11 @@ class Learning:
     def count(self, kept: Kept) -> None:
         """A window that belongs to no change."""
         if not self._windows:
-            self._blocks = TimeBlocks(kept.end - kept.start, _MOST_BLOCKS)
+            self._blocks = TimeBlocks(kept.end - kept.start, self._blocks.most)
             self._window_rows = WindowRows(len(kept.counts))
             if len(kept.counts) > 1:
-                most = min(_MOST_BLOCKS, _MOST_COUNTS // kept.counts[1:].size)
-                self._parts = TimeBlocks(self._blocks.length, max(_LEAST_MOST, most))
+                most = min(_MOST_PART_BLOCKS, _MOST_PART_COUNTS // kept.counts[1:].size)
+                self._parts = TimeBlocks(self._blocks.length, max(_LEAST_MOST_PART, most))
         self._windows += 1
         self._window_rows.count(self._layout.rows(kept.counts).astype(np.float64))
         self._blocks.count(kept, kept.counts[0])
@@ -168,7 +171,7 @@ class Learning:
             match rest:
                 case ["head"]:
                     length, self._windows, self.told, *segments = value
-                    self._blocks = TimeBlocks(length, _MOST_BLOCKS)
+                    self._blocks = TimeBlocks(length, self._blocks.most)
                 case ["dispersions"]:
                     self._dispersions = {family: floats(d) for family, d in value.items()}
                 case ["rows"]:
@@ -202,3 +205,7 @@ class Learning:
             asked = evidence(stream.threshold, float(own.sum()) / self._windows)
             found[index] = bounded_dispersion(numbers, own, asked, upper=upper)
         return found
+
+
+def _most_blocks(layout: Layout) -> int:
+    return max(_LEAST_MOST, min(_MOST_BLOCKS, _MOST_COUNTS // layout.length))
