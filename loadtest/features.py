@@ -22,6 +22,7 @@ from scipy.stats import beta
 
 from driftloop.kernel.codec.blocks import F64
 from driftloop.kernel.records import AlertKind, Profile, Stream
+from loadtest import trained
 from loadtest.clumps import (
     BURST_WINDOWS,
     FIRST_WEEKS,
@@ -130,6 +131,9 @@ def run(seed: int = SEED, scale: float = 1.0) -> dict[str, Any]:
             found[key], *spread[key] = rate_interval(max(sums.values()), rows)
             found[f"{key}_by_way"] = {way: alarms / rows for way, alarms in sums.items()}
             sys.stderr.write(f"{name}: {found[f'{key}_by_way']} in 100,000 rows\n")
+        few_windows, intervals = trained.run(pool, quiet, seed)
+        found |= few_windows
+        spread |= intervals
         tails = [
             sum(pool.map(partial(long_tail, tail, True, TAIL_ROWS, seed), range(quiet)))
             for tail in LONG_TAILS

@@ -3,8 +3,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +26,7 @@ from loadtest.drifting import (
     policy,
     prediction_windows,
     profile_of,
+    rate_interval,
 )
 
 TRAINED = (10, 20, 40)
@@ -54,6 +59,27 @@ WAYS: Mapping[str, Way] = {
     "errors": Way(100, 0.02, errors=True),
     "errors_01": Way(100, 0.01, errors=True),
 }
+
+
+def run(pool: Executor, streams: int, seed: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Keys of a result and their intervals: of each number of windows that of the worst way, and
+    those of all."""
+    found: dict[str, Any] = {}
+    spread: dict[str, Any] = {}
+    rows = streams * _LONG / 100_000
+    for windows in TRAINED:
+        key = f"fa_per_100k_trained_{windows}"
+        sums = {
+            f"{way}{'_floors' if floors else ''}": sum(
+                pool.map(partial(trained, windows, way, floors, seed), range(streams))
+            )
+            for way in WAYS
+            for floors in (False, True)
+        }
+        found[key], *spread[key] = rate_interval(max(sums.values()), rows)
+        found[f"{key}_by_way"] = {way: alarms / rows for way, alarms in sums.items()}
+        sys.stderr.write(f"trained on {windows} windows: {found[f'{key}_by_way']} in {_LONG:,}\n")
+    return found, spread
 
 
 def trained(windows: int, way: str, floors: bool, seed: int, index: int) -> int:

@@ -223,6 +223,9 @@ BENCHMARKS: Mapping[str, Benchmark] = {
             Wanted("fa_per_100k_first_400", "clumps, against first weeks of 400 windows", most=1),
             Wanted("fa_per_100k_first_120", "against first weeks of 120 windows", most=1),
             Wanted("fa_per_100k_first_14", "against first weeks of 14 windows", most=1),
+            Wanted("fa_per_100k_trained_40", "clumps, trained on 40 windows, the worst", most=1),
+            Wanted("fa_per_100k_trained_20", "trained on 20 windows", most=1),
+            Wanted("fa_per_100k_trained_10", "trained on 10 windows", most=1),
             Wanted("fa_per_100k_long_tail", "false alarms where categories are many", most=1),
             Wanted("fa_per_100k_rare_flags", "false alarms of flags that few rows have", most=1),
             Wanted("alerts_of_one_cause", "two features that move at one moment", most=1.1),
@@ -258,6 +261,14 @@ BENCHMARKS: Mapping[str, Benchmark] = {
                 "False alarms per 100,000 rows where windows have so many rows, alike in pairs, of "
                 "which training saw one in ten; without and with floors",
                 ("fa_per_100k_sampled_by_way",),
+            ),
+            Detail(
+                "False alarms per 100,000 rows where rows come in clumps and the version was "
+                "trained on 10, 20 or 40 windows; without and with floors",
+                (
+                    "fa_per_100k_trained_10_by_way", "fa_per_100k_trained_20_by_way",
+                    "fa_per_100k_trained_40_by_way",
+                ),
             ),
             Detail("CPU per window, by features", ("cpu_us_per_window",), "us"),
         ),
