@@ -19,7 +19,8 @@ from driftloop.kernel.records import Estimate, Profile, Stream, Window
 from driftloop.kernel.statistics.losses import bounded_log_loss
 from driftloop.kernel.statistics.sketch import Sketch
 from driftloop.models.profile import make_profile
-from driftloop.models.references import ReferencePolicy, ReferenceRows, with_references
+from driftloop.models.reference_rows import ReferencePolicy, ReferenceRows
+from driftloop.models.references import with_references
 from driftloop.models.shifts import ERROR_SHIFT, LOSS_SHIFT, shift_metrics
 from window_builders import declaration, outcomes, predictions
 

@@ -25,7 +25,8 @@ from driftloop.kernel.seasons import slot
 from driftloop.kernel.statistics.layout import PREDICTED, Layout
 from driftloop.models import references
 from driftloop.models.profile import make_profile
-from driftloop.models.references import ReferencePolicy, ReferenceRows, with_references
+from driftloop.models.reference_rows import ReferencePolicy, ReferenceRows
+from driftloop.models.references import with_references
 from driftloop.models.shifts import shift_metrics
 
 PREDICTIONS = Stream.PREDICTIONS
@@ -247,6 +248,42 @@ def test_a_profile_says_how_many_rows_its_windows_have() -> None:
     assert all(0 < rows < profile.window_rows for rows in inside)
     # Consecutive rows are no windows.
     assert made(given, ReferencePolicy(0)).window_rows == 0.0
+
+
+def test_a_profile_says_how_few_windows_vary() -> None:
+    given = rows(persistent=True)
+    policy = ReferencePolicy(8 * HOUR, (), "kind")
+    profile = made(given, policy)
+    # Two for each number, the score and the category; of the values, then of those missing.
+    assert len(profile.variations) == 8
+    assert [v.windows for v in profile.variations[:2]] == [60, 60]
+    held_out = len(np.unique(given.event_times[-HELD_OUT:] // (8 * HOUR)))
+    assert profile.variations[4].windows == held_out
+    x = profile.variations[0]
+    assert x.rows == np.count_nonzero(~np.isnan(given.features.numeric[:, 0]))
+    # A day's three windows are alike.
+    assert max(x.ratios) > 10 * max(profile.variations[2].ratios)
+    assert [v.rows for v in profile.loss.variations] == [HELD_OUT, HELD_OUT]
+    for part in parts(profile, PREDICTIONS):
+        assert len(part.variations) == len(part.dispersions)
+    # Of enough windows their number is enough; of consecutive rows nothing is known.
+    assert not any(v.ratios for v in made(given, ReferencePolicy(HOUR)).variations[:4])
+    assert not made(given, ReferencePolicy(0)).variations
+
+
+def test_what_is_measured_of_few_windows_is_left_out_where_it_is_too_much(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given, policy = rows(), ReferencePolicy(8 * HOUR, (), "kind")
+    whole = made(given, policy)
+    numbers = 3 * sum(len(v.ratios) for v in (*whole.loss.variations, *whole.variations))
+    monkeypatch.setattr(references, "MOST_MEASURED", numbers)
+    profile = made(given, policy)
+    assert profile.variations == whole.variations
+    inside = [v for part in profile.references for v in part.variations]
+    assert inside
+    assert not any(v.ratios or v.least for v in inside)
+    assert all(v.windows for v in inside)
 
 
 def test_larger_windows_than_those_of_training_have_a_larger_dispersion() -> None:

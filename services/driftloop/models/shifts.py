@@ -20,7 +20,7 @@ from driftloop.kernel.codec.blocks import F64, I64
 from driftloop.kernel.records import Profile, Stream
 from driftloop.kernel.statistics.distance import distance, profile_counts
 from driftloop.kernel.statistics.layout import PREDICTED, SCORE, Layout
-from driftloop.models.references import ReferenceRows, positions
+from driftloop.models.reference_rows import ReferenceRows, positions
 
 ERROR_SHIFT = "error_shift"
 """Key of a version's metrics: variance of an estimated accuracy's bias per unit of distance."""

@@ -20,7 +20,8 @@ from driftloop.kernel.statistics.criterion import Criterion
 from driftloop.models.evaluation import CHOSEN_BY, evaluate
 from driftloop.models.ports import Target, TrainedModel
 from driftloop.models.profile import make_profile
-from driftloop.models.references import ReferenceRows, with_references
+from driftloop.models.reference_rows import ReferenceRows
+from driftloop.models.references import with_references
 from driftloop.models.registry import freeze, trainer
 from driftloop.models.shifts import shift_metrics
 from driftloop.trainer.rows import TrainingRows

@@ -17,7 +17,7 @@ from driftloop.kernel.errors import TrainingError
 from driftloop.kernel.records.training import CandidateResult, Profile, Recipe
 from driftloop.kernel.statistics.criterion import BINARY, Criterion
 from driftloop.models.ports import TrainedModel
-from driftloop.models.references import ReferencePolicy
+from driftloop.models.reference_rows import ReferencePolicy
 
 _RESULT = "result.json"
 _ARRAYS = "arrays.safetensors"
