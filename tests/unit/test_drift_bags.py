@@ -22,7 +22,7 @@ from loadtest.references import (
 from decision_builders import declaration, version
 from decision_builders import profile as decision_profile
 from driftloop.drift.bets import growth, powers, tilts
-from driftloop.drift.groups import Upper
+from driftloop.drift.groups import Floor, Upper
 from driftloop.drift.watch import UPPER, watch
 from driftloop.kernel.codec.blocks import F64, I64
 from driftloop.kernel.records import Stream
@@ -117,18 +117,18 @@ def test_rows_are_not_ranked_in_a_bag_better_than_its_reference() -> None:
         (1000, 0.5, 0.35, 0.35),
     ):
         bag = reference + rows * np.array([[1.0 - share, share]])
-        ranked = group.ranked(bag, reference, one)
+        ranked = group.ranked(bag, Floor.of(group, reference), one)
         assert ranked.sum() == pytest.approx(bag.sum())
         assert least - 1e-9 <= ranked[0, 1] / ranked.sum() <= most + 1e-9
         if rows:
-            more = group.ranked(bag, reference, 4.0 * one)
+            more = group.ranked(bag, Floor.of(group, reference), 4.0 * one)
             assert more[0, 1] >= ranked[0, 1]
 
 
 def test_a_reference_without_rows_raises_no_bag() -> None:
     group = upper(200, 1000)
     bag, none, one = np.array([[90.0, 10.0]]), np.zeros((1, 2)), np.ones((1, 1))
-    np.testing.assert_array_equal(group.ranked(bag, none, one), bag)
+    np.testing.assert_allclose(group.ranked(bag, Floor.of(group, none), one), bag)
 
 
 def test_payoffs_are_no_larger_than_within_the_bag_as_it_is() -> None:
@@ -141,7 +141,7 @@ def test_payoffs_are_no_larger_than_within_the_bag_as_it_is() -> None:
     for _ in range(50):
         reference, more, window = rng.integers(0, 200, (3, 1, size)).astype(np.float64)
         bag = reference + more
-        ranked = group.ranked(bag, reference, one)
+        ranked = group.ranked(bag, Floor.of(group, reference), one)
         for stream in range(len(group.streams)):
             bins = np.flatnonzero(window[0, group.span(stream)])
             for bet in np.flatnonzero(group.owners == stream).tolist():

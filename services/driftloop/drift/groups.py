@@ -7,6 +7,7 @@ all their bets. Everything is a pure function of counts; the state is the caller
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -113,6 +114,27 @@ class Group:
         return more if more.any() else None
 
 
+@dataclass(frozen=True, slots=True)
+class Floor:
+    """A reference, as bags are compared with it: see ``Upper``."""
+
+    angles: F64
+    """Arcsines of the roots of the shares above each bin, (S, G): all have the same standard error,
+    half the root of ``errors`` (Freeman, Tukey, Annals of Mathematical Statistics 21, 1950)."""
+    errors: F64
+    """One over the rows, (S, T)."""
+
+    @classmethod
+    def of(cls, group: Group, reference: F64) -> Floor:
+        high, _ = group.ends(reference)
+        known = group.totals(reference)
+        # Without rows no bag is better.
+        some = known > 0.0
+        angles = np.where(some[..., group.owner], np.arcsin(np.sqrt(1.0 - high)), 0.0)
+        errors = np.where(some, 1.0 / np.where(some, known, 1.0), 0.0)
+        return cls(np.asarray(angles, dtype=np.float64), np.asarray(errors, dtype=np.float64))
+
+
 class Bets(Protocol):
     """A group of one family."""
 
@@ -121,8 +143,9 @@ class Bets(Protocol):
     owners: I64
     """The stream of each bet, (K,)."""
 
-    def ranked(self, bag: F64, reference: F64, dispersions: F64) -> F64:
-        """Of a bag, (S, G), what windows are ranked in; ``dispersions`` has shape (S, T)."""
+    def ranked(self, bag: F64, floor: Floor, dispersions: F64) -> F64:
+        """Of a bag, (S, G), what windows are ranked in; ``floor`` is of its reference, and
+        ``dispersions`` has shape (S, T)."""
         ...
 
     def log_e(self, counts: F64, bag: F64, dispersions: F64) -> F64:
@@ -165,7 +188,7 @@ class TwoSided(Group):
         per_stream = np.bincount(self._grown_owner, minlength=streams_count)
         self._grown_weight: F64 = np.log(payoffs.BIN_WEIGHT / per_stream[self._grown_owner])
 
-    def ranked(self, bag: F64, reference: F64, dispersions: F64) -> F64:
+    def ranked(self, bag: F64, floor: Floor, dispersions: F64) -> F64:
         return bag
 
     def log_e(self, counts: F64, bag: F64, dispersions: F64) -> F64:
@@ -233,21 +256,14 @@ class Upper(Group):
         self.owners: I64 = np.tile(np.arange(len(streams)), len(payoffs.POWERS)).astype(np.int64)
         self._weights: F64 = np.log(payoffs.POWER_WEIGHTS)[:, None]
 
-    def ranked(self, bag: F64, reference: F64, dispersions: F64) -> F64:
+    def ranked(self, bag: F64, floor: Floor, dispersions: F64) -> F64:
         high, _ = self.ends(bag)
-        least, _ = self.ends(reference)
-        known, rows = self.totals(reference), self.totals(bag)
-        some = np.where(known > 0.0, known, 1.0)
-        apart = dispersions * np.maximum(1.0 / some - 1.0 / np.maximum(rows, 1.0), 0.0)
-        # Of shares' arcsines all have the same standard error (Freeman, Tukey 1950).
-        angles = np.arcsin(np.sqrt(1.0 - least))
-        angles += (0.5 * _ERRORS * np.sqrt(apart))[..., self.owner]
-        least = 1.0 - np.sin(np.minimum(angles, 0.5 * np.pi)) ** 2
+        rows = self.totals(bag)
+        apart = dispersions * np.maximum(floor.errors - 1.0 / np.maximum(rows, 1.0), 0.0)
+        angles = floor.angles + (0.5 * _ERRORS * np.sqrt(apart))[..., self.owner]
+        least = np.cos(np.minimum(angles, 0.5 * np.pi)) ** 2
         least[..., self.starts + self.sizes - 1] = 1.0
-        better = (high > least) & (known > 0.0)[..., self.owner]
-        if not better.any():
-            return bag
-        raised = bets.widths(np.where(better, least, high), self.starts)
+        raised = bets.widths(np.minimum(high, least), self.starts)
         return np.asarray(raised * rows[..., self.owner], dtype=np.float64)
 
     def log_e(self, counts: F64, bag: F64, dispersions: F64) -> F64:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from driftloop.drift.clumps import Clumps, WindowRows
 from driftloop.drift.effects import Effects, Expected, effects, least
+from driftloop.drift.groups import Floor
 from driftloop.drift.shiryaev import EMPTY, advance
 from driftloop.drift.state import Kept, Part, floats, integers, packed
 from driftloop.drift.watch import Watch
@@ -43,6 +44,7 @@ class Panel:
         self._expected: dict[int, tuple[int, Expected]] = {}
         """Row to the season slot asked for last, and what is expected there."""
         shape = (rows, len(group.streams))
+        self._bag_floors: dict[int, Floor] = {}
         self._bags: dict[int, F64] = {}
         self._unsaved: set[int] = set()
         """Slots whose bags changed since :meth:`saved`."""
@@ -61,7 +63,7 @@ class Panel:
         rows = self._layout.rows(window.counts).astype(np.float64)
         self._window_rows.count(rows)
         dispersions = self.clumps.among(rows)
-        ranked = self.group.ranked(bag, self._reference(window.slot), dispersions)
+        ranked = self.group.ranked(bag, self._floor(window.slot), dispersions)
         log_e = self.group.log_e(counts, ranked, dispersions)
         self._log_m = advance(self._log_m, log_e, self.group.totals(counts)[:, self.group.owners])
         self.levels = self.group.level(self._log_m)
@@ -181,6 +183,7 @@ class Panel:
         """Begin, with a reference that was collected; from window ``number`` on."""
         self.references = {slot: self.group.flat(counts) for slot, counts in references.items()}
         self._expected.clear()
+        self._bag_floors.clear()
         self.since[:] = number
 
     def parts(self) -> Iterator[Part]:
@@ -228,12 +231,18 @@ class Panel:
             self._unsaved.add(slot)
         return found
 
+    def _floor(self, slot: int) -> Floor:
+        found = self._bag_floors.get(slot)
+        if found is None:
+            found = self._bag_floors[slot] = Floor.of(self.group, self._reference(slot))
+        return found
+
     def _ranked(self, slot: int, row: int = 0, less: F64 | float = 0.0) -> F64:
         """What windows of a slot are ranked in, (S, G); ``less``, (G,): before these counts of a
         row went into the bag."""
         bag = self._bag(slot).copy()
         bag[row] = np.maximum(bag[row] - less, 0.0)
-        return self.group.ranked(bag, self._reference(slot), self.dispersions)
+        return self.group.ranked(bag, self._floor(slot), self.dispersions)
 
     def _blended(
         self, windows: Sequence[Kept], row: int, of_slot: Callable[[int], F64]
