@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 
 from driftloop.drift.streams import watched_streams
 from driftloop.kernel.codec.blocks import F64
@@ -25,7 +26,7 @@ from loadtest.drifting import (
     prediction_windows,
     profile_of,
 )
-from loadtest.trained import few_windows
+from loadtest.trained import few_labels, few_windows
 
 _REFERENCE = 10_000
 _CHANGE = 10_000
@@ -34,6 +35,7 @@ _SLOW = 200_000
 _FEATURES = 20
 _STREAMS = 20
 _TRAINED = (10, 20, 40, 200, 400)
+_HELD_OUT = (2, 20, 40, 400)
 _SERVED = (0, 1_000, 5_000, 20_000)
 """Rows that such a version has served before a change."""
 
@@ -69,6 +71,11 @@ def main() -> None:
         for wait in _SERVED:
             shown = [f"{sigma} sd: {_trained(windows, sigma, wait)}" for sigma in (0.5, 1.0)]
             print(f"  {windows} windows, {wait:,} rows served: {'; '.join(shown)}", flush=True)
+    print("labels until a higher error rate is found, held out so many windows of 50, budget 1")
+    for windows in _HELD_OUT:
+        for wait in _SERVED[1:]:
+            shown = [f".20 to {rate}: {_held_out(windows, rate, wait)}" for rate in (0.3, 0.4)]
+            print(f"  {windows} windows, {wait:,} labels served: {'; '.join(shown)}", flush=True)
     print(f"labels until a mean loss of .40 that rises by .04 is found, budget 1, of {_STREAMS}")
     print(f"  every row loses .04 more: {_losses(0.04, 0.0)}")
     print(f"  one row in a hundred loses 4.5: {_losses(0.0, 0.01)}")
@@ -97,6 +104,30 @@ def _trained(windows: int, sigma: float, wait: int) -> str:
         rows[wait:, 0] += sigma
         delays.append(_delay(profile, rows, policy(1.0), 50, wait))
     return _summary(delays)
+
+
+def _held_out(windows: int, rate: float, wait: int) -> str:
+    """The same of labels, where so many windows of losses were held out."""
+    delays = []
+    for index in range(_STREAMS):
+        rng = np.random.default_rng([8, index])
+        profile = few_labels((rng.random(windows * 50) < 0.2).astype(np.int64), 50)
+        rates = np.where(np.arange(wait + _AFTER) < wait, 0.2, rate)
+        delays.append(_label_delay(profile, rng.random(len(rates)) < rates, 50, wait))
+    return _summary(delays)
+
+
+def _label_delay(
+    profile: Profile, errors: npt.NDArray[np.bool_], window: int, change: int, budget: float = 1.0
+) -> float:
+    """Labels from the change to an alert; NaN without one."""
+    wrong = errors.reshape(-1, window).sum(axis=1)
+    watching = Watching(profile, Stream.OUTCOMES, policy(budget))
+    for each in outcome_windows(np.stack([window - wrong, wrong], axis=1), wrong, window):
+        for alarm in watching.take(each):
+            if alarm.rows > change:
+                return alarm.rows - change
+    return float("nan")
 
 
 def _shifted(seed: int, change: int, sigma: float) -> Iterator[tuple[Profile, F64]]:
@@ -155,15 +186,8 @@ def _errors(rate: float, budget: float, window: int) -> str:
         baseline = _baseline(int(rng.binomial(_REFERENCE, 0.2)))
         profile = Profile(_REFERENCE, (SCORE,), (), baseline)
         rates = np.where(np.arange(_CHANGE + _AFTER) < _CHANGE, 0.2, rate)
-        wrong = (rng.random(len(rates)) < rates).reshape(-1, window).sum(axis=1)
-        watching = Watching(profile, Stream.OUTCOMES, policy(budget))
-        found = [
-            alarm.rows - _CHANGE
-            for each in outcome_windows(np.stack([window - wrong, wrong], axis=1), wrong, window)
-            for alarm in watching.take(each)
-            if alarm.rows > _CHANGE
-        ]
-        delays.append(float(found[0]) if found else float("nan"))
+        errors = rng.random(len(rates)) < rates
+        delays.append(_label_delay(profile, errors, window, _CHANGE, budget))
     return _summary(delays)
 
 

@@ -152,9 +152,10 @@ def _dispersion(evidence: Evidence) -> str:
     if evidence.dispersion <= 1.0:
         return "1: every row counts"
     text = f"{evidence.dispersion:.2f}: so many rows count as one, for they come in clumps"
+    few = f"fewer than {ENOUGH_WINDOWS} windows"
     if evidence.reference.startswith("first_weeks"):
-        text += f", or may: fewer than {ENOUGH_WINDOWS} windows of a version do not tell well"
-    return text
+        return f"{text}, or may: {few} of a version do not tell well"
+    return f"{text}, or may, where training and service had {few}"
 
 
 def _offsets(alert: Alert) -> str:
