@@ -304,4 +304,6 @@ def test_a_dispersion_of_first_weeks_says_that_few_windows_do_not_tell(world: Al
     first = replace(trained, evidence=replace(trained.evidence, reference="first_weeks by hour"))
     assert "fewer than 400 windows" in dict(facts(first, record.at, 1.0))["dispersion"]
     told = dict(facts(trained, record.at, 1.0))["dispersion"]
-    assert told == "3.00: so many rows count as one, for they come in clumps"
+    assert told.startswith(
+        "3.00: so many rows count as one, for they come in clumps, or may, where"
+    )
