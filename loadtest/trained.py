@@ -83,8 +83,8 @@ def run(pool: Executor, streams: int, seed: int) -> tuple[dict[str, Any], dict[s
 
 
 def trained(windows: int, way: str, floors: bool, seed: int, index: int) -> int:
-    """Alerts where so many windows were trained on. Of labels two fifths of them, at least two,
-    are held out, and those are what losses are compared with."""
+    """Alerts where so many windows were trained on. Of labels a fifth of them is held
+    out, at least two, and those are what losses are compared with."""
     rng = np.random.default_rng([seed, index, 11, windows])
     kind = WAYS[way]
     wanted = policy(1.0) if floors else policy(1.0, **dict.fromkeys(FLOORS, 0.0))
@@ -143,7 +143,7 @@ def few_labels(errors: I64, size: int) -> Profile:
 
 
 def _errors(kind: Way, windows: int, wanted: AlertPolicy, rng: np.random.Generator) -> int:
-    held = max(2, 2 * windows // 5)
+    held = max(2, windows // 5)
     after = _LONG // kind.size
     common = 1.0 / kind.alike - 1.0
     rates = rng.beta(_RATE * common, (1.0 - _RATE) * common, held + after)
