@@ -31,9 +31,8 @@ from typing import Any
 import numpy as np
 
 from driftloop.drift.labelfree import CONFIDENCE, Estimator
-from driftloop.kernel.codec.blocks import F64, OutcomeBlock, PredictionBlock
 from driftloop.kernel.declaration import Declaration
-from driftloop.kernel.records import Estimate, Profile, Stream, Window
+from driftloop.kernel.records import Estimate, Profile, Stream
 from driftloop.kernel.statistics.sketch import Sketch
 from driftloop.models.ports import FrozenModel
 from driftloop.models.registry import freeze
@@ -49,6 +48,7 @@ from loadtest.covariates import (
     tilted,
 )
 from loadtest.feature_peers import INDEX, LEVEL, ks_critical, ks_distance, stability_index
+from loadtest.labelled import outcomes, predictions, window_of
 from loadtest.measure import setting
 from loadtest.pape import pape
 
@@ -64,7 +64,6 @@ _SHARE = 0.2
 _KNOWN = round(TRAINED * _SHARE)
 """Rows that the other ways compare with."""
 _DAYS = 60
-_MINUTE = 60_000
 _SUMMED = ("mae_points", "bias_points", "interval_coverage", "loss_coverage")
 _FALL = 0.02
 """In accuracy: what somebody would want to know of."""
@@ -105,11 +104,11 @@ class Version:
         """Of one window; ``by_rows``: PAPE too."""
         scores = self._model.score(rows.features)
         statistics = Sketch(self._declaration, self.profile, Stream.PREDICTIONS)
-        statistics.update_predictions(_predictions(rows, scores), np.arange(len(rows)))
+        statistics.update_predictions(predictions(rows, scores), np.arange(len(rows)))
         labelled = Sketch(self._declaration, self.profile, Stream.OUTCOMES)
-        labelled.update_outcomes(_outcomes(rows, scores), np.arange(len(rows)))
-        before = _window(self._declaration.name, Stream.PREDICTIONS, statistics)
-        after = _window(self._declaration.name, Stream.OUTCOMES, labelled)
+        labelled.update_outcomes(outcomes(rows, scores), np.arange(len(rows)))
+        before = window_of(self._declaration.name, Stream.PREDICTIONS, statistics)
+        after = window_of(self._declaration.name, Stream.OUTCOMES, labelled)
         started = time.process_time()
         estimates = self._estimator.estimates(before)
         self.seconds += time.process_time() - started
@@ -328,46 +327,3 @@ def _forward(declaration: Declaration, flights: Labelled, seed: int) -> dict[str
         "error_dispersion": version.profile.loss.error_dispersion,
         "windows": len(said),
     }
-
-
-def _predictions(rows: Labelled, scores: F64) -> PredictionBlock:
-    n = len(rows)
-    times = np.zeros(n, dtype=np.int64)
-    return PredictionBlock(
-        ids=[b""] * n,
-        event_time=times,
-        version=np.ones(n, dtype=np.int32),
-        scores=scores,
-        features=rows.features,
-        shadow_version=np.full(n, -1, dtype=np.int32),
-        shadow_scores=np.full((n, 1), np.nan),
-        source_partition=np.zeros(n, dtype=np.int32),
-        source_offset=times,
-    )
-
-
-def _outcomes(rows: Labelled, scores: F64) -> OutcomeBlock:
-    n = len(rows)
-    zeros, none = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int32)
-    return OutcomeBlock(
-        ids=[b""] * n,
-        event_time=zeros,
-        outcome_time=zeros,
-        version=none + 1,
-        scores=scores,
-        features=rows.features,
-        shadow_version=none - 1,
-        shadow_scores=np.full((n, 1), np.nan),
-        label=rows.labels,
-        label_delay=zeros,
-        prediction_partition=none,
-        prediction_offset=zeros,
-        label_partition=none,
-        label_offset=zeros,
-    )
-
-
-def _window(model: str, stream: Stream, sketch: Sketch) -> Window:
-    statistics = sketch.statistics()
-    rows = statistics.rows
-    return Window(model, stream, 0, _MINUTE, 1, -1, 0, rows, 0, (), 0, statistics, "")

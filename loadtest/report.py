@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from loadtest.results import ROOT, recorded
+from loadtest.shortfalls import HELD_BY
 from loadtest.svg import bars, lines
-from loadtest.wanted import BENCHMARKS, HELD_BY, Detail, Wanted
+from loadtest.wanted import BENCHMARKS, Detail, Wanted
 
 PAGE = "benchmarks.md"
 PLOTS = "benchmarks"

@@ -14,13 +14,12 @@ import numpy as np
 
 from driftloop.kernel.codec.blocks import F64, I64
 from driftloop.kernel.declaration import AlertPolicy
-from driftloop.kernel.records import LossBaseline, Profile, Stream
-from driftloop.models.dispersion import dispersion, share_dispersion
+from driftloop.kernel.records import Profile, Stream
+from driftloop.models.dispersion import dispersion
 from driftloop.models.variation import variation
 from loadtest.clumps import autoregression
 from loadtest.drifting import (
     FLOORS,
-    SCORE,
     Watching,
     outcome_windows,
     policy,
@@ -28,6 +27,7 @@ from loadtest.drifting import (
     profile_of,
     rate_interval,
 )
+from loadtest.references import error_profile
 
 TRAINED = (10, 20, 40)
 """Windows that a version was trained on."""
@@ -119,27 +119,10 @@ def few_windows(reference: F64, size: int) -> Profile:
 
 def few_labels(errors: I64, size: int) -> Profile:
     """The profile of a model with losses of 0 and 1, held out in windows of ``size``."""
-    rows, wrong = len(errors), int(errors.sum())
-    windows = np.arange(rows) // size
-    known = share_dispersion(errors, windows)
-    shown = variation(errors, 2, windows, upper=True)
-    loss = LossBaseline(
-        rows,
-        wrong / rows,
-        1.0,
-        1.0,
-        edges=(0.0,),
-        counts=(rows - wrong, wrong),
-        means=(0.0, 1.0),
-        errors=wrong,
-        dispersion=known,
-        error_dispersion=known,
-        score_errors=(wrong,),
-        score_losses=(float(wrong),),
-        window_rows=float(size),
-        variations=(shown, shown),
-    )
-    return Profile(rows, (SCORE,), (), loss)
+    profile = error_profile(errors, size)
+    shown = variation(errors, 2, np.arange(len(errors)) // size, upper=True)
+    loss = replace(profile.loss, window_rows=float(size), variations=(shown, shown))
+    return replace(profile, loss=loss)
 
 
 def _errors(kind: Way, windows: int, wanted: AlertPolicy, rng: np.random.Generator) -> int:

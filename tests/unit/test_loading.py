@@ -97,11 +97,13 @@ class Bench:
         (made,) = [codec(Prediction).decode(v or b"") for s in outputs.sends for v in s.values]
         return made.version, made.shadow_version, made.scores[0]
 
-    def served(self) -> Served:
+    def served(self, stalled: Callable[[], bool] = lambda: False) -> Served:
         """What HTTP sees."""
         demanded = Demanded(self.loader.fetch, self.executor, self.clock, self.meter, 1000)
         loader = self.loader
-        return Served(self.catalog, self.core, demanded, lambda: True, loader.blocked, loader.want)
+        return Served(
+            self.catalog, self.core, demanded, lambda: True, loader.blocked, loader.want, stalled
+        )
 
     def arrays_of(self, number: int) -> Path:
         return self.directory / self.catalog.versions["m", number].artifact / ARRAYS
@@ -506,17 +508,7 @@ def test_without_kafka_a_model_that_shares_topics_is_loaded_for_requests(bench: 
     bench.share()
     bench.deploy(1, champion=1, shadow=2)
     stalled = False
-    loader = bench.loader
-    demanded = Demanded(loader.fetch, bench.executor, bench.clock, bench.meter, 1 << 20)
-    served = Served(
-        bench.catalog,
-        bench.core,
-        demanded,
-        lambda: True,
-        loader.blocked,
-        loader.want,
-        lambda: stalled,
-    )
+    served = bench.served(lambda: stalled)
     model = bench.catalog.models["m"]
     with pytest.raises(LoadingError):
         served.serving(model)

@@ -10,6 +10,7 @@ import pytest
 
 from driftloop.featurestats import merged
 from driftloop.featurestats.merge import MergeCore, MergeProcessor
+from driftloop.featurestats.publications import PUBLISHED
 from driftloop.kernel import metrics
 from driftloop.kernel.codec.records import codec
 from driftloop.kernel.errors import DecodeError, LogError
@@ -309,7 +310,7 @@ def test_publications_are_forgotten_some_time_after_their_windows(
         gone += [
             key
             for key, value in merge.entries().items()
-            if value is None and key.endswith(merged.PUBLISHED.encode())
+            if value is None and key.endswith(PUBLISHED.encode())
         ]
     assert gone == [
         f"m/predictions/{start}/1/-/published".encode() for start in range(0, 2500, 100)

@@ -26,7 +26,7 @@ from driftloop.kernel.statistics.criterion import Criterion
 from driftloop.models import registry
 from driftloop.models.evaluation import evaluate
 from driftloop.trainer.candidates import train
-from driftloop.trainer.launch import Worker, sweep
+from driftloop.trainer.launch import Worker, sweep_runs
 from driftloop.trainer.limits import WorkerLimits
 from driftloop.trainer.rows import TrainingRows
 from driftloop.trainer.task import Trained, TrainingTask, Untrained
@@ -349,14 +349,14 @@ def test_a_worker_dies_with_its_parent_and_its_files_are_swept(
     assert parent.stdout is not None
     worker = os.pidfd_open(int(parent.stdout.readline()))
     try:
-        assert sweep(tmp_path) == []  # the owner lives
+        assert sweep_runs(tmp_path) == []  # the owner lives
         parent.kill()
         ended, _, _ = select.select([worker], [], [], 30)
         assert ended
     finally:
         os.close(worker)
     parent.wait()
-    assert len(sweep(tmp_path)) == 1
+    assert len(sweep_runs(tmp_path)) == 1
     assert list(tmp_path.iterdir()) == []
 
 

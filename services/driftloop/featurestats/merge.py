@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from driftloop.featurestats.merged import MergedStream, read_partial
+from driftloop.featurestats.merged import MergedStream
+from driftloop.featurestats.partials import read_partial
 from driftloop.featurestats.sketch import SERVICE
 from driftloop.kernel import metrics
 from driftloop.kernel.catalog import Catalog

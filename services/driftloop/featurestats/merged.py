@@ -2,58 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
 
 from driftloop.featurestats.heads import decode_head
-from driftloop.kernel.codec.records import codec
+from driftloop.featurestats.partials import check_source, read_partial
+from driftloop.featurestats.publications import PUBLISHED, Publication, reaches_further
 from driftloop.kernel.declaration import WindowPolicy
 from driftloop.kernel.errors import DecodeError, LogError
-from driftloop.kernel.reasons import Reason
 from driftloop.kernel.records import OffsetRange, Partial, Stream, Window
 from driftloop.kernel.records.windows import window_id
-from driftloop.kernel.statistics.checks import check_shape, check_statistics, shape_of
+from driftloop.kernel.statistics.checks import check_shape, shape_of
 from driftloop.kernel.statistics.merge import merge_all, statistics_digest
 from driftloop.kernel.stores import KeyValueStore
 from driftloop.kernel.windows import Watermarks, WindowKey, closes_at, expires_at
 
-PUBLISHED = "published"
-"""Last part of the key of a publication's entry; partials have their source partition there."""
-
 _REMEMBERED = 1_000
 """Publications kept after their windows expired, so that a replayed partial is known as one."""
-_MOST_PARTITIONS = 1 << 16
-"""Of a source topic: no Kafka has one of so many."""
-
-
-@dataclass(frozen=True, slots=True)
-class Publication:
-    """The newest revision of a window that was given out."""
-
-    revision: int
-    watermark: int
-    sources: tuple[OffsetRange, ...]
-
-    def encode(self) -> bytes:
-        ranges = [[s.topic, s.partition, s.start, s.end] for s in self.sources]
-        return json.dumps([self.revision, self.watermark, ranges]).encode()
-
-    @classmethod
-    def decode(cls, data: bytes) -> Publication:
-        """Raises :class:`DecodeError`."""
-        try:
-            revision, watermark, ranges = json.loads(data)
-            sources = tuple(OffsetRange(str(t), int(p), int(a), int(b)) for t, p, a, b in ranges)
-            return cls(int(revision), int(watermark), sources)
-        except (ValueError, TypeError) as error:
-            raise DecodeError(Reason.MALFORMED, f"no publication: {data[:80]!r}") from error
-
-    def covers(self, source: OffsetRange) -> bool:
-        """Whether what ``source`` says is in it already."""
-        return any(s.partition == source.partition and s.end >= source.end for s in self.sources)
 
 
 @dataclass(slots=True)
@@ -184,7 +151,7 @@ class MergedStream:
             self._learn(key, Publication.decode(data))
             return
         partial = decode_head(Partial, data)
-        _check_source(partial)
+        check_source(partial)
         self._parts_of(key)[partial.source.partition] = _Part(partial.source, None)
         self._store.write({self._entry(key, last): data})
         self._watermarks.report(
@@ -282,7 +249,7 @@ class MergedStream:
         held = self._parts[key]
         sources = tuple(held[partition].source for partition in sorted(held))
         known = self._published.get(key)
-        if known is not None and not _reaches_further(sources, known.sources):
+        if known is not None and not reaches_further(sources, known.sources):
             return None
         assert self._closed_to is not None  # only closed windows are given out
         parts = [self._partial(key, partition) for partition in sorted(held)]
@@ -343,32 +310,3 @@ class MergedStream:
 
     def _entry(self, key: WindowKey, last: str) -> bytes:
         return f"{window_id(self._model, self._stream, *key)}/{last}".encode()
-
-
-def read_partial(data: bytes | None) -> Partial:
-    """Raises :class:`DecodeError` for what featurestats cannot have written."""
-    partial = codec(Partial).decode(data)
-    check_statistics(partial.statistics)
-    _check_source(partial)
-    return partial
-
-
-def _check_source(partial: Partial) -> None:
-    """Raises :class:`DecodeError`."""
-    numbered = {
-        "a source partition": partial.source.partition,
-        "a count of source partitions": partial.source_partitions,
-    }
-    for what, number in numbered.items():
-        # The watermark looks at every partition that is said to be there.
-        if not 0 <= number <= _MOST_PARTITIONS:
-            raise DecodeError(Reason.OUT_OF_LIMITS, f"{what} of {number}")
-
-
-def _reaches_further(sources: tuple[OffsetRange, ...], given: tuple[OffsetRange, ...]) -> bool:
-    """Whether ``sources`` hold all of what was given out, and more. After a restart they may hold
-    less until the partials are read again."""
-    ends = {source.partition: source.end for source in sources}
-    if any(ends.get(source.partition, -1) < source.end for source in given):
-        return False
-    return sum(ends.values()) > sum(source.end for source in given)

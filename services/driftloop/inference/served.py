@@ -25,7 +25,7 @@ class Served:
         loaded: Callable[[], bool],
         blocked: Callable[[str], bool],
         want: Callable[[str], None],
-        stalled: Callable[[], bool] = lambda: False,
+        stalled: Callable[[], bool],
     ) -> None:
         """``loaded``: every wanted version has been loaded, or tried, once; ``blocked``: none of a
         model's could be; ``want``: load what a model's deployment says, between two steps;

@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 _RETRY_S = 1.0
 """Before Kafka is tried again after it failed to answer."""
 _STALLED_S = 2.0
-"""A step that takes longer waits for Kafka."""
+"""A step that takes longer waits for Kafka, or has many versions to load itself."""
 
 
 class InferenceService:

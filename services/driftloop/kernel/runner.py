@@ -6,7 +6,6 @@ One step and the loop around it are apart, so tests drive steps.
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack
@@ -14,9 +13,7 @@ from dataclasses import dataclass
 
 from driftloop.kernel import metrics
 from driftloop.kernel.catalog import Catalog
-from driftloop.kernel.codec.records import codec
 from driftloop.kernel.errors import (
-    DeadLetterLimitError,
     FencedError,
     LogError,
     LogUnavailableError,
@@ -30,7 +27,7 @@ from driftloop.kernel.polls import PollSize
 from driftloop.kernel.ports import Clock, Log, RecordBatch, Send, TopicPartition
 from driftloop.kernel.processing import Processing, Together
 from driftloop.kernel.processor import Core, Outputs, Recovery
-from driftloop.kernel.records import DeadLetter
+from driftloop.kernel.rejecting import Rejecting
 
 _log = logging.getLogger(__name__)
 _LEAST_PAUSE_S = 0.001
@@ -91,10 +88,7 @@ class Runner:
         self._committed: list[Callable[[int], None]] = []
         self._rows = 0
         """Read since the last job was handed over."""
-        self._dead_letters = 0
-        """Those that are committed."""
-        self._rejected = 0
-        """Those on their way."""
+        self._rejecting = Rejecting(wiring.name, wiring.dead_letter_limit, catalog.topics, meter)
         with ExitStack() as opened:
             self._following = Following(log, catalog, clock)
             opened.callback(self._following.close)
@@ -284,39 +278,13 @@ class Runner:
             self._meter.observe(metrics.BATCH_ROWS, [len(batch)])
 
     def _emit(self, outputs: Outputs) -> None:
-        sends = (*outputs.sends, *self._letters(outputs.dead_letters))
+        letters = outputs.dead_letters
+        sends = (*outputs.sends, *self._rejecting.sends(letters))
         self._sends += [send for send in sends if len(send)]
+        if letters:
+            self._committed.append(self._rejecting.counted(letters))
         if outputs.committed is not None:
             self._committed.append(outputs.committed)
-
-    def _letters(self, letters: Sequence[DeadLetter]) -> list[Send]:
-        sends = []
-        topics = self.catalog.topics
-        counts: Counter[tuple[str, str]] = Counter()
-        for letter in letters:
-            counts[letter.topic, letter.reason] += 1
-            value = codec(DeadLetter).encode(letter)
-            partition = topics.partition(letter.topic)
-            sends.append(Send(topics.dead_letters, [letter.topic.encode()], [value], partition))
-        if counts:
-            self._rejected += len(letters)
-            self._committed.append(lambda _: self._count_letters(counts))
-        rejected = self._dead_letters + self._rejected
-        if rejected > self.wiring.dead_letter_limit:
-            raise DeadLetterLimitError(
-                f"{self.wiring.name} rejected {rejected} records, more than the "
-                f"{self.wiring.dead_letter_limit} it was allowed: look at them with "
-                "'driftloop tail dead-letters', mend what sends them, and start it again"
-            )
-        return sends
-
-    def _count_letters(self, counts: Counter[tuple[str, str]]) -> None:
-        """When they are committed: what is aborted is rejected again."""
-        for (topic, reason), count in counts.items():
-            self._meter.add(metrics.DEAD_LETTERS, count, topic, reason)
-        total = counts.total()
-        self._rejected -= total
-        self._dead_letters += total
 
     def _staged(self) -> bool:
         return bool(self._pending) or bool(self._sends)
@@ -336,7 +304,7 @@ class Runner:
         self._pipeline.reset()
         self._session.abort()
         self._sends, self._pending, self._committed, self._rows = [], {}, [], 0
-        self._rejected = 0
+        self._rejecting.aborted()
 
     def _rewind(self) -> None:
         """After an aborted transaction: state and positions as they were committed."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import re
@@ -17,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
+from driftloop.adapters.owned import own, sweep
 from driftloop.kernel.codec.mapping import to_plain
 from driftloop.kernel.errors import TrainingError
 from driftloop.kernel.settings import Settings
@@ -27,7 +27,6 @@ from driftloop.trainer.task import TrainingTask, Untrained, WorkerResult, read_r
 from driftloop.trainer.worker import OUT_OF_MEMORY
 
 _PREFIX = "driftloop-worker-"
-_LOCK = "lock"
 _LAST_LINES = 5
 _NO_MEMORY = re.compile(
     r"MemoryError|bad_alloc|out of memory|cannot allocate memory|failed to map segment"
@@ -65,7 +64,7 @@ class Worker:
         self._clock = clock
         self._result: WorkerResult | None = None
         self._progress_read = 0
-        self._directory, self._lock = _own_directory(scratch)
+        self._directory, self._lock = own(scratch or Path(tempfile.gettempdir()), _PREFIX)
         try:
             self._process = self._start(rows, task, settings or Settings())
         except BaseException:
@@ -203,30 +202,9 @@ class Worker:
         os.close(self._lock)
 
 
-def sweep(scratch: Path | None = None) -> list[Path]:
+def sweep_runs(scratch: Path | None = None) -> list[Path]:
     """Removes what runs of processes that were killed have left behind; what was removed."""
-    gone = []
-    for directory in Path(scratch or tempfile.gettempdir()).glob(f"{_PREFIX}*"):
-        with contextlib.suppress(OSError):
-            descriptor = os.open(directory / _LOCK, os.O_RDWR)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(directory)
-                gone.append(directory)
-            finally:
-                os.close(descriptor)
-    return gone
-
-
-def _own_directory(scratch: Path | None) -> tuple[Path, int]:
-    """A new directory, and the lock that says its owner lives. The lock is named once it is held:
-    a sweep does not see it before."""
-    directory = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=scratch))
-    aside = directory / f"{_LOCK}.part"
-    descriptor = os.open(aside, os.O_RDWR | os.O_CREAT, 0o600)
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
-    aside.rename(directory / _LOCK)
-    return directory, descriptor
+    return sweep(scratch or Path(tempfile.gettempdir()), _PREFIX)
 
 
 def _line(line: bytes) -> dict[str, Any]:

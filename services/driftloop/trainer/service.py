@@ -14,7 +14,7 @@ from driftloop.kernel.observing import Observed
 from driftloop.kernel.records import Run
 from driftloop.kernel.service import Context, Status
 from driftloop.trainer.core import SERVICE, Failed, Published, RunResult, TrainerCore
-from driftloop.trainer.launch import Worker, sweep
+from driftloop.trainer.launch import Worker, sweep_runs
 from driftloop.trainer.limits import WorkerLimits
 from driftloop.trainer.reading import Reading
 from driftloop.trainer.task import Trained, TrainingTask, Untrained, WorkerResult
@@ -49,7 +49,7 @@ class TrainerService:
         self._runner = control_runner(
             context, catalog, SERVICE, observed, (topics.alerts, topics.commands)
         )
-        sweep()
+        sweep_runs()
 
     def step(self, timeout_s: float) -> bool:
         worked = self._runner.step(timeout_s)

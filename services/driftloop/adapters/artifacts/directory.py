@@ -8,15 +8,12 @@ bytes. An artifact appears at once (written aside, synced, renamed) and is never
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
 import re
 import shutil
 import stat
-import tempfile
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
@@ -26,6 +23,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors import numpy as safetensors
 
+from driftloop.adapters.owned import own, sweep
 from driftloop.kernel.errors import ArtifactError
 
 MANIFEST = "manifest.json"
@@ -35,7 +33,6 @@ MANIFEST_LIMIT = 64 * 2**20
 """Bytes."""
 DEFAULT_LIMIT = 2**30
 _ASIDE = ".put-"
-_ABANDONED_S = 3600.0
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,200}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _SUFFIX = 16
@@ -123,9 +120,8 @@ class DirectoryStore:
             else:
                 return
         target.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(target.parent)
-        aside = Path(tempfile.mkdtemp(prefix=_ASIDE, dir=target.parent))
-        owned = _locked(aside)
+        sweep(target.parent, _ASIDE)
+        aside, held = own(target.parent, _ASIDE)
         try:
             for name, content in files.items():
                 with (aside / name).open("wb") as file:
@@ -144,33 +140,7 @@ class DirectoryStore:
             _sync(target.parent)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
-            if owned is not None:
-                os.close(owned)
-
-
-def _sweep(directory: Path) -> None:
-    """Remove what a process left that was killed while it wrote."""
-    for aside in directory.glob(f"{_ASIDE}*"):
-        with contextlib.suppress(OSError):
-            # A new one may not have its lock yet.
-            if time.time() - aside.stat().st_mtime < _ABANDONED_S:
-                continue
-            held = _locked(aside)
-            if held is not None:
-                shutil.rmtree(aside, ignore_errors=True)
-                os.close(held)
-
-
-def _locked(directory: Path) -> int | None:
-    """A descriptor to close, for as long as the directory is this process's own; None where it is
-    another's."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        return None
-    return descriptor
+            os.close(held)
 
 
 def _pack(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
