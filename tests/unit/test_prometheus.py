@@ -32,6 +32,22 @@ def meter() -> PrometheusMeter:
     return PrometheusMeter("s")
 
 
+def test_versions_that_predict_no_more_do_not_pile_up(meter: PrometheusMeter) -> None:
+    kept = metrics.PREDICTIONS.newest
+    for version in range(100):
+        meter.add(metrics.PREDICTIONS, 1, "a", str(version))
+        meter.add(metrics.PREDICTIONS, 1, "a", "0")
+        meter.add(metrics.PREDICTIONS, 1, "b", "1")
+    found = samples(meter)
+    versions = {
+        dict(labels)["version"]: count
+        for (name, labels), count in found.items()
+        if name == metrics.PREDICTIONS.name and ("model", "a") in labels
+    }
+    assert versions == {"0": 101, **{str(version): 1 for version in range(101 - kept, 100)}}
+    assert value(meter, metrics.PREDICTIONS.name, model="b", version="1") == 100
+
+
 def test_a_counter_adds_up_by_labels(meter: PrometheusMeter) -> None:
     meter.add(metrics.CONSUMED, 3, "a")
     meter.add(metrics.CONSUMED, 4, "a")

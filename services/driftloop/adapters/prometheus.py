@@ -44,6 +44,9 @@ class PrometheusMeter(Collector):
         self._service = service
         self._lock = threading.Lock()
         self._values: dict[Metric, dict[tuple[str, ...], float]] = {}
+        self._newest: dict[tuple[Metric, tuple[str, ...]], dict[tuple[str, ...], None]] = {}
+        """Of metrics that keep their newest series: those that differ in the last label alone, the
+        one added to last at the end."""
         self._histograms: dict[Metric, dict[tuple[str, ...], _Histogram]] = {}
         self._registry = CollectorRegistry()
         self._registry.register(self)
@@ -53,6 +56,8 @@ class PrometheusMeter(Collector):
         with self._lock:
             series = self._series(metric, labels)
             series[labels] = series.get(labels, 0.0) + amount
+            if metric.newest:
+                self._keep_newest(metric, series, labels)
 
     def set(self, metric: Metric, value: float, *labels: str) -> None:
         with self._lock:
@@ -98,6 +103,16 @@ class PrometheusMeter(Collector):
         for labels, histogram in series.items():
             family.add_metric((self._service, *labels), histogram.buckets(), histogram.sum)
         return family
+
+    def _keep_newest(
+        self, metric: Metric, series: dict[tuple[str, ...], float], labels: tuple[str, ...]
+    ) -> None:
+        alike = self._newest.setdefault((metric, labels[:-1]), {})
+        alike.pop(labels, None)
+        alike[labels] = None
+        if len(alike) > metric.newest:
+            oldest = next(iter(alike))
+            del alike[oldest], series[oldest]
 
     def _series(self, metric: Metric, labels: tuple[str, ...]) -> dict[tuple[str, ...], float]:
         self._check(metric, labels)

@@ -26,6 +26,9 @@ class Metric:
     help: str
     labels: tuple[str, ...] = ()
     buckets: tuple[float, ...] = ()
+    newest: int = 0
+    """Of a counter: of series that differ in the last label alone so many are kept, those added to
+    last; 0: all."""
 
 
 class Meter(Protocol):
@@ -106,7 +109,13 @@ BAD_CONTROL = Metric(
 )
 
 # inference
-PREDICTIONS = Metric("driftloop_predictions_total", _C, "Predictions made", ("model", "version"))
+PREDICTIONS = Metric(
+    "driftloop_predictions_total",
+    _C,
+    "Predictions made, by the eight versions that made some last",
+    ("model", "version"),
+    newest=8,
+)
 LATENCY = Metric(
     "driftloop_prediction_latency_seconds",
     _H,
