@@ -310,10 +310,49 @@ def test_head_has_the_length_and_no_body(served: Served) -> None:
     assert client.answer()[0] == 200
 
 
-def test_an_upgrade_is_answered_and_not_followed(served: Served) -> None:
+UPGRADE = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABk")
+"""What Java's own client asks for with its first request of every plain connection."""
+
+
+def test_a_request_that_would_be_http_2_is_served_as_it_is(served: Served) -> None:
     client = served.connect()
-    client.send(b"GET /v2/a HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\njunk")
+    client.send(post("/v2/a", b"body", *UPGRADE) + post("/v2/b", b"next"))
+    status, headers, body = client.answer()
+    assert (status, body) == (200, b"/v2/a:body")
+    assert "connection" not in headers
+    assert client.answer()[2] == b"/v2/b:next"
+
+
+def test_it_may_come_byte_by_byte_and_its_body_in_chunks(served: Served) -> None:
+    client = served.connect()
+    head = "\r\n".join(["POST /v2/a HTTP/1.1", "Host: h", *UPGRADE]).encode()
+    for byte in head + b"\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n":
+        client.send(bytes([byte]))
+    assert client.answer()[2] == b"/v2/a:body"
+    client.send(GET)
     assert client.answer()[0] == 200
+
+
+def test_it_may_end_the_connection_and_wait_for_a_go_ahead(served: Served) -> None:
+    client = served.connect()
+    head = ["POST /v2/a HTTP/1.1", "Connection: close, Upgrade", UPGRADE[1], "Content-Length: 4"]
+    client.send("\r\n".join([*head, "Expect: 100-continue", "", ""]).encode())
+    assert client.answer()[0] == 100
+    client.send(b"body")
+    assert client.answer()[2] == b"/v2/a:body"
+    assert client.is_closed()
+
+
+def test_many_of_them_at_once_all_find_their_answer(served: Served) -> None:
+    client = served.connect()
+    client.send(b"".join(post("/v2/a", b"%d" % k, *UPGRADE) for k in range(500)))
+    assert [client.answer()[2] for _ in range(500)] == [b"/v2/a:%d" % k for k in range(500)]
+
+
+def test_a_tunnel_is_answered_and_what_follows_is_not_read(served: Served) -> None:
+    client = served.connect()
+    client.send(b"CONNECT h:443 HTTP/1.1\r\nHost: h:443\r\n\r\njunk")
+    assert client.answer()[0] == 404
     assert client.is_closed()
 
 

@@ -39,6 +39,9 @@ BODIES = 32
 """Bodies of the largest size that all connections together may be sending; what comes beyond is
 told 503."""
 _SWEEP_S = 1.0
+_TUNNEL = b"CONNECT"
+_OF_AN_UPGRADE = (b"upgrade", b"http2-settings")
+"""Headers, and options of Connection."""
 _REASONS = {status.value: status.phrase.encode() for status in http.HTTPStatus}
 _LINES = {code: b"HTTP/1.1 %d %s\r\n" % (code, phrase) for code, phrase in _REASONS.items()}
 
@@ -156,11 +159,7 @@ class Connection(asyncio.Protocol):
             self._began = self._last
         self._loose_bytes += len(data)
         try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            # Nothing is upgraded to: the request was answered as it is, and what follows is no
-            # HTTP.
-            self._end_after_answers()
+            self._feed(data)
         except httptools.HttpParserCallbackError:
             _log.exception("a request could not be handled")
             self._refuse(500, "the server failed")
@@ -169,6 +168,42 @@ class Connection(asyncio.Protocol):
         else:
             # A header is parsed when it has ended; one that does not end is held all the same.
             self._check_head(self._loose_bytes)
+
+    def _feed(self, data: bytes) -> None:
+        while True:
+            try:
+                self._parser.feed_data(data)
+                return
+            except httptools.HttpParserUpgrade as upgrade:
+                if self._parser.get_method() == _TUNNEL:
+                    # It was answered as it is, and what follows is no HTTP.
+                    self._end_after_answers()
+                    return
+                if self._closing:
+                    return
+                # Nothing is upgraded to: the request goes on as one of HTTP/1.1 (RFC 9110, section
+                # 7.8). The parser has left its body unread, so it gets the head once more.
+                data = self._head_without_upgrade() + data[upgrade.args[0] :]
+                began = self._began
+                self._reset()
+                self._began = began
+                self._parser = httptools.HttpRequestParser(self)
+
+    def _head_without_upgrade(self) -> bytes:
+        options = self._headers.get(b"connection", b"").split(b",")
+        kept = [o for o in options if o.strip().lower() not in _OF_AN_UPGRADE]
+        headers = {k: v for k, v in self._headers.items() if k not in _OF_AN_UPGRADE}
+        headers[b"connection"] = b",".join(kept)
+        if not headers[b"connection"].strip():
+            del headers[b"connection"]
+        version = self._parser.get_http_version().encode()
+        line = b"%s %s HTTP/%s" % (self._parser.get_method(), b"".join(self._target), version)
+        return b"\r\n".join([line, *(b"%s: %s" % pair for pair in headers.items()), b"", b""])
+
+    @property
+    def _asks_for_an_upgrade(self) -> bool:
+        """Whether what was read is to be read once more; see :meth:`_feed`."""
+        return bool(self._parser.should_upgrade()) and self._parser.get_method() != _TUNNEL
 
     # Called by the parser.
 
@@ -192,7 +227,7 @@ class Connection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         self._head_done = True
-        if self._closing:
+        if self._closing or self._asks_for_an_upgrade:
             return
         length = self._headers.get(b"content-length", b"")
         if length.isdigit() and int(length[:20]) > self._site.body_bytes:
@@ -214,7 +249,7 @@ class Connection(asyncio.Protocol):
             self._body.append(body)
 
     def on_message_complete(self) -> None:
-        if self._closing:
+        if self._closing or self._asks_for_an_upgrade:
             return
         body = self._body
         exchange = Exchange(
