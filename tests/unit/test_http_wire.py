@@ -377,7 +377,7 @@ def test_bodies_that_arrive_together_take_bounded_memory(served: Served) -> None
     for sender in senders:
         sender.send(head + b"x" * (BODY_BYTES - 1))
     site = served.server._site
-    until(lambda: site.arriving_bytes == BODIES * (BODY_BYTES - 1))
+    until(lambda: site.body_bytes_held == BODIES * (BODY_BYTES - 1))
     beyond = served.connect()
     beyond.send(head + b"x" * (BODY_BYTES - 1))
     status, headers, _ = beyond.answer()
@@ -387,10 +387,28 @@ def test_bodies_that_arrive_together_take_bounded_memory(served: Served) -> None
     for sender in senders[1:]:
         sender.file.close()
         sender.socket.close()
-    until(lambda: site.arriving_bytes == 0)
+    until(lambda: site.body_bytes_held == 0)
     other = served.connect()
     other.send(post("/v2/x", b"x" * BODY_BYTES))
     assert other.answer()[0] == 200
+
+
+def test_bodies_that_wait_for_their_answers_count_as_well(served: Served) -> None:
+    site = served.server._site
+    waiting = [served.connect() for _ in range(BODIES)]
+    for client in waiting:
+        client.send(post("/v2/later", b"x" * BODY_BYTES))
+    until(lambda: len(served.application.later) == BODIES)
+    beyond = served.connect()
+    beyond.send(post("/v2/x", b"x"))
+    assert beyond.answer()[0] == 503
+    waiting[0].socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    waiting[0].file.close()
+    waiting[0].socket.close()
+    until(lambda: site.body_bytes_held == (BODIES - 1) * BODY_BYTES)
+    served.application.release()
+    assert [client.answer()[2] for client in waiting[1:]] == [b"late"] * (BODIES - 1)
+    assert site.body_bytes_held == 0
 
 
 def until(condition: Callable[[], bool]) -> None:

@@ -8,13 +8,17 @@ from dataclasses import replace
 
 import pytest
 
+from driftloop.adapters.clock import ManualClock
+from driftloop.adapters.faust import TableRecord
+from driftloop.adapters.memory import MemoryLog
 from driftloop.featurestats import merged
 from driftloop.featurestats.merge import MergeCore, MergeProcessor
 from driftloop.featurestats.publications import PUBLISHED
+from driftloop.featurestats.stage import MergeWork
 from driftloop.kernel import metrics
 from driftloop.kernel.codec.records import codec
 from driftloop.kernel.errors import DecodeError, LogError
-from driftloop.kernel.ports import TopicPartition
+from driftloop.kernel.ports import RecordBatch, TopicPartition
 from driftloop.kernel.processor import ControlBehindError
 from driftloop.kernel.records import Partial, Window
 from driftloop.kernel.statistics.merge import merge_statistics, statistics_digest
@@ -419,3 +423,44 @@ def test_a_partial_of_a_partition_that_cannot_be_becomes_a_dead_letter(
 def test_what_is_no_partial_becomes_a_dead_letter() -> None:
     outputs = processor().process(raw_batch([b"no partial at all"], "driftloop.partials"))
     assert [letter.reason for letter in outputs.dead_letters] == ["not_avro"]
+
+
+class Unhurried:
+    """Lets the clock go on instead of waiting."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        self.clock = clock
+        self.waits = 0
+
+    def wait(self, seconds: float) -> bool:
+        self.waits += 1
+        self.clock.advance(int(seconds * 1000))
+        return False
+
+
+def test_models_that_nobody_declares_hold_nothing_up_and_removed_ones_stop_nothing() -> None:
+    clock = ManualClock(0)
+    log = MemoryLog(clock)
+    known = catalog(1, 2)
+    log.ensure_topics(known.topics.specs())
+    encode = codec(Partial).encode
+
+    def stage() -> MergeWork:
+        return MergeWork(MergeCore(known), known, log, clock, CountingMeter())
+
+    work = stage()
+    work._stopped = waiting = Unhurried(clock)  # type: ignore[assignment]
+    own = encode(partial(0, watermark=10))
+    other = encode(partial(0, watermark=10, model="other"))
+    records = [TableRecord(0, offset, 0, b"k", other) for offset in range(13)]
+    found = work.process([*records, TableRecord(0, 13, 0, b"k", own)])
+    assert (len(found.sends), waiting.waits) == (13, 0)
+    assert found.entries
+    models = known.topics.models
+    known.apply(RecordBatch(models, 0, [1], [0], [b"m"], [None]))
+    assert not work.on_time().sends
+    again = stage()
+    again._stopped = waiting  # type: ignore[assignment]
+    again.gained(0, [(key, value) for key, value in found.entries.items() if value is not None])
+    assert not again.on_time().sends
+    assert waiting.waits == 0

@@ -62,10 +62,15 @@ class MergeCore:
         return self._measured(stream.close(now))
 
     def on_time(self, now: int) -> list[Window]:
-        """Windows closed because source partitions are idle, and revisions."""
+        """Windows closed because source partitions are idle, and revisions. Of a model that is
+        declared no more nothing is given out, and nothing kept."""
         windows: list[Window] = []
         for name in sorted(self._streams):
-            stream = self._stream(*name)
+            try:
+                stream = self._stream(*name)
+            except ControlBehindError:
+                self._streams.pop(name).clear()
+                continue
             windows += stream.close(now)
             windows += stream.revise()
         return self._measured(windows)

@@ -80,6 +80,8 @@ class MergeWork:
         """Restore the table's entries, and take note of the windows that are on their topic
         already and were written after what the table knows of."""
 
+        gone = _Gone(self._catalog, self._log)
+
         def restore() -> None:
             self._core.drop(partition)
             known_to = 0
@@ -89,12 +91,13 @@ class MergeWork:
                 for key, value in entries:
                     if key == _written(partition):
                         known_to = _offset(key, value)
-                    else:
+                    elif key.partition(b"/")[0].decode() not in gone:
                         yield key, value
 
             self._core.restore(of_models())
             for window in self._windows(partition, known_to):
-                self._core.published(window)
+                if window.model not in gone:
+                    self._core.published(window)
 
         try:
             self._when_catalog_is_there(restore)
@@ -123,6 +126,7 @@ class MergeWork:
     def process(self, records: Sequence[TableRecord]) -> Work:
         sends: list[Send] = []
         windows: list[Window] = []
+        gone = _Gone(self._catalog, self._log)
         for batch in self._batches(records):
             partials, letters = decode_partials(batch)
             sends += map(self._letter, letters)
@@ -134,6 +138,8 @@ class MergeWork:
                         raise ControlBehindError(f"model {model!r} is not declared")
 
                 try:
+                    if partial.model in gone:
+                        known()
                     self._when_catalog_is_there(known)
                     windows += self._core.merge(partial, received.encoded, self._clock.now())
                 except ControlBehindError as error:
@@ -198,6 +204,38 @@ class MergeWork:
                     raise
                 if self._stopped.wait(_CATALOG_POLL_S):
                     raise LogUnavailableError("stopped while it waited for the catalog") from None
+
+
+class _Gone:
+    """The models that no declaration is in force of, as the log says: the catalog may be behind,
+    and to wait for a model that nobody declares would hold up all others. The topic is read when
+    the catalog lacks one, once."""
+
+    def __init__(self, catalog: Catalog, log: Log) -> None:
+        self._catalog = catalog
+        self._log = log
+        self._declared: set[str] | None = None
+
+    def __contains__(self, model: str) -> bool:
+        if model in self._catalog.models:
+            return False
+        if self._declared is None:
+            self._declared = self._read()
+        return model not in self._declared
+
+    def _read(self) -> set[str]:
+        declared: set[str] = set()
+        topic = self._catalog.topics.models
+        starts = self._log.start_offsets([topic])
+        for source, end in self._log.end_offsets([topic]).items():
+            for batch in self._log.read(source, starts.get(source, 0), end):
+                for key, value in zip(batch.keys, batch.values, strict=True):
+                    name = (key or b"").decode(errors="replace")
+                    if value is None:
+                        declared.discard(name)
+                    else:
+                        declared.add(name)
+        return declared
 
 
 def _written(partition: int) -> bytes:

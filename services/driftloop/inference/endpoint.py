@@ -24,7 +24,7 @@ from driftloop.inference.protocol import (
 )
 from driftloop.inference.rows import RowReader
 from driftloop.inference.tensors import ProtocolError
-from driftloop.inference.versions import NEWEST, LoadingError, Models, chosen
+from driftloop.inference.versions import NEWEST, LoadingError, Models, chosen, no_version
 from driftloop.kernel.declaration import Declaration
 from driftloop.kernel.ports import Clock
 
@@ -236,7 +236,11 @@ class InferenceEndpoint:
             return
         known = self._models.versions(model.name)
         if version != NEWEST and version not in known:
-            chosen(self._models, model, version, load=False)
+            try:
+                chosen(self._models, model, version, load=False)
+            except LoadingError:
+                if not self._models.published(model.name, version):
+                    raise no_version(self._models, model.name, version) from None
         exchange.answer(200, model_document(model, known if version == NEWEST else [version]))
 
     def _no_model(self, name: str) -> str:

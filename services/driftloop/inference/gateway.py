@@ -29,6 +29,7 @@ _log = logging.getLogger(__name__)
 
 _UNKNOWN = "unknown"
 """The label of requests for what is no model: what people type must not become series."""
+_LOOK_S = 0.1
 _GONE = 499
 """The code under which a request is counted whose client left before it was scored."""
 
@@ -56,7 +57,8 @@ class Gateway:
         self._queue: deque[Job] = deque()
         self._queued_rows = 0
         self._held: dict[Job, None] = {}
-        """In the order of their beginnings, near enough."""
+        self._look_at = 0.0
+        """When to look next who of them has waited too long."""
         self._held_rows = 0
         self._parked: dict[tuple[RowReader, int], list[Job]] = {}
         """What is asked about is being loaded."""
@@ -125,10 +127,11 @@ class Gateway:
         self._journal.write()
         self._journal.serve()
         now = self._clock.monotonic()
-        for job in list(self._held):
-            if now - job.began <= self._limits.timeout_s:
-                break
-            self._release(job, False)
+        if now >= self._look_at:
+            # They are in no order: who waited for a model to be loaded stands behind younger ones.
+            self._look_at = now + _LOOK_S
+            for job in [j for j in self._held if now - j.began > self._limits.timeout_s]:
+                self._release(job, False)
         self._unpark(now)
         self._measure()
 

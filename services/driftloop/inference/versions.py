@@ -63,9 +63,12 @@ def chosen(models: Models, model: Declaration, version: int, *, load: bool = Tru
     if version == serving.shadow and loaded is not None:
         return Serving(serving.sequence, version, loaded, -1, None)
     if not models.published(model.name, version):
-        known = ", ".join(map(str, models.versions(model.name)[-5:]))
-        raise ProtocolError(
-            404, f"model {model.name!r} has no version {version}; the newest are {known}"
-        )
+        raise no_version(models, model.name, version)
     alone = models.version(model, version, load=load)
     return Serving(serving.sequence, version, alone, -1, None)
+
+
+def no_version(models: Models, name: str, version: int) -> ProtocolError:
+    """What to say of a version that is not published."""
+    known = ", ".join(map(str, models.versions(name)[-5:]))
+    return ProtocolError(404, f"model {name!r} has no version {version}; the newest are {known}")

@@ -20,6 +20,7 @@ class Exchange:
     headers: Mapping[bytes, bytes]
     """Names in lower case; of a header that comes several times the last value."""
     body: bytes
+    """Empty once it is answered, or its client gone."""
     _send: Callable[[Exchange], None]
     began: float = 0.0
     """When its first byte came, seconds of the server's clock."""

@@ -36,8 +36,8 @@ CONNECTIONS = 4096
 LINGER_S = 10.0
 """A connection whose last answer is written may stay open for so long."""
 BODIES = 32
-"""Bodies of the largest size that all connections together may be sending; what comes beyond is
-told 503."""
+"""Bodies of the largest size that all connections together may send and wait with; what comes
+beyond is told 503."""
 _SWEEP_S = 1.0
 _TUNNEL = b"CONNECT"
 _OF_AN_UPGRADE = (b"upgrade", b"http2-settings")
@@ -57,8 +57,8 @@ class Site:
     read_s: float
     """Longest time from a request's first byte to its last; then it is answered 408."""
     connections: set[Connection] = field(default_factory=set)
-    arriving_bytes: int = 0
-    """Of the bodies that have not come to their end."""
+    body_bytes_held: int = 0
+    """Of the bodies that arrive, and of requests that are not answered."""
     stopping: bool = False
     date: bytes = b""
     empty: asyncio.Event = field(default_factory=asyncio.Event)
@@ -112,7 +112,7 @@ class Connection(asyncio.Protocol):
         self._drop_body()
 
     def _drop_body(self) -> None:
-        self._site.arriving_bytes -= self._body_bytes
+        self._site.body_bytes_held -= self._body_bytes
         self._body: list[bytes] = []
         self._body_bytes = 0
 
@@ -131,6 +131,7 @@ class Connection(asyncio.Protocol):
         self._transport = None
         for exchange in self._waiting:
             exchange.gone = True
+            self._let_go(exchange)
         self._waiting.clear()
         self._drop_body()
 
@@ -240,11 +241,11 @@ class Connection(asyncio.Protocol):
         self._loose_bytes = self._head_bytes
         site = self._site
         self._body_bytes += len(body)
-        site.arriving_bytes += len(body)
+        site.body_bytes_held += len(body)
         if self._body_bytes > site.body_bytes:
             self._too_large()
-        elif site.arriving_bytes > BODIES * site.body_bytes:
-            self._refuse(503, "too many bodies arrive at once", ((b"Retry-After", b"1"),))
+        elif site.body_bytes_held > BODIES * site.body_bytes:
+            self._refuse(503, "too many bodies arrive or wait at once", ((b"Retry-After", b"1"),))
         elif not self._closing:
             self._body.append(body)
 
@@ -261,6 +262,7 @@ class Connection(asyncio.Protocol):
             self._began,
             keep_alive=self._parser.should_keep_alive() and not self._site.stopping,
         )
+        self._body_bytes = 0  # From here on the exchange has them.
         self._reset()
         self._waiting.append(exchange)
         if not exchange.keep_alive:
@@ -275,7 +277,12 @@ class Connection(asyncio.Protocol):
 
     # Answers.
 
+    def _let_go(self, exchange: Exchange) -> None:
+        self._site.body_bytes_held -= len(exchange.body)
+        exchange.body = b""
+
     def _answered(self, exchange: Exchange) -> None:
+        self._let_go(exchange)
         waiting = self._waiting
         if not waiting or waiting[0] is not exchange:
             return  # An earlier request is answered first, or nobody is there any more.
