@@ -7,7 +7,7 @@ is found under several budgets and sizes of windows, and what a drift that comes
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -16,11 +16,12 @@ import numpy.typing as npt
 from driftloop.drift.streams import watched_streams
 from driftloop.kernel.codec.blocks import F64
 from driftloop.kernel.declaration import AlertPolicy
-from driftloop.kernel.records import LossBaseline, Profile, Stream
+from driftloop.kernel.records import CategoricalProfile, LossBaseline, Profile, Stream
 from loadtest.drifting import (
     SCORE,
     SECOND,
     Watching,
+    level_windows,
     outcome_windows,
     policy,
     prediction_windows,
@@ -38,6 +39,12 @@ _TRAINED = (10, 20, 40, 200, 400)
 _HELD_OUT = (2, 20, 40, 400)
 _SERVED = (0, 1_000, 5_000, 20_000)
 """Rows that such a version has served before a change."""
+MIXTURES: Mapping[str, tuple[float, float]] = {
+    "a fifth doubles": (0.2, 2.0),
+    "half have a third": (0.5, 1 / 3),
+    "half vanish": (0.5, 0.0),
+}
+"""What part of the levels changes, and by what factor."""
 
 
 def main() -> None:
@@ -79,6 +86,10 @@ def main() -> None:
     print(f"labels until a mean loss of .40 that rises by .04 is found, budget 1, of {_STREAMS}")
     print(f"  every row loses .04 more: {_losses(0.04, 0.0)}")
     print(f"  one row in a hundred loses 4.5: {_losses(0.0, 0.01)}")
+    print(f"rows until the mixture of even levels is found to be another, budget 1, of {_STREAMS}")
+    for levels in (10, 50, 500):
+        shown = [f"{how}: {_mixture(levels, *MIXTURES[how])}" for how in MIXTURES]
+        print(f"  {levels} levels, {'; '.join(shown)}", flush=True)
     print("alerts per 100,000 rows without a change, rows in clumps of 5, floors of 0")
     for dispersion in (1.0, 5.0):
         print(f"  taken with a dispersion of {dispersion:g}: {_clumps(dispersion):.2f}")
@@ -240,6 +251,34 @@ def _losses(shift: float, rare: float) -> str:
         found = [
             alarm.rows - _CHANGE
             for each in outcome_windows(windows, np.zeros(len(windows), dtype=np.int64), 50)
+            for alarm in watching.take(each)
+            if alarm.rows > _CHANGE
+        ]
+        delays.append(float(found[0]) if found else float("nan"))
+    return _summary(delays)
+
+
+def _mixture(levels: int, part: float, factor: float) -> str:
+    """Of a part of the levels, drawn by lot, each has then ``factor`` times as many rows."""
+    delays = []
+    for index in range(_STREAMS):
+        rng = np.random.default_rng([6, index, levels])
+        even = np.full(levels, 1.0 / levels)
+        counts = rng.multinomial(_REFERENCE, even)
+        column = CategoricalProfile("c", tuple(map(str, range(levels))), tuple(counts.tolist()), 0)
+        profile = profile_of(np.zeros((_REFERENCE, 0)), [column])
+        changed = even.copy()
+        changed[rng.permutation(levels)[: round(part * levels)]] *= factor
+        shares = (even, changed / changed.sum())
+        windows = [
+            rng.multinomial(100, share, size=rows // 100)
+            for share, rows in zip(shares, (_CHANGE, _AFTER), strict=True)
+        ]
+        table = np.concatenate(windows)
+        watching = Watching(profile, Stream.PREDICTIONS, policy(1.0))
+        found = [
+            alarm.rows - _CHANGE
+            for each in level_windows(profile, table, np.zeros(len(table), dtype=np.int64), 100)
             for alarm in watching.take(each)
             if alarm.rows > _CHANGE
         ]

@@ -13,6 +13,7 @@ _MINUTE = 60_000
 
 
 def predictions(rows: Labelled, scores: F64) -> PredictionBlock:
+    """Of version 1; ``scores``: shape (n, scores per row)."""
     n = len(rows)
     times = np.zeros(n, dtype=np.int64)
     return PredictionBlock(
@@ -29,6 +30,7 @@ def predictions(rows: Labelled, scores: F64) -> PredictionBlock:
 
 
 def outcomes(rows: Labelled, scores: F64) -> OutcomeBlock:
+    """Of version 1; ``scores``: shape (n, scores per row)."""
     n = len(rows)
     zeros, none = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int32)
     return OutcomeBlock(
@@ -50,6 +52,7 @@ def outcomes(rows: Labelled, scores: F64) -> OutcomeBlock:
 
 
 def window_of(model: str, stream: Stream, sketch: Sketch) -> Window:
+    """The only one there is, a minute long."""
     statistics = sketch.statistics()
     rows = statistics.rows
     return Window(model, stream, 0, _MINUTE, 1, -1, 0, rows, 0, (), 0, statistics, "")

@@ -119,6 +119,14 @@ def test_paths_and_their_codes(served: Served, path: str, status: int) -> None:
     assert ("error" in body) == (status != 200)
 
 
+def test_of_a_model_that_is_not_loaded_too_only_published_versions_are_there(
+    served: Served,
+) -> None:
+    served.bench.models.away = True
+    assert served.json("GET", "/v2/models/m/versions/99")[0] == 404
+    assert served.json("GET", "/v2/models/m/versions/2")[0] == 200
+
+
 def test_of_paths_a_bounded_number_and_no_long_one_is_kept() -> None:
     made = endpoint(GatewayBench())
     codes: list[int] = []

@@ -311,6 +311,24 @@ def test_a_strict_model_refuses_when_it_takes_too_long_and_answers_once() -> Non
     assert bench.replies["a"].status == 503
 
 
+def test_who_stands_behind_younger_ones_is_not_forgotten() -> None:
+    bench = GatewayBench(STRICT)
+    bench.outbox.hold = True
+    bench.models.away = True
+    bench.submit("old", [1.0])
+    bench.run()
+    bench.clock.advance(4_000)
+    bench.models.away = False
+    bench.submit("young", [2.0])
+    bench.gateway.run()
+    bench.run()
+    bench.run()
+    assert bench.replies == {}
+    bench.clock.advance(1_200)
+    bench.gateway.settle()
+    assert {id: reply.status for id, reply in bench.replies.items()} == {"old": 503}
+
+
 def test_requests_that_wait_for_kafka_count_for_the_queue() -> None:
     bench = GatewayBench(STRICT, queue_rows=2)
     bench.outbox.hold = True

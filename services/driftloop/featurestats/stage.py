@@ -139,7 +139,7 @@ class MergeWork:
 
                 try:
                     if partial.model in gone:
-                        known()
+                        known()  # at once: it is not worth waiting for
                     self._when_catalog_is_there(known)
                     windows += self._core.merge(partial, received.encoded, self._clock.now())
                 except ControlBehindError as error:

@@ -30,6 +30,7 @@ _log = logging.getLogger(__name__)
 _UNKNOWN = "unknown"
 """The label of requests for what is no model: what people type must not become series."""
 _LOOK_S = 0.1
+"""Between two looks at who has waited too long for an acknowledgement."""
 _GONE = 499
 """The code under which a request is counted whose client left before it was scored."""
 

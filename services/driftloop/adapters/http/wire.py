@@ -20,6 +20,7 @@ import orjson
 from typing_extensions import override
 
 from driftloop.adapters.http.exchange import JSON, Exchange, Handler
+from driftloop.adapters.http.upgrades import TUNNEL, head_without_upgrade
 
 _log = logging.getLogger(__name__)
 
@@ -39,9 +40,6 @@ BODIES = 32
 """Bodies of the largest size that all connections together may send and wait with; what comes
 beyond is told 503."""
 _SWEEP_S = 1.0
-_TUNNEL = b"CONNECT"
-_OF_AN_UPGRADE = (b"upgrade", b"http2-settings")
-"""Headers, and options of Connection."""
 _REASONS = {status.value: status.phrase.encode() for status in http.HTTPStatus}
 _LINES = {code: b"HTTP/1.1 %d %s\r\n" % (code, phrase) for code, phrase in _REASONS.items()}
 
@@ -176,35 +174,26 @@ class Connection(asyncio.Protocol):
                 self._parser.feed_data(data)
                 return
             except httptools.HttpParserUpgrade as upgrade:
-                if self._parser.get_method() == _TUNNEL:
+                if self._parser.get_method() == TUNNEL:
                     # It was answered as it is, and what follows is no HTTP.
                     self._end_after_answers()
                     return
                 if self._closing:
                     return
-                # Nothing is upgraded to: the request goes on as one of HTTP/1.1 (RFC 9110, section
-                # 7.8). The parser has left its body unread, so it gets the head once more.
-                data = self._head_without_upgrade() + data[upgrade.args[0] :]
+                # The parser has left the request's body unread, so it gets the head once more.
+                method, version = self._parser.get_method(), self._parser.get_http_version()
+                target = b"".join(self._target)
+                head = head_without_upgrade(method, target, version, self._headers)
+                data = head + data[upgrade.args[0] :]
                 began = self._began
                 self._reset()
                 self._began = began
                 self._parser = httptools.HttpRequestParser(self)
 
-    def _head_without_upgrade(self) -> bytes:
-        options = self._headers.get(b"connection", b"").split(b",")
-        kept = [o for o in options if o.strip().lower() not in _OF_AN_UPGRADE]
-        headers = {k: v for k, v in self._headers.items() if k not in _OF_AN_UPGRADE}
-        headers[b"connection"] = b",".join(kept)
-        if not headers[b"connection"].strip():
-            del headers[b"connection"]
-        version = self._parser.get_http_version().encode()
-        line = b"%s %s HTTP/%s" % (self._parser.get_method(), b"".join(self._target), version)
-        return b"\r\n".join([line, *(b"%s: %s" % pair for pair in headers.items()), b"", b""])
-
     @property
     def _asks_for_an_upgrade(self) -> bool:
         """Whether what was read is to be read once more; see :meth:`_feed`."""
-        return bool(self._parser.should_upgrade()) and self._parser.get_method() != _TUNNEL
+        return bool(self._parser.should_upgrade()) and self._parser.get_method() != TUNNEL
 
     # Called by the parser.
 
@@ -278,6 +267,7 @@ class Connection(asyncio.Protocol):
     # Answers.
 
     def _let_go(self, exchange: Exchange) -> None:
+        """Its body is wanted no more."""
         self._site.body_bytes_held -= len(exchange.body)
         exchange.body = b""
 
