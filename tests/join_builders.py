@@ -162,14 +162,12 @@ class Bare:
         meter: Meter | None = None,
         expired_at_once: int = EXPIRED_AT_ONCE,
         checkpoint_ms: int = 0,
-        memory_bytes: int = 256 << 20,
     ) -> None:
         self.model = model()
         self.store = store
         self._meter = meter or NullMeter()
         self._expired_at_once = expired_at_once
         self._checkpoint_ms = checkpoint_ms
-        self._memory_bytes = memory_bytes
         self._next = {self.model.topics.predictions: 0, self.model.topics.labels: 0}
         self.start()
 
@@ -181,7 +179,6 @@ class Bare:
             self.catalog,
             self.store,
             self._meter,
-            memory_bytes=self._memory_bytes,
             checkpoint_ms=self._checkpoint_ms,
             expired_at_once=self._expired_at_once,
         )

@@ -425,6 +425,37 @@ def test_closing_commits_what_is_open(bench: Bench) -> None:
     assert bench.committed() == {0: 1}
 
 
+def test_a_commit_that_fails_while_partitions_come_leaves_nothing_of_it_to_recover_beside(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beside: list[dict[int, int]] = []
+
+    class Watching(Adder):
+        def restore(self, source: TopicPartition, entries: Mapping[str, bytes]) -> None:
+            beside.append(dict(self.sums))
+            super().restore(source, entries)
+
+    first, core = bench.runner("0", make=Watching)
+    second, _ = bench.runner("1")
+    settle(first, second)
+    bench.send(b"2", partition=1)
+    settle(first, second)
+    core.due = False
+    bench.send(b"1")
+    settle(first)
+    assert core.sums == {0: 1}
+    failing_commits(monkeypatch, LogError("aborted"), 1)
+    beside.clear()
+    # Its partition comes to the first, whose transaction is aborted.
+    second.close()
+    settle(first)
+    core.due = True
+    settle(first)
+    assert 1 not in [total for sums in beside for total in sums.values()]
+    assert core.sums == {0: 1, 1: 2}
+    assert (bench.read(OUT), bench.read(OUT, 1)) == ([b"1"], [b"2"])
+
+
 def test_a_commit_that_fails_while_partitions_leave_is_left_to_the_next_owner(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -217,6 +217,10 @@ class Runner:
         self._joined = True
         # What comes back is read beside what was kept: that must be of one moment, too.
         self._settle()
+        if self._rewind_due:
+            # What was kept holds rows of a transaction that was aborted: when the poll is over all
+            # that is assigned is recovered, these too.
+            return {}
         return self.wiring.recovery.recover(partitions)
 
     def on_revoked(self, partitions: Sequence[TopicPartition]) -> None:

@@ -67,10 +67,6 @@ class OutcomesCore:
         """What changed since the last checkpoint, and the bytes it holds."""
         self._held_bytes = 0
         """Of all of it."""
-        self._taken = 0
-        """Batches taken in so far, but for those read again."""
-        self._through = 0
-        """Of these the ones whose transaction is through."""
         self.checkpoints = 0
         """Written to the store so far."""
         self._memory_bytes = memory_bytes
@@ -87,13 +83,11 @@ class OutcomesCore:
         self._reader = Reader()
 
     def process(self, batch: RecordBatch) -> Outputs:
-        self._taken += 1
         return self._process([Alike.of(self._catalog.model_of(batch), batch)])
 
     def process_shared(self, shared: Sequence[Shared]) -> Outputs:
         """Batches that several models share. Those of models that look alike are decoded and
         encoded together, and matched one after the other."""
-        self._taken += 1
         models, split = self._catalog.models, self._reader.shapes.split
         return self._process([alike for one in shared for alike in split(one, models)])
 
@@ -140,7 +134,7 @@ class OutcomesCore:
         self.state(*key).catch_up()
         meter, self._meter = self._meter, NullMeter()
         try:
-            self._process([Alike.of(self._catalog.model_of(batch), batch)])
+            self.process(batch)
             if key in self._behind:
                 self._expire(key, self._room())
         finally:
@@ -178,9 +172,8 @@ class OutcomesCore:
         self._write()
 
     def checkpoint_if_large(self) -> None:
-        """The same where memory asks for it: while much is read again. Not where a transaction of
-        other partitions has not gone through, for the store must not be ahead of the log."""
-        if self._sealed is None and self._taken == self._through and self._large():
+        """The same where memory asks for it: while much is read again."""
+        if self._sealed is None and self._large():
             self.checkpoint()
 
     def checkpoint_if_due(self) -> None:
@@ -215,17 +208,10 @@ class OutcomesCore:
     def flush(self) -> Outputs:
         """With a checkpoint where one is due: the store is written when its transaction is
         through, so it is never ahead of the log."""
-        taken, writes = self._taken, False
-        if self._dirty and self._sealed is None and self._due():
-            self._seal()
-            writes = True
-
-        def committed(now: int) -> None:
-            self._through = taken
-            if writes:
-                self._write()
-
-        return Outputs(committed=committed)
+        if not self._dirty or self._sealed is not None or not self._due():
+            return Outputs()
+        self._seal()
+        return Outputs(committed=lambda now: self._write())
 
     def _seal(self) -> None:
         self._checkpoint_at = self._now + self._checkpoint_ms
@@ -291,8 +277,6 @@ class OutcomesCore:
                 del self._states[key]
                 self._held_bytes -= self._dirty.pop(key, 0)
                 self._behind.pop(key, None)
-        if not self._states:
-            self._through = self._taken
         self._reflected.pop(source, None)
         # Whatever is on its way to the store holds this source too; the log has it all.
         self._sealed = None
