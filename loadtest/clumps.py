@@ -14,6 +14,7 @@ from driftloop.kernel.codec.blocks import F64, I64
 from driftloop.kernel.declaration import AlertPolicy
 from driftloop.kernel.records import CategoricalProfile, Profile, Stream
 from driftloop.models.dispersion import dispersion
+from driftloop.models.payoffs import Betting
 from loadtest.drifting import (
     FLOORS,
     SECOND,
@@ -122,14 +123,15 @@ def bursts(way: str, floors: bool, seed: int, index: int) -> int:
 
     reference = counts(600)
     levels = np.repeat(np.tile(np.arange(_BURST_LEVELS), 600), reference.ravel())
-    known = dispersion(levels, _BURST_LEVELS, np.repeat(np.arange(600), size))
+    windows = np.repeat(np.arange(600), size)
+    known = dispersion(levels, _BURST_LEVELS, windows, Betting.UNORDERED)
     names = tuple(f"l{i:03d}" for i in range(_BURST_LEVELS))
     column = CategoricalProfile("c", names, tuple(reference.sum(axis=0).tolist()), 0, known)
     profile = profile_of(np.zeros((600 * size, 0)), [column])
     watching = Watching(profile, Stream.PREDICTIONS, _policy(floors))
     after = counts(_LONG // size)
-    windows = level_windows(profile, after, np.zeros(len(after), dtype=np.int64), size)
-    return sum(len(watching.take(w)) for w in windows)
+    served = level_windows(profile, after, np.zeros(len(after), dtype=np.int64), size)
+    return sum(len(watching.take(w)) for w in served)
 
 
 def sampled(way: str, floors: bool, seed: int, index: int) -> int:

@@ -16,6 +16,7 @@ from driftloop.kernel.codec.blocks import F64, I64
 from driftloop.kernel.declaration import AlertPolicy
 from driftloop.kernel.records import Profile, Stream
 from driftloop.models.dispersion import dispersion
+from driftloop.models.payoffs import Betting
 from driftloop.models.variation import variation
 from loadtest.clumps import autoregression
 from loadtest.drifting import (
@@ -108,7 +109,7 @@ def few_windows(reference: F64, size: int) -> Profile:
         count = len(column.counts)
         known.append(dispersion(bins, count, windows))
         none = np.zeros(len(bins), dtype=np.int64)
-        shown += [variation(bins, count, windows), variation(none, 2, windows, upper=True)]
+        shown += [variation(bins, count, windows), variation(none, 2, windows, Betting.UPPER)]
     score = [variation(np.zeros(len(windows), dtype=np.int64), 2, windows)] * 2
     return replace(
         profile_of(reference, dispersions=known),
@@ -120,7 +121,7 @@ def few_windows(reference: F64, size: int) -> Profile:
 def few_labels(errors: I64, size: int) -> Profile:
     """The profile of a model with losses of 0 and 1, held out in windows of ``size``."""
     profile = error_profile(errors, size)
-    shown = variation(errors, 2, np.arange(len(errors)) // size, upper=True)
+    shown = variation(errors, 2, np.arange(len(errors)) // size, Betting.UPPER)
     loss = replace(profile.loss, window_rows=float(size), variations=(shown, shown))
     return replace(profile, loss=loss)
 

@@ -21,7 +21,7 @@ from driftloop.models.dispersion import (
     share_dispersion,
     table_dispersion,
 )
-from driftloop.models.payoffs import TILTS, payoffs
+from driftloop.models.payoffs import TILTS, Betting, payoffs
 
 
 def persistent(random: np.random.Generator, rows: int, correlation: float) -> I64:
@@ -256,7 +256,7 @@ def test_under_the_dispersion_of_bursts_no_bet_wins_on_other_windows() -> None:
     won = []
     for _ in range(20):
         used = table_dispersion(np.arange(600), counts(random))
-        winnings, stakes = compared(counts(random)).winnings(upper=False)
+        winnings, stakes = compared(counts(random)).winnings(Betting.ORDERED)
         won.append(float((np.exp(winnings / used) @ stakes).mean()))
     # Taken as independent, the rows of a burst win e^12 and more.
     assert np.mean(won) < 1.0
@@ -291,12 +291,12 @@ def test_payoffs_are_those_of_the_tests() -> None:
     share /= share.sum()
     high = np.minimum(np.cumsum(share), 1.0)
     first = np.zeros(1, dtype=np.int64)
-    found, stakes = payoffs(share, upper=False)
+    found, stakes = payoffs(share, Betting.ORDERED)
     np.testing.assert_allclose(found[:TILTS], bets.tilts(high, first), rtol=1e-6, atol=1e-9)
     inside, outside = bets.growth(share)
     grown = np.where(np.eye(12, dtype=bool), inside, outside[:, None])
     np.testing.assert_allclose(found[TILTS:], grown, rtol=1e-9, atol=1e-12)
     assert stakes.sum() == pytest.approx(1.0)
     np.testing.assert_allclose(
-        payoffs(share, upper=True)[0], bets.powers(high, first), rtol=1e-9, atol=1e-12
+        payoffs(share, Betting.UPPER)[0], bets.powers(high, first), rtol=1e-9, atol=1e-12
     )

@@ -47,7 +47,7 @@ _LEAST_HITS = 16
 """Rows of such a share. At half of its floor as many come together by chance within the rows that
 would make the floor of them in less than one of a hundred such stretches."""
 
-_FORMAT = "5"
+_FORMAT = "6"
 """Of the entries. What another one left is of no use; watching begins anew."""
 
 
@@ -297,6 +297,9 @@ class Detectors:
                 family, _, slot = rest.partition("/")
                 bags = self._still if family == STILL else self._panels[family]
                 bags.load_bag(int(slot), value)
+            elif part == "blocks":
+                family, _, slot = rest.partition("/")
+                self._panels[family].load_blocks(int(slot), value)
         return True
 
     def _use_collection(self, number: int) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from driftloop.drift import bets
+from driftloop.drift.mixtures import Mixtures
 from driftloop.drift.shiryaev import log_mean
 from driftloop.drift.streams import Measure, Watched
 from driftloop.kernel.codec.blocks import F64, I64
@@ -138,6 +139,8 @@ class Floor:
 class Bets(Protocol):
     """A group of one family."""
 
+    mixtures: Mixtures | None
+    """Bets after those that each window moves."""
     width: int
     """K."""
     owners: I64
@@ -150,7 +153,7 @@ class Bets(Protocol):
 
     def log_e(self, counts: F64, bag: F64, dispersions: F64) -> F64:
         """Log e-values, (S, K), of a window's counts, (S, G), within such a bag, (S, G), without
-        the window."""
+        the window; not of the mixtures, which are moved by blocks of windows."""
         ...
 
     def level(self, log_m: F64) -> F64:
@@ -159,12 +162,14 @@ class Bets(Protocol):
 
     def payoffs(self, bag: F64, stream: int, bet: int, turned: bool = False) -> F64:
         """Log payoffs of one stream's bins within a bag that has in it who is bet on, under its bet
-        number ``bet`` in (K,). ``turned``: of those that the bag had before the window."""
+        number ``bet`` in (K,), no mixture. ``turned``: of those that the bag had before the
+        window."""
         ...
 
 
 class TwoSided(Group):
-    """See :class:`Bets`: first the tilts, bet by bet, then the bins that are bet to grow."""
+    """See :class:`Bets`: first the tilts, bet by bet, then the bins that are bet to grow, then the
+    mixtures."""
 
     def __init__(self, streams: Sequence[Watched], reference: I64) -> None:
         """``reference``: in the layout; its largest bins are bet on."""
@@ -181,10 +186,17 @@ class TwoSided(Group):
         ).astype(np.int64)
         streams_count = len(streams)
         self._tilts = payoffs.TILTS * streams_count
-        self.width = self._tilts + len(chosen)
-        self.owners: I64 = np.concatenate(
-            [np.tile(np.arange(streams_count), payoffs.TILTS), self._grown_owner]
-        ).astype(np.int64)
+        owners = [np.tile(np.arange(streams_count), payoffs.TILTS), self._grown_owner]
+        self._plain_width = self._tilts + len(chosen)
+        bettings = [stream.betting for stream in streams]
+        unordered = [i for i, one in enumerate(bettings) if one is payoffs.Betting.UNORDERED]
+        self.mixtures: Mixtures | None = None
+        if unordered:
+            self.mixtures = Mixtures(np.array(unordered), self.starts, self.sizes)
+            owners.append(self.mixtures.owners)
+        self.owners: I64 = np.concatenate(owners).astype(np.int64)
+        self.width = len(self.owners)
+        self._tilt_weights: F64 = np.log([payoffs.tilt_weights(one) for one in bettings]).T
         per_stream = np.bincount(self._grown_owner, minlength=streams_count)
         self._grown_weight: F64 = np.log(payoffs.BIN_WEIGHT / per_stream[self._grown_owner])
 
@@ -196,14 +208,18 @@ class TwoSided(Group):
         log_e = self._log_e(counts, high, shares, dispersions, False)
         if (more := self.outnumbers(counts, bag)) is not None:
             turned = self._log_e(bag, high, shares, dispersions, True)
-            log_e = np.where(more[..., self.owners], turned, log_e)
+            log_e = np.where(more[..., self.owners[: self._plain_width]], turned, log_e)
         return log_e
 
     def level(self, log_m: F64) -> F64:
         tilted = log_m[..., : self._tilts]
         tilted = tilted.reshape(*log_m.shape[:-1], payoffs.TILTS, len(self.streams))
-        first = log_mean(tilted, np.log(payoffs.TILT_WEIGHTS)[:, None], -2)
-        grown = log_m[..., self._tilts :] + self._grown_weight
+        first = log_mean(tilted, self._tilt_weights, -2)
+        if self.mixtures is not None:
+            own = self.mixtures.level(log_m[..., self._plain_width :])
+            of_each = first[..., self.mixtures.streams]
+            first[..., self.mixtures.streams] = np.logaddexp(of_each, own)
+        grown = log_m[..., self._tilts : self._plain_width] + self._grown_weight
         top = np.maximum.reduceat(grown, self._grown_starts, axis=-1)
         total = np.add.reduceat(
             np.exp(grown - top[..., self._grown_owner]), self._grown_starts, axis=-1
@@ -252,6 +268,7 @@ class Upper(Group):
 
     def __init__(self, streams: Sequence[Watched]) -> None:
         super().__init__(streams)
+        self.mixtures: Mixtures | None = None
         self.width = len(payoffs.POWERS) * len(streams)
         self.owners: I64 = np.tile(np.arange(len(streams)), len(payoffs.POWERS)).astype(np.int64)
         self._weights: F64 = np.log(payoffs.POWER_WEIGHTS)[:, None]

@@ -189,7 +189,7 @@ class Learning:
 
     def _of(self, family: str, group: TwoSided | Upper, numbers: I64, table: I64) -> F64:
         """Of each stream, (T,), of counts in the layout, (blocks, slots, L)."""
-        flat, upper = group.flat(table), isinstance(group, Upper)
+        flat = group.flat(table)
         trained = self._trained[family].tolist()
         found: F64 = np.ones(len(group.streams))
         for index, stream in enumerate(group.streams):
@@ -200,10 +200,10 @@ class Learning:
             # A segment may be there only now and then.
             few = LEAST_BLOCKS <= held < len(numbers) // 2
             if self._windows + trained[index] >= ENOUGH_WINDOWS and not few:
-                found[index] = table_dispersion(numbers, own, upper=upper)
+                found[index] = table_dispersion(numbers, own, stream.betting)
                 continue
             asked = evidence(stream.threshold, float(own.sum()) / self._windows)
-            found[index] = bounded_dispersion(numbers, own, asked, upper=upper)
+            found[index] = bounded_dispersion(numbers, own, asked, stream.betting)
         return found
 
 

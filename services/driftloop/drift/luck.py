@@ -36,6 +36,7 @@ from scipy.special import gammainc, gammaincc
 
 from driftloop.kernel.codec.blocks import I64
 from driftloop.kernel.records import Variation
+from driftloop.models.payoffs import Betting
 from driftloop.models.variation import table_variation
 
 _LEAST_LOSS = math.log(1.1)
@@ -44,11 +45,13 @@ _LEAST, _MOST = -3.0, 20.0
 _STEPS = 30
 
 
-def bounded_dispersion(numbers: I64, table: I64, evidence: float, *, upper: bool = False) -> float:
+def bounded_dispersion(
+    numbers: I64, table: I64, evidence: float, betting: Betting = Betting.ORDERED
+) -> float:
     """``models.dispersion.table_dispersion`` of few windows, with what luck may be worth where a
     test asks for the log ``evidence`` > 0 (a, above). At least 1; at most all rows, where nothing
     is known."""
-    return bounded(table_variation(numbers, table, upper=upper), evidence)
+    return bounded(table_variation(numbers, table, betting), evidence)
 
 
 def bounded(found: Variation, evidence: float) -> float:

@@ -12,10 +12,12 @@ import numpy.typing as npt
 from driftloop.drift.clumps import Clumps, WindowRows
 from driftloop.drift.effects import Effects, Expected, effects, least
 from driftloop.drift.groups import Floor
+from driftloop.drift.mixtures import Mixtures
 from driftloop.drift.shiryaev import EMPTY, advance
 from driftloop.drift.state import Kept, Part, floats, integers, packed
 from driftloop.drift.watch import Watch
 from driftloop.kernel.codec.blocks import F64, I64
+from driftloop.models import mixtures
 
 Key = tuple[str, int, int]
 """A stream: family, row of its segment (0: all rows), place in its group."""
@@ -46,8 +48,10 @@ class Panel:
         shape = (rows, len(group.streams))
         self._bag_floors: dict[int, Floor] = {}
         self._bags: dict[int, F64] = {}
+        self._blocks: dict[int, F64] = {}
+        """Season slot to the counts of windows put together there (``drift.mixtures``)."""
         self._unsaved: set[int] = set()
-        """Slots whose bags changed since :meth:`saved`."""
+        """Slots whose bags and blocks changed since :meth:`saved`."""
         self._log_m: F64 = np.full((rows, group.width), EMPTY)
         self.since: I64 = np.zeros(shape, dtype=np.int64)
         """Number of the first window that counts towards a stream's evidence."""
@@ -65,7 +69,18 @@ class Panel:
         dispersions = self.clumps.among(rows)
         ranked = self.group.ranked(bag, self._floor(window.slot), dispersions)
         log_e = self.group.log_e(counts, ranked, dispersions)
-        self._log_m = advance(self._log_m, log_e, self.group.totals(counts)[:, self.group.owners])
+        moved = self.group.totals(counts)[:, self.group.owners[: log_e.shape[1]]]
+        if (bets := self.group.mixtures) is not None:
+            ended, self._blocks[window.slot] = bets.take(
+                self._blocks_of(bets, window.slot),
+                counts,
+                bag + counts,
+                self.frozen,
+                dispersions,
+            )
+            log_e = np.concatenate([log_e, ended.log_e], axis=1)
+            moved = np.concatenate([moved, ended.rows], axis=1)
+        self._log_m = advance(self._log_m, log_e, moved)
         self.levels = self.group.level(self._log_m)
         keeps = self.frozen[:, self.group.owner]
         self._bags[window.slot] = np.where(keeps, bag, bag + counts)
@@ -90,6 +105,8 @@ class Panel:
         locating a change, not for testing."""
         _, row, stream = key
         best = self._best(row, stream)
+        if best is None:
+            return self._mixture_scores(key, windows)
         span = self.group.span(stream)
         slots = np.array([kept.slot for kept in windows], dtype=np.int64)
         counts = self.group.own(np.array([kept.counts[row] for kept in windows]), stream)
@@ -110,19 +127,23 @@ class Panel:
         _, row, stream = key
         best = self._best(row, stream)
         span = self.group.span(stream)
+        dispersion = float(self.dispersions[row, stream])
         paid = 0.0
         for slot in {kept.slot for kept in windows}:
             ones = [kept for kept in windows if kept.slot == slot]
             own, first = self.counts(ones, row), self.counts(ones[:1], row)
             before = self._ranked(slot, row, own)[row]
-            if first[span].sum() > before[span].sum():
+            if best is None:
+                within = (before + own)[span] / dispersion
+                paid += float(mixtures.log_e(own[span] / dispersion, within))
+            elif first[span].sum() > before[span].sum():
                 logs = self.group.payoffs(before + own, stream, best, turned=True)
-                paid += float((before[span] * logs).sum())
+                paid += float((before[span] * logs).sum()) / dispersion
             else:
                 # A bin that is new to the bag pays nothing before its first rows are in it.
                 logs = self.group.payoffs(before + first, stream, best)
-                paid += float((own[span] * logs).sum())
-        return paid / float(self.dispersions[row, stream])
+                paid += float((own[span] * logs).sum()) / dispersion
+        return paid
 
     def counts(self, windows: Sequence[Kept], row: int) -> F64:
         """On the group's bins, (G,), of all windows together; ``row`` 0 is all rows, others are
@@ -169,6 +190,7 @@ class Panel:
             bag[row, span] = np.maximum(bag[row] - own, 0.0)[span]
             self._unsaved.add(slot)
         self.frozen[row, stream] = True
+        self._forget_blocks(row, stream)
 
     def restart(self, key: Key, number: int) -> None:
         """Forget a stream's evidence, and go on with its bags as they were before its change;
@@ -178,6 +200,7 @@ class Panel:
         self.levels[row, stream] = EMPTY
         self.since[row, stream] = number
         self.frozen[row, stream] = False
+        self._forget_blocks(row, stream)
 
     def use(self, references: Mapping[int, I64], number: int) -> None:
         """Begin, with a reference that was collected; from window ``number`` on."""
@@ -192,6 +215,9 @@ class Panel:
         for slot, bag in self._bags.items():
             changed = slot in self._unsaved
             yield Part(f"bag/{self.family}/{slot}", changed, partial(packed, bag))
+        for slot, blocks in self._blocks.items():
+            changed = slot in self._unsaved
+            yield Part(f"blocks/{self.family}/{slot}", changed, partial(packed, blocks))
 
     def saved(self) -> None:
         """What :meth:`parts` gave has been kept."""
@@ -219,10 +245,47 @@ class Panel:
         self._bags[slot] = floats(plain)
         self._unsaved.add(slot)
 
-    def _best(self, row: int, stream: int) -> int:
-        """A stream's bet that has won most."""
+    def load_blocks(self, slot: int, plain: Sequence[Any]) -> None:
+        self._blocks[slot] = floats(plain)
+        self._unsaved.add(slot)
+
+    def _best(self, row: int, stream: int) -> int | None:
+        """A stream's bet that has won most; None: a mixture."""
         own = np.flatnonzero(self.group.owners == stream)
-        return int(own[np.argmax(self._log_m[row, own])])
+        best = int(own[np.argmax(self._log_m[row, own])])
+        bets = self.group.mixtures
+        plain = self.group.width - (0 if bets is None else bets.width)
+        return best if best < plain else None
+
+    def _mixture_scores(self, key: Key, windows: Sequence[Kept]) -> F64:
+        """What :meth:`scores` gives where a mixture was best: what each window adds to the log
+        e-value of all after it as one."""
+        _, row, stream = key
+        span = self.group.span(stream)
+        slots = np.array([kept.slot for kept in windows], dtype=np.int64)
+        counts = self.group.own(np.array([kept.counts[row] for kept in windows]), stream)
+        dispersion = float(self.dispersions[row, stream])
+        scores: F64 = np.zeros(len(windows))
+        for slot in np.unique(slots).tolist():
+            at = np.flatnonzero(slots == slot)
+            since = np.cumsum(counts[at][::-1], axis=0)[::-1]
+            bag = self._bag(slot)[row, span]
+            within = bag + since if self.frozen[row, stream] else np.maximum(bag, since[0])
+            sums = mixtures.log_e(since / dispersion, within / dispersion)
+            scores[at] = -np.diff(sums, append=0.0)
+        return scores
+
+    def _blocks_of(self, bets: Mixtures, slot: int) -> F64:
+        found = self._blocks.get(slot)
+        return bets.nothing(self._rows) if found is None else found
+
+    def _forget_blocks(self, row: int, stream: int) -> None:
+        bets = self.group.mixtures
+        if bets is None or stream not in bets.streams:
+            return
+        for slot, blocks in self._blocks.items():
+            bets.forget(blocks, row, stream)
+            self._unsaved.add(slot)
 
     def _bag(self, slot: int) -> F64:
         found = self._bags.get(slot)

@@ -10,6 +10,7 @@ from driftloop.drift.shiryaev import threshold
 from driftloop.kernel.declaration import AlertPolicy
 from driftloop.kernel.records import AlertKind, CategoricalProfile, NumericProfile, Profile, Stream
 from driftloop.kernel.statistics.layout import LOSS, PREDICTED, SCORE, Layout, Place
+from driftloop.models.payoffs import Betting
 
 ERRORS = "errors"
 
@@ -59,6 +60,13 @@ class Watched:
     """Of the log of its M."""
     share: float
     """Of the model's budget."""
+
+    @property
+    def betting(self) -> Betting:
+        """Which bets are on it."""
+        if self.measure is not Measure.DISTRIBUTION:
+            return Betting.UPPER
+        return Betting.ORDERED if self.ordered else Betting.UNORDERED
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,8 @@
 A direction is a score per bin, and a block deviates by the sum of its rows' scores less what as
 many rows of the same season's slots have on average. Two-sided bets go in those of normal scores
 (van der Waerden), of their squares, and of each large bin by itself; bets on the upper end in that
-of Savage's scores, -log(1 - p). Bets move along the order of the bins of categories, too.
+of Savage's scores, -log(1 - p). Bets move along the order of the bins of categories, too; beside
+them are those on all directions together, of which :func:`together` tells.
 """
 
 from __future__ import annotations
@@ -16,7 +17,16 @@ from statistics import NormalDist
 import numpy as np
 
 from driftloop.kernel.codec.blocks import F64, I64
-from driftloop.models.payoffs import BIN_WEIGHT, SCALE_WEIGHT, SHIFT_WEIGHT, largest_bins, payoffs
+from driftloop.models import mixtures
+from driftloop.models.payoffs import (
+    BIN_WEIGHT,
+    MIXTURE_PART,
+    SCALE_WEIGHT,
+    SHIFT_WEIGHT,
+    Betting,
+    largest_bins,
+    payoffs,
+)
 
 LEAST_BLOCKS = 8
 """Fewer blocks say nothing, and so do fewer degrees of freedom than these have."""
@@ -25,6 +35,10 @@ _ROUNDING = 1e-12
 """Of a variance that is nothing but rounding."""
 _STEPS = 20
 """Halvings when a dispersion is looked for."""
+_MIXED_STEPS = 10
+"""The same for mixtures, which take longer."""
+_TOGETHER = 1024
+"""Blocks, to bound the memory."""
 LARGEST = 700.0
 """Of an exponent."""
 
@@ -41,9 +55,8 @@ class Directions:
     """Shape (D,): the part of the bets that goes in each of the two together."""
 
 
-def directions(totals: I64, *, upper: bool) -> Directions:
-    """Of a stream whose bins have ``totals`` rows, shape (K,), two of them at least some.
-    ``upper``: its bets are on the upper end."""
+def directions(totals: I64, betting: Betting) -> Directions:
+    """Of a stream whose bins have ``totals`` rows, shape (K,), two of them at least some."""
     share: F64 = totals / totals.sum()
     high = np.cumsum(share)
     none: I64 = np.zeros(0, dtype=np.int64)
@@ -53,7 +66,7 @@ def directions(totals: I64, *, upper: bool) -> Directions:
         return Directions(one[None, :], none, np.ones(1))
     # An empty bin at either end has its middle there.
     middles = np.clip(high - 0.5 * share, 1e-9, 1.0 - 1e-9)
-    if upper:
+    if betting is Betting.UPPER:
         return Directions(-np.log1p(-middles)[None, :], none, np.ones(1))
     normal = np.array([_NORMAL.inv_cdf(middle) for middle in middles.tolist()])
     chosen = largest_bins(totals)
@@ -61,9 +74,10 @@ def directions(totals: I64, *, upper: bool) -> Directions:
     chosen = chosen[totals[chosen] >= LEAST_BLOCKS]
     normal = normal - share @ normal
     single = [BIN_WEIGHT / max(1, len(chosen))] * len(chosen)
-    return Directions(
-        np.stack([normal, normal**2]), chosen, np.array([SHIFT_WEIGHT, SCALE_WEIGHT, *single])
-    )
+    ends = np.array([SHIFT_WEIGHT, SCALE_WEIGHT])
+    if betting is Betting.UNORDERED:
+        ends = ends * (1.0 - MIXTURE_PART)
+    return Directions(np.stack([normal, normal**2]), chosen, np.concatenate([ends, single]))
 
 
 @dataclass(frozen=True)
@@ -147,12 +161,24 @@ class Blocks:
             len(scores),
         )
 
-    def winnings(self, *, upper: bool) -> tuple[F64, F64]:
+    def winnings(self, betting: Betting) -> tuple[F64, F64]:
         """Log winnings that each bet would have had on each block, (blocks, bets), within a bag
-        as large as all rows, and what is staked on each bet."""
-        logs, stakes = payoffs(self.share, upper)
+        as large as all rows, and what is staked on each bet; without those on all directions."""
+        logs, stakes = payoffs(self.share, betting)
         won = self.deviations @ logs.T + self.rows[:, None] * (logs @ self.share)
         return np.asarray(won, dtype=np.float64), stakes
+
+    def mixed(self, power: float = 1.0) -> F64:
+        """The same of those on all directions, (blocks,), with the dispersion 1 / ``power``."""
+        bag = power * self.rows.sum() * self.share
+        found: F64 = np.empty(len(self.rows))
+        for start in range(0, len(found), _TOGETHER):
+            some = slice(start, start + _TOGETHER)
+            # As in the others, rows are taken off their slots'.
+            usual = self.rows[some, None] * self.share
+            counts = power * np.maximum(usual + self.deviations[some], 0.0)
+            found[some] = mixtures.log_e(counts, bag)
+        return found
 
 
 def compared(table: I64) -> Blocks:
@@ -235,6 +261,57 @@ def fair(won: F64) -> float:
         least, most = np.where(low, middle, least), np.where(low, most, middle)
     lowest = float(least.min())
     return 1.0 / lowest if lowest > 0.0 else math.inf
+
+
+def fair_mixture(blocks: Blocks) -> float:
+    """The same of the bets on all directions together."""
+    least, most = 0.0, 1.0
+    if _mean(blocks.mixed()[:, None], np.ones(1))[0] <= 0.0:
+        return 1.0
+    for _ in range(_MIXED_STEPS):
+        middle = 0.5 * (least + most)
+        if _mean(blocks.mixed(middle)[:, None], np.ones(1))[0] <= 0.0:
+            least = middle
+        else:
+            most = middle
+    return 1.0 / least if least > 0.0 else math.inf
+
+
+def together(blocks: Blocks) -> tuple[float, float]:
+    """Of all directions, Pearson's statistic by its expectation, and its degrees of freedom. Rare
+    bins are taken together, so that each has a row per block on average."""
+    groups = _pooled(blocks.table.sum(axis=1))
+    own = np.stack([blocks.own[:, group].sum(axis=1) for group in groups], axis=1)
+    share = np.array([blocks.share[group].sum() for group in groups])
+    expected = float((blocks.drawn[:, None] * own * (1.0 - own) / share).sum())
+    if expected <= 0.0:
+        return 1.0, math.inf
+    found = np.stack([blocks.deviations[:, group].sum(axis=1) for group in groups], axis=1)
+    rows, free = blocks.rows, len(share) - 1
+    # Variance of Pearson's statistic of one block: Haldane, Biometrika 1937.
+    rare = float((1.0 / share).sum()) - len(share) ** 2 - 2 * len(share) + 2
+    variance = 2.0 * free * float(rows @ rows) + max(rare, 0.0) * float(rows.sum())
+    freedom = 2.0 * (float(rows.sum()) * free) ** 2 / variance * blocks.free
+    return float((found**2 / share).sum()) / expected, freedom
+
+
+def _pooled(table: I64) -> list[list[int]]:
+    """Which bins to take together so that each has at least a row per block on average, the rare
+    ones first; at the least the most frequent one and the others."""
+    totals = table.sum(axis=0)
+    order = [place for place in np.argsort(totals, kind="stable").tolist() if totals[place]]
+    groups: list[list[int]] = []
+    pool: list[int] = []
+    for place in order[:-1]:
+        pool.append(place)
+        if totals[pool].sum() >= len(table):
+            groups.append(pool)
+            pool = []
+    if pool and groups:
+        groups[-1] += pool
+    elif pool:
+        groups.append(pool)
+    return [*groups, order[-1:]]
 
 
 def _mean(won: F64, power: F64) -> F64:

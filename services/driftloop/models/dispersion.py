@@ -40,7 +40,6 @@ How large it is, says the largest of
 
 from __future__ import annotations
 
-import math
 from statistics import NormalDist
 
 import numpy as np
@@ -54,7 +53,10 @@ from driftloop.models.deviations import (
     compared,
     directions,
     fair,
+    fair_mixture,
+    together,
 )
+from driftloop.models.payoffs import MIXTURE_WEIGHT, Betting
 
 NOISE = 0.025
 """Chance that independent rows of one column show a dispersion (two standard errors)."""
@@ -95,17 +97,22 @@ def window_rows(times: I64, window: int) -> float:
 
 
 def dispersion(
-    bins: I64, count: int, blocks: I64, *, upper: bool = False, slots: I64 | None = None
+    bins: I64,
+    count: int,
+    blocks: I64,
+    betting: Betting = Betting.ORDERED,
+    *,
+    slots: I64 | None = None,
 ) -> float:
     """Of n rows in ``bins``, shape (n,), of 0 to ``count`` - 1; at least 1.
 
-    ``blocks``: :func:`blocks_of` these rows. ``upper``: bets are on the upper end alone.
-    ``slots``: those of a season, shape (n,); rows are then compared with their slot's alone, and
-    what follows the season is no dispersion, if slots were seen more than once.
+    ``blocks``: :func:`blocks_of` these rows. ``betting``: which bets this is for. ``slots``: those
+    of a season, shape (n,); rows are then compared with their slot's alone, and what follows the
+    season is no dispersion, if slots were seen more than once.
     """
     if len(bins) < 2 or count < 2:
         return 1.0
-    return table_dispersion(*tabled(bins, count, blocks, slots), upper=upper)
+    return table_dispersion(*tabled(bins, count, blocks, slots), betting)
 
 
 def tabled(bins: I64, count: int, blocks: I64, slots: I64 | None = None) -> tuple[I64, I64]:
@@ -120,7 +127,7 @@ def tabled(bins: I64, count: int, blocks: I64, slots: I64 | None = None) -> tupl
     return numbers, table.reshape(len(numbers), many, count).astype(np.int64)
 
 
-def table_dispersion(numbers: I64, table: I64, *, upper: bool = False) -> float:
+def table_dispersion(numbers: I64, table: I64, betting: Betting = Betting.ORDERED) -> float:
     """Of counts, shape (windows, slots, bins), in windows of these ascending numbers, (windows,).
     At least 1; see :func:`dispersion`."""
     numbers, table = some_rows(numbers, table)
@@ -128,15 +135,18 @@ def table_dispersion(numbers: I64, table: I64, *, upper: bool = False) -> float:
     if not lengths or table.shape[2] < 2:
         return 1.0
     windows = compared(table)
-    along = directions(windows.table.sum(axis=(0, 1)), upper=upper)
+    along = directions(windows.table.sum(axis=(0, 1)), betting)
     # Of a single direction, all together are the same.
     asked = len(along.stakes) + 1 if len(along.stakes) > 1 else 1
     z = _NORMAL.inv_cdf(1.0 - 0.5 * NOISE / (asked * len(lengths)))
     longer = (windows.longer(starts) for starts in lengths[1:])
     blocks = [windows, *(found for found in longer if found is not None)]
     found = [_shown(one, along, z) for one in blocks]
-    won, stakes = windows.winnings(upper=upper)
+    won, stakes = windows.winnings(betting)
     surprise = float((np.exp(np.minimum(won, LARGEST)) @ stakes).max())
+    mixes = betting is Betting.UNORDERED
+    if mixes:
+        surprise += MIXTURE_WEIGHT * float(np.exp(np.minimum(windows.mixed(), LARGEST)).sum())
     if not any(shown for shown, _ in found) and surprise < 2.0 * len(won) / NOISE:
         return 1.0
     deviations = windows.along(along)
@@ -152,13 +162,14 @@ def table_dispersion(numbers: I64, table: I64, *, upper: bool = False) -> float:
         *(size for _, size in found),
         float(lasting.max()),
         fair(won),
-        *(fair(one.winnings(upper=upper)[0]) for one in many),
+        *(fair(one.winnings(betting)[0]) for one in many),
+        *(fair_mixture(one) for one in (windows, *many) if mixes),
     )
 
 
 def share_dispersion(chosen: np.ndarray, blocks: I64, slots: I64 | None = None) -> float:
     """Of the share of the rows that are ``chosen``, boolean of shape (n,), and must not rise."""
-    return dispersion(np.asarray(chosen, dtype=np.int64), 2, blocks, upper=True, slots=slots)
+    return dispersion(np.asarray(chosen, dtype=np.int64), 2, blocks, Betting.UPPER, slots=slots)
 
 
 def some_rows(numbers: I64, table: I64) -> tuple[I64, I64]:
@@ -181,7 +192,7 @@ def block_lengths(numbers: I64) -> list[I64]:
 def _shown(blocks: Blocks, along: Directions, z: float) -> tuple[bool, float]:
     """Whether blocks vary by more than noise, and by how much surely, of what is known well."""
     found = blocks.along(along)
-    pooled, much = _together(blocks)
+    pooled, much = together(blocks)
     ratios, freedoms = [*found.ratio.tolist(), pooled], [*found.freedom.tolist(), much]
     shown, size = False, 1.0
     for place, (ratio, freedom) in enumerate(zip(ratios, freedoms, strict=True)):
@@ -199,43 +210,6 @@ def _shown(blocks: Blocks, along: Directions, z: float) -> tuple[bool, float]:
 def _borne(along: Directions) -> F64:
     """What part of a direction's dispersion must be taken off its bets."""
     return np.asarray(_EVIDENCE / (_EVIDENCE - np.log(along.stakes)), dtype=np.float64)
-
-
-def _together(blocks: Blocks) -> tuple[float, float]:
-    """Pearson's statistic by its expectation, and its degrees of freedom. Rare bins are taken
-    together, so that each has a row per block on average."""
-    groups = _pooled(blocks.table.sum(axis=1))
-    own = np.stack([blocks.own[:, group].sum(axis=1) for group in groups], axis=1)
-    share = np.array([blocks.share[group].sum() for group in groups])
-    expected = float((blocks.drawn[:, None] * own * (1.0 - own) / share).sum())
-    if expected <= 0.0:
-        return 1.0, math.inf
-    found = np.stack([blocks.deviations[:, group].sum(axis=1) for group in groups], axis=1)
-    rows, free = blocks.rows, len(share) - 1
-    # Variance of Pearson's statistic of one block: Haldane, Biometrika 1937.
-    rare = float((1.0 / share).sum()) - len(share) ** 2 - 2 * len(share) + 2
-    variance = 2.0 * free * float(rows @ rows) + max(rare, 0.0) * float(rows.sum())
-    freedom = 2.0 * (float(rows.sum()) * free) ** 2 / variance * blocks.free
-    return float((found**2 / share).sum()) / expected, freedom
-
-
-def _pooled(table: I64) -> list[list[int]]:
-    """Which bins to take together so that each has at least a row per block on average, the rare
-    ones first; at the least the most frequent one and the others."""
-    totals = table.sum(axis=0)
-    order = [place for place in np.argsort(totals, kind="stable").tolist() if totals[place]]
-    groups: list[list[int]] = []
-    pool: list[int] = []
-    for place in order[:-1]:
-        pool.append(place)
-        if totals[pool].sum() >= len(table):
-            groups.append(pool)
-            pool = []
-    if pool and groups:
-        groups[-1] += pool
-    elif pool:
-        groups.append(pool)
-    return [*groups, order[-1:]]
 
 
 def _noise(freedom: float, z: float) -> float:

@@ -8,12 +8,26 @@ where a worker's memory does not suffice to load it.
 
 from __future__ import annotations
 
+import enum
 import math
 from statistics import NormalDist
 
 import numpy as np
 
 from driftloop.kernel.codec.blocks import F64, I64
+
+
+class Betting(enum.Enum):
+    """Which bets are on a stream."""
+
+    ORDERED = "ordered"
+    """On both ends of its bins, and on single ones."""
+    UNORDERED = "unordered"
+    """The same, and half of what is staked on ends is on all directions instead
+    (``models.mixtures``): the order of the bins means nothing."""
+    UPPER = "upper"
+    """On the upper end alone."""
+
 
 SHIFTS: F64 = np.array([-1.0, -0.5, -0.25, -0.12, 0.12, 0.25, 0.5, 1.0])
 """Standard deviations."""
@@ -30,6 +44,9 @@ TILT_WEIGHTS: F64 = np.concatenate(
 )
 BIN_WEIGHT = 0.15
 """Of all the bets on single bins of a stream together."""
+MIXTURE_PART = 0.5
+"""Of what is staked on shifts and scales: on all directions, where bins have no order."""
+MIXTURE_WEIGHT = MIXTURE_PART * (SHIFT_WEIGHT + SCALE_WEIGHT)
 GROWTH = 0.6
 """A bin of share s is bet to have s ** GROWTH."""
 MOST_GROWTH = 64
@@ -49,12 +66,17 @@ def largest_bins(counts: F64 | I64) -> I64:
     return np.sort(order).astype(np.int64)
 
 
-def payoffs(share: F64, upper: bool) -> tuple[F64, F64]:
+def tilt_weights(betting: Betting) -> F64:
+    """What is staked on each of a stream's tilts."""
+    return TILT_WEIGHTS * (1.0 - MIXTURE_PART if betting is Betting.UNORDERED else 1.0)
+
+
+def payoffs(share: F64, betting: Betting) -> tuple[F64, F64]:
     """Log payoffs, shape (bets, K), of the bins of one stream that have these shares, (K,), and
-    what is staked on each bet, (bets,). ``upper``: of the bets on the upper end alone."""
+    what is staked on each bet, (bets,); without those on all directions."""
     high = np.minimum(np.cumsum(share), 1.0)
     high[-1] = 1.0
-    if upper:
+    if betting is Betting.UPPER:
         below = 1.0 - (1.0 - high) ** POWERS[:, None]
         return _logs(below, high), POWER_WEIGHTS
     ends = np.array([_quantile(end) for end in high.tolist()])
@@ -66,7 +88,9 @@ def payoffs(share: F64, upper: bool) -> tuple[F64, F64]:
         left = np.where(own < 1.0, np.log((1.0 - grown) / (1.0 - own)), 0.0)
         won = np.where(own > 0.0, (GROWTH - 1.0) * np.log(own), 0.0)
     single = np.where(np.arange(len(share)) == chosen[:, None], won, left)
-    weights = np.concatenate([TILT_WEIGHTS, np.full(len(chosen), BIN_WEIGHT / len(chosen))])
+    weights = np.concatenate(
+        [tilt_weights(betting), np.full(len(chosen), BIN_WEIGHT / len(chosen))]
+    )
     return np.concatenate([_logs(below, high), single]), weights
 
 

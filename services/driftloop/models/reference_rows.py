@@ -15,6 +15,7 @@ from driftloop.kernel.records.training import Variation
 from driftloop.kernel.seasons import slot
 from driftloop.kernel.statistics.layout import Layout, Place
 from driftloop.models.dispersion import blocks_of, dispersion, share_dispersion, window_rows
+from driftloop.models.payoffs import Betting
 from driftloop.models.variation import variation
 
 Bools = npt.NDArray[np.bool_]
@@ -138,7 +139,7 @@ class RowBlocks:
                 values.bins,
                 values.count,
                 values.blocks,
-                upper=self._errors is not None,
+                self._betting(column),
                 slots=values.slots,
             ),
             share_dispersion(other.bins, other.blocks, other.slots),
@@ -153,12 +154,16 @@ class RowBlocks:
         for column in columns:
             windows = self._times[column.first :] // self._window
             values, other = self._rows(column, windows, inside)
-            upper = self._errors is not None
             found += [
-                variation(v.bins, v.count, v.blocks, upper=one_sided, slots=v.slots)
-                for v, one_sided in ((values, upper), (other, True))
+                variation(v.bins, v.count, v.blocks, betting, slots=v.slots)
+                for v, betting in ((values, self._betting(column)), (other, Betting.UPPER))
             ]
         return found
+
+    def _betting(self, column: Column) -> Betting:
+        if self._errors is not None:
+            return Betting.UPPER
+        return Betting.ORDERED if column.place.numeric else Betting.UNORDERED
 
     def _rows(self, column: Column, blocks: I64, inside: Bools | None) -> tuple[_Counted, _Counted]:
         """Those with a value, in its bins; and all, by whether it is missing (of losses, by whether

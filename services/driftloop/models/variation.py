@@ -20,8 +20,11 @@ from driftloop.models.deviations import (
     compared,
     directions,
     fair,
+    fair_mixture,
+    together,
 )
 from driftloop.models.dispersion import block_lengths, some_rows, tabled
+from driftloop.models.payoffs import MIXTURE_WEIGHT, Betting
 
 ENOUGH_WINDOWS = 400
 """So many show how large the clumps are that rows come in; of fewer there is a bound."""
@@ -30,18 +33,23 @@ _ROUNDING = 1e-9
 
 
 def variation(
-    bins: I64, count: int, windows: I64, *, upper: bool = False, slots: I64 | None = None
+    bins: I64,
+    count: int,
+    windows: I64,
+    betting: Betting = Betting.ORDERED,
+    *,
+    slots: I64 | None = None,
 ) -> Variation:
     """Of n rows in ``bins``, shape (n,), of 0 to ``count`` - 1, in windows of these numbers, (n,);
-    what is measured is left out where they are enough. ``upper`` and ``slots`` as of
+    what is measured is left out where they are enough. ``betting`` and ``slots`` as of
     ``models.dispersion.dispersion``."""
     held = len(np.unique(windows))
     if held >= ENOUGH_WINDOWS or held < LEAST_BLOCKS:
         return Variation(held, len(bins))
-    return table_variation(*tabled(bins, count, windows, slots), upper=upper)
+    return table_variation(*tabled(bins, count, windows, slots), betting)
 
 
-def table_variation(numbers: I64, table: I64, *, upper: bool = False) -> Variation:
+def table_variation(numbers: I64, table: I64, betting: Betting = Betting.ORDERED) -> Variation:
     """Of counts, shape (windows, slots, bins), in windows of these ascending numbers, (windows,),
     however many."""
     rows = int(table.sum())
@@ -52,17 +60,18 @@ def table_variation(numbers: I64, table: I64, *, upper: bool = False) -> Variati
     if held < LEAST_BLOCKS:
         return Variation(held, rows)
     windows = compared(table)
-    along = directions(windows.table.sum(axis=(0, 1)), upper=upper)
+    along = directions(windows.table.sum(axis=(0, 1)), betting)
     least = 2.0 * math.sqrt(held)
     starts = [starts for starts in block_lengths(numbers) if len(starts) >= least][-1:]
     found = [_measured(windows.along(along), along.stakes)]
     found.append(_lasting(windows.along(along), along.stakes))
-    for start in starts:
-        longer = windows.longer(start)
-        if longer is not None:
-            found.append(_measured(longer.along(along), along.stakes))
+    longer = [one for start in starts if (one := windows.longer(start)) is not None]
+    found += [_measured(one.along(along), along.stakes) for one in longer]
+    surely = fair(windows.winnings(betting)[0])
+    if betting is Betting.UNORDERED:
+        found.append(np.array([(*together(one), MIXTURE_WEIGHT) for one in (windows, *longer)]))
+        surely = max(surely, fair_mixture(windows))
     told = np.concatenate(found)
-    surely = fair(windows.winnings(upper=upper)[0])
     if not np.isfinite(told).all() or surely > rows:
         # Nothing is known of how long it lasts, or of what has won without bounds.
         return Variation(held, rows)

@@ -1,0 +1,112 @@
+"""The bets in all directions on the streams of a group whose bins have no order, and the windows
+that are put together for them.
+
+What they are, and why windows are put together: ``models.mixtures``. Several windows of one season
+slot are ranked within its bag as one window would be, with the same right: a *block*. It ends with
+the window that brings it nearest to its length; what is known of its rows until then is not looked
+at, for it is valid at the block's end alone. M (``drift.shiryaev``) then moves once for all of it.
+
+Shapes: S rows (all, and segments) and T streams as in ``drift.groups``; U streams without an order,
+with B bins in all; J lengths of blocks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from driftloop.drift.shiryaev import log_mean
+from driftloop.kernel.codec.blocks import F64, I64
+from driftloop.models.mixtures import EFFECTS, lengths, log_terms, strength
+from driftloop.models.payoffs import MIXTURE_WEIGHT
+
+Bools = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """What a window's blocks say, bet by bet, (S, J x U)."""
+
+    log_e: F64
+    """0 of blocks that have not ended."""
+    rows: F64
+    """Of the block; 0 likewise."""
+
+
+class Mixtures:
+    """Of a group."""
+
+    def __init__(self, unordered: I64, starts: I64, sizes: I64) -> None:
+        """``unordered``: which of the group's streams, (U,), that begin at ``starts`` and have
+        ``sizes`` bins, (T,)."""
+        self.streams = unordered
+        sizes = sizes[unordered]
+        spans = [np.arange(starts[u], starts[u] + n) for u, n in zip(unordered, sizes, strict=True)]
+        self._bins: I64 = np.concatenate([np.zeros(0, dtype=np.int64), *spans]).astype(np.int64)
+        self._starts: I64 = np.cumsum([0, *sizes[:-1]], dtype=np.int64)[: len(sizes)]
+        self._owner: I64 = np.repeat(np.arange(len(sizes)), sizes)
+        self._strengths: F64 = np.array([strength(n) for n in sizes.tolist()])
+        self._lengths: F64 = np.array([lengths(n) for n in sizes.tolist()]).reshape(
+            -1, len(EFFECTS)
+        )
+        self.width = len(EFFECTS) * len(unordered)
+        """Bets, length by length."""
+        self.owners: I64 = np.tile(unordered, len(EFFECTS))
+        """The group's stream of each."""
+
+    def nothing(self, rows: int) -> F64:
+        """Counts of blocks that have just begun, (J, S, B), with S ``rows``."""
+        return np.zeros((len(EFFECTS), rows, len(self._bins)))
+
+    def take(
+        self, blocks: F64, counts: F64, bag: F64, apart: Bools, dispersions: F64
+    ) -> tuple[Ended, F64]:
+        """A window of ``counts``, (S, G), goes into the ``blocks`` of its slot, (J, S, B), which
+        are given back without those that it ends. ``bag``, (S, G): of the slot, with the window in
+        it, and with those before it in the block but for streams ``apart``, (S, T), whose bags take
+        nothing in. ``dispersions``: (S, T)."""
+        window = counts[:, self._bins]
+        blocks = blocks + window
+        d = dispersions[:, self.streams]
+        of_window = self._totals(window)
+        whole = bag[:, self._bins]
+        left = apart[:, self.streams][:, self._owner]
+        log_e: F64 = np.zeros((len(EFFECTS), *d.shape))
+        rows: F64 = np.zeros_like(log_e)
+        for place, block in enumerate(blocks):
+            held = self._totals(block)
+            ends = (held + 0.5 * of_window >= d * self._lengths[:, place]) & (of_window > 0.0)
+            if not ends.any():
+                continue
+            within = whole + np.where(left, block - window, 0.0)
+            log_e[place] = np.where(ends, self._log_e(block, within, d), 0.0)
+            rows[place] = np.where(ends, held, 0.0)
+            blocks[place] = np.where(ends[:, self._owner], 0.0, block)
+        flat = (len(d), self.width)
+        return (
+            Ended(np.moveaxis(log_e, 0, 1).reshape(flat), np.moveaxis(rows, 0, 1).reshape(flat)),
+            blocks,
+        )
+
+    def forget(self, blocks: F64, row: int, stream: int) -> None:
+        """Begin a stream's blocks anew."""
+        (own,) = np.flatnonzero(self.streams == stream)
+        blocks[:, row, self._owner == own] = 0.0
+
+    def level(self, log_m: F64) -> F64:
+        """Log of each stream's sum of M by what is staked on it, (S, U), from (S, J x U)."""
+        each = log_m.reshape(*log_m.shape[:-1], len(EFFECTS), len(self.streams))
+        weights = np.full((len(EFFECTS), 1), np.log(MIXTURE_WEIGHT / len(EFFECTS)))
+        return log_mean(each, weights, -2)
+
+    def _log_e(self, counts: F64, bag: F64, dispersions: F64) -> F64:
+        rows, known = self._totals(counts), self._totals(bag)
+        part = (rows / np.maximum(known, 1.0))[:, self._owner]
+        d = dispersions[:, self._owner]
+        terms = log_terms(counts / d, bag / d, part, self._strengths[self._owner])
+        return self._totals(terms)
+
+    def _totals(self, found: F64) -> F64:
+        return np.asarray(np.add.reduceat(found, self._starts, axis=-1), dtype=np.float64)
