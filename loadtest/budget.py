@@ -7,7 +7,7 @@ is found under several budgets and sizes of windows, and what a drift that comes
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -16,17 +16,17 @@ import numpy.typing as npt
 from driftloop.drift.streams import watched_streams
 from driftloop.kernel.codec.blocks import F64
 from driftloop.kernel.declaration import AlertPolicy
-from driftloop.kernel.records import CategoricalProfile, LossBaseline, Profile, Stream
+from driftloop.kernel.records import LossBaseline, Profile, Stream
 from loadtest.drifting import (
     SCORE,
     SECOND,
     Watching,
-    level_windows,
     outcome_windows,
     policy,
     prediction_windows,
     profile_of,
 )
+from loadtest.levels import MIXED_LEVELS, MIXTURES, mixture
 from loadtest.trained import few_labels, few_windows
 
 _REFERENCE = 10_000
@@ -39,12 +39,6 @@ _TRAINED = (10, 20, 40, 200, 400)
 _HELD_OUT = (2, 20, 40, 400)
 _SERVED = (0, 1_000, 5_000, 20_000)
 """Rows that such a version has served before a change."""
-MIXTURES: Mapping[str, tuple[float, float]] = {
-    "a fifth doubles": (0.2, 2.0),
-    "half have a third": (0.5, 1 / 3),
-    "half vanish": (0.5, 0.0),
-}
-"""What part of the levels changes, and by what factor."""
 
 
 def main() -> None:
@@ -87,8 +81,8 @@ def main() -> None:
     print(f"  every row loses .04 more: {_losses(0.04, 0.0)}")
     print(f"  one row in a hundred loses 4.5: {_losses(0.0, 0.01)}")
     print(f"rows until the mixture of even levels is found to be another, budget 1, of {_STREAMS}")
-    for levels in (10, 50, 500):
-        shown = [f"{how}: {_mixture(levels, *MIXTURES[how])}" for how in MIXTURES]
+    for levels in MIXED_LEVELS:
+        shown = [f"{how}: {_mixture(levels, how)}" for how in MIXTURES]
         print(f"  {levels} levels, {'; '.join(shown)}", flush=True)
     print("alerts per 100,000 rows without a change, rows in clumps of 5, floors of 0")
     for dispersion in (1.0, 5.0):
@@ -258,32 +252,9 @@ def _losses(shift: float, rare: float) -> str:
     return _summary(delays)
 
 
-def _mixture(levels: int, part: float, factor: float) -> str:
-    """Of a part of the levels, drawn by lot, each has then ``factor`` times as many rows."""
-    delays = []
-    for index in range(_STREAMS):
-        rng = np.random.default_rng([6, index, levels])
-        even = np.full(levels, 1.0 / levels)
-        counts = rng.multinomial(_REFERENCE, even)
-        column = CategoricalProfile("c", tuple(map(str, range(levels))), tuple(counts.tolist()), 0)
-        profile = profile_of(np.zeros((_REFERENCE, 0)), [column])
-        changed = even.copy()
-        changed[rng.permutation(levels)[: round(part * levels)]] *= factor
-        shares = (even, changed / changed.sum())
-        windows = [
-            rng.multinomial(100, share, size=rows // 100)
-            for share, rows in zip(shares, (_CHANGE, _AFTER), strict=True)
-        ]
-        table = np.concatenate(windows)
-        watching = Watching(profile, Stream.PREDICTIONS, policy(1.0))
-        found = [
-            alarm.rows - _CHANGE
-            for each in level_windows(profile, table, np.zeros(len(table), dtype=np.int64), 100)
-            for alarm in watching.take(each)
-            if alarm.rows > _CHANGE
-        ]
-        delays.append(float(found[0]) if found else float("nan"))
-    return _summary(delays)
+def _mixture(levels: int, how: str) -> str:
+    found = [mixture(levels, how, 0, index) for index in range(_STREAMS)]
+    return _summary([float("nan") if delay is None else float(delay) for delay in found])
 
 
 def _summary(delays: list[float]) -> str:

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -50,7 +51,16 @@ from loadtest.feature_peers import (
     windowed,
 )
 from loadtest.few_alerts import alerts_of_one_cause, rare_flags, tiny_shift
-from loadtest.levels import LONG_TAILS, TAIL_ROWS, long_tail, many_levels, new_category
+from loadtest.levels import (
+    LONG_TAILS,
+    MIXED_LEVELS,
+    MIXTURES,
+    TAIL_ROWS,
+    long_tail,
+    many_levels,
+    mixture,
+    new_category,
+)
 
 SEED = 1
 _REFERENCE = 10_000
@@ -156,6 +166,14 @@ def run(seed: int = SEED, scale: float = 1.0) -> dict[str, Any]:
             "new_category_1pct",
             list(pool.map(partial(new_category, _BUDGET, seed), range(few))),
         )
+        for levels, how in product(MIXED_LEVELS, MIXTURES):
+            delays.tell(
+                f"{levels}_levels_{how.replace(' ', '_')}",
+                [
+                    {"driftloop": delay}
+                    for delay in pool.map(partial(mixture, levels, how, seed), range(changed // 3))
+                ],
+            )
         many = list(pool.map(partial(many_levels, seed), range(few)))
     return {
         **found,

@@ -19,6 +19,15 @@ _WINDOW = 25
 _CHANGE = 5_000
 _AFTER = 20_000
 _LEVELS = 500
+MIXTURES: Mapping[str, tuple[float, float]] = {
+    "a fifth doubles": (0.2, 2.0),
+    "half have a third": (0.5, 1 / 3),
+    "half vanish": (0.5, 0.0),
+}
+"""What part of the levels changes, and by what factor."""
+MIXED_LEVELS = (10, 50, 500)
+_MIXTURE_CHANGE = 10_000
+_MIXTURE_WINDOW = 100
 LONG_TAILS = ((1_000, 200, 1.0), (1_000, 2_000, 1.0), (10_000, 2_000, 1.0), (10_000, 400, 1.2))
 """Rows of the reference, levels, and the exponent of Zipf's law."""
 TAIL_ROWS = 50_000
@@ -41,6 +50,30 @@ def new_category(budget: float, seed: int, index: int) -> Mapping[str, int | Non
             if alarm.alert.kind is AlertKind.NEW_CATEGORIES and alarm.rows > _CHANGE:
                 return {"driftloop": alarm.rows - _CHANGE, "psi_0_2": psi}
     return {"driftloop": None, "psi_0_2": psi}
+
+
+def mixture(levels: int, how: str, seed: int, index: int) -> int | None:
+    """Rows from a change of even levels (``MIXTURES``), drawn by lot, to its alert; None where it
+    was missed."""
+    rng = np.random.default_rng([seed, index, 12, levels])
+    part, factor = MIXTURES[how]
+    even = np.full(levels, 1.0 / levels)
+    profile = profile_of(np.zeros((_REFERENCE, 0)), [_levels(rng, levels)])
+    changed = even.copy()
+    changed[rng.permutation(levels)[: round(part * levels)]] *= factor
+    counts = np.concatenate(
+        [
+            rng.multinomial(_MIXTURE_WINDOW, share, size=rows // _MIXTURE_WINDOW)
+            for share, rows in ((even, _MIXTURE_CHANGE), (changed / changed.sum(), _AFTER))
+        ]
+    )
+    watching = Watching(profile, Stream.PREDICTIONS, policy(1.0))
+    none = np.zeros(len(counts), dtype=np.int64)
+    for window in level_windows(profile, counts, none, _MIXTURE_WINDOW):
+        for alarm in watching.take(window):
+            if alarm.rows > _MIXTURE_CHANGE:
+                return alarm.rows - _MIXTURE_CHANGE
+    return None
 
 
 def many_levels(seed: int, index: int) -> Mapping[str, int]:

@@ -31,7 +31,9 @@ Two families:
   with the exponents ``POWERS``. On two bins, of which the upper has the share s, that is the bet
   that the share is s^a.
 
-How strong they are, and what is staked on each: ``models.payoffs``.
+How strong they are, and what is staked on each: ``models.payoffs``. Where the order of the bins
+means nothing, half of what is staked on shifts and scales is on all directions at once instead
+(``models.mixtures``).
 """
 
 from __future__ import annotations

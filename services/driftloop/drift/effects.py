@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
-from scipy.special import ndtri
+from scipy.special import gammaln, ndtri
 
 from driftloop.drift import bets
 from driftloop.drift.groups import Group
@@ -18,6 +19,7 @@ from driftloop.kernel.codec.blocks import F64
 from driftloop.kernel.declaration import AlertPolicy
 
 SHIFT = "standardised_shift"
+_LEAST_MEAN = 1e-6
 LEAST_CONSTANT_ROWS = 30
 """Rows in a row with one and the same value before a feature is told to stand still."""
 
@@ -126,17 +128,37 @@ def _ratios(sizes: F64, floors: F64) -> F64:
 
 
 def stability_index(group: Group, counts: F64, expected: Expected, dispersions: F64) -> F64:
-    """Population stability index per stream, (T,), less what sampling alone adds to it on average,
-    (bins - 1) x dispersion x (1/rows + 1/reference rows); at least 0."""
+    """Population stability index per stream, (T,), less what sampling alone adds to it on average;
+    at least 0.
+
+    Half a row is added to what each bin has, and to what it would have. Sampling then adds
+    ``_noise`` per bin, times the dispersion x (1/rows + 1/reference rows): 1 where some rows are
+    expected, and less where hardly one is, as with hundreds of levels.
+    """
     rows, known = group.totals(counts), expected.known
     some = (rows > 0.0) & (known > 0.0)
     rows, known = np.where(some, rows, 1.0), np.where(some, known, 1.0)
-    sizes = group.sizes
-    now = (counts + 0.5) / (rows + 0.5 * sizes)[group.owner]
-    then = (expected.shares * known[group.owner] + 0.5) / (known + 0.5 * sizes)[group.owner]
-    index = group.totals((now - then) * np.log(now / then))
-    index -= (sizes - 1) * dispersions * (1.0 / rows + 1.0 / known)
+    usual = expected.shares * rows[group.owner]
+    index = group.totals((counts - usual) * np.log((counts + 0.5) / (usual + 0.5))) / rows
+    sampled = group.totals((1.0 - expected.shares) * _noise(usual))
+    index -= sampled * dispersions * (1.0 / rows + 1.0 / known)
     return np.asarray(np.where(some, np.maximum(index, 0.0), 0.0), dtype=np.float64)
+
+
+def _noise(usual: F64) -> F64:
+    """E (X - x) log((X + 1/2) / (x + 1/2)) for a Poisson variable X with the mean x."""
+    return np.asarray(np.interp(np.log(np.maximum(usual, _LEAST_MEAN)), *_noises()))
+
+
+@cache
+def _noises() -> tuple[F64, F64]:
+    """Logarithms of means, and the noise of each."""
+    means = np.geomspace(_LEAST_MEAN, 100.0, 200)[:, None]
+    found = np.arange(300.0)
+    logs = np.log((found + 0.5) / (means + 0.5))
+    chances = np.exp(found * np.log(means) - means - gammaln(found + 1.0))
+    noises = ((found - means) * logs * chances).sum(axis=1)
+    return np.log(means[:, 0]), np.asarray(noises, dtype=np.float64)
 
 
 def standardised_shift(group: Group, shares: F64, expected: Expected) -> F64:

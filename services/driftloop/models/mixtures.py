@@ -6,16 +6,16 @@ bin has a chance of its own, drawn from a beta distribution with the mean f::
 
     E = prod_k  BetaBinomial(C_k; N_k, a_k f, a_k (1 - f)) / Binomial(C_k; N_k, f)
 
-with a_k = (1 - f) g N_k, by which all bins' shares vary as Dirichlet's with the concentration g n.
-It is symmetric: what the window's rows show is shown by the others as well, so there is no need to
-turn it round where the window has more rows than what was there before.
+with a_k = (1 - f) g N_k: the bins' shares vary as Dirichlet's with the concentration g n do. There
+is no need to turn it round where the window has more rows than what was there before: E is of how
+the bag is parted, whichever part is the larger.
 
 Its mean over all windows of n rows is P(n) / Binomial(n; N, f), where P is of the sum of the bins'
 C_k under the bet: it has the binomial's mean n and varies by more, so n itself is less likely. No
 proof that this never exceeds 1 is known to us; it does not in tens of thousands of bags enumerated
-exactly (``tests/unit/test_mixtures.py`` has some of them). Other than the product of shares by
-which bets on single bins are priced (``drift.bets``), it asks nothing for what many rare bins
-teach the bag: with 500 levels that is most of what a window shows.
+exactly, of which ``tests/unit/test_mixtures.py`` repeats some hundreds. Bets on single bins are
+priced by the shares of a bag that has the window in (``drift.bets``). To price this one so would
+ask for what every bin teaches the bag, which with 500 of them is most of what a window shows.
 
 It grows fastest, per row, for windows of which the change is evident at once: with K bins that are
 sqrt(40 K) / w^2 rows, where w^2 is the sum of (share - share before)^2 / share before, and g then
