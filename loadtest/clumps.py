@@ -5,7 +5,7 @@ category now and then."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.signal import lfilter
@@ -15,6 +15,7 @@ from driftloop.kernel.declaration import AlertPolicy
 from driftloop.kernel.records import CategoricalProfile, Profile, Stream
 from driftloop.models.dispersion import dispersion
 from driftloop.models.payoffs import Betting
+from driftloop.models.variation import variation
 from loadtest.drifting import (
     FLOORS,
     SECOND,
@@ -44,6 +45,33 @@ BURST_WINDOWS: Mapping[str, int] = {"50_rows": 50, "200_rows": 200}
 _BURST_LEVELS, _BURST, _BURSTS = 20, 0.3, 0.05
 """One level of so many has so many more of a window's rows, in so many of the windows."""
 _SPREAD_WINDOW = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Alike:
+    """Of levels whose shares vary from window to window."""
+
+    levels: int
+    rows: int
+    """Of a window."""
+    deviation: float
+    """Standard deviation of the logarithm of a window's share of a level."""
+    lasting: float
+    """Its autocorrelation from window to window."""
+    windows: int
+    """That training saw."""
+    zipf: float = 0.0
+    """Exponent of the usual shares."""
+
+
+ALIKE: Mapping[str, Alike] = {
+    "50": Alike(50, 50, 0.4, 0.0, 600),
+    "50_lasting": Alike(50, 50, 0.2, 0.8, 600),
+    "500": Alike(500, 200, 0.4, 0.0, 600),
+    "500_lasting": Alike(500, 200, 0.2, 0.8, 600, 1.0),
+    "50_of_20_windows": Alike(50, 50, 0.4, 0.0, 20),
+    "500_of_40_windows": Alike(500, 200, 0.3, 0.8, 40, 1.0),
+}
 SAMPLED_WINDOWS: Mapping[str, int] = {"100_rows": 100, "500_rows": 500}
 """Rows of a window, of which training sees one in ten: those that got a label."""
 _SAMPLED, _ALIKE = 10, 0.05
@@ -131,6 +159,34 @@ def bursts(way: str, floors: bool, seed: int, index: int) -> int:
     watching = Watching(profile, Stream.PREDICTIONS, _policy(floors))
     after = counts(_LONG // size)
     served = level_windows(profile, after, np.zeros(len(after), dtype=np.int64), size)
+    return sum(len(watching.take(w)) for w in served)
+
+
+def alike(way: str, floors: bool, seed: int, index: int) -> int:
+    """The same of one categorical feature of which the windows' shares differ in all levels."""
+    rng = np.random.default_rng([seed, index, 11])
+    kind = ALIKE[way]
+    usual = 1.0 / np.arange(1, kind.levels + 1) ** kind.zipf
+
+    def counts(windows: int) -> I64:
+        common = autoregression(rng, (windows, kind.levels), kind.lasting)
+        shares = usual * np.exp(kind.deviation * common)
+        return rng.multinomial(kind.rows, shares / shares.sum(axis=1, keepdims=True))
+
+    reference = counts(kind.windows)
+    each = np.tile(np.arange(kind.levels), kind.windows)
+    levels = np.repeat(each, reference.ravel())
+    windows = np.repeat(np.arange(kind.windows), kind.rows)
+    known = dispersion(levels, kind.levels, windows, Betting.UNORDERED)
+    shown = variation(levels, kind.levels, windows, Betting.UNORDERED)
+    none = variation(np.zeros(len(levels), dtype=np.int64), 2, windows, Betting.UPPER)
+    names = tuple(f"l{i:03d}" for i in range(kind.levels))
+    column = CategoricalProfile("c", names, tuple(reference.sum(axis=0).tolist()), 0, known)
+    profile = profile_of(np.zeros((len(levels), 0)), [column])
+    profile = replace(profile, window_rows=float(kind.rows), variations=(none, none, shown, none))
+    watching = Watching(profile, Stream.PREDICTIONS, _policy(floors))
+    after = counts(_LONG // kind.rows)
+    served = level_windows(profile, after, np.zeros(len(after), dtype=np.int64), kind.rows)
     return sum(len(watching.take(w)) for w in served)
 
 

@@ -25,10 +25,12 @@ from driftloop.kernel.codec.blocks import F64
 from driftloop.kernel.records import AlertKind, Profile, Stream
 from loadtest import trained
 from loadtest.clumps import (
+    ALIKE,
     BURST_WINDOWS,
     FIRST_WEEKS,
     SAMPLED_WINDOWS,
     SPREADS,
+    alike,
     bursts,
     clumped,
     first_weeks,
@@ -125,15 +127,16 @@ def run(seed: int = SEED, scale: float = 1.0) -> dict[str, Any]:
             alarms = sum(pool.map(partial(first_weeks, weeks, seed), range(quiet)))
             found[name], *spread[name] = rate_interval(alarms, quiet)
             sys.stderr.write(f"clumped, {weeks} windows: {found[name]:.2f} in 100,000 rows\n")
-        for name, alarm, ways in (
-            ("clumped_scale", scaled, SPREADS),
-            ("burst", bursts, BURST_WINDOWS),
-            ("sampled", sampled, SAMPLED_WINDOWS),
+        for name, alarm, ways, streams in (
+            ("clumped_scale", scaled, SPREADS, quiet),
+            ("burst", bursts, BURST_WINDOWS, quiet),
+            ("alike_levels", alike, ALIKE, max(4, quiet // 3)),
+            ("sampled", sampled, SAMPLED_WINDOWS, quiet),
         ):
-            key, rows = f"fa_per_100k_{name}", quiet * _LONG / 100_000
+            key, rows = f"fa_per_100k_{name}", streams * _LONG / 100_000
             sums = {
                 f"{way}{'_floors' if floors else ''}": sum(
-                    pool.map(partial(alarm, way, floors, seed), range(quiet))
+                    pool.map(partial(alarm, way, floors, seed), range(streams))
                 )
                 for way in ways
                 for floors in (False, True)

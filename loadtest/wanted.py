@@ -219,6 +219,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
             Wanted("fa_per_100k_clumped", "false alarms where rows come in clumps", most=1),
             Wanted("fa_per_100k_clumped_scale", "where windows differ in spread", most=1),
             Wanted("fa_per_100k_burst", "where one category comes in bursts", most=1),
+            Wanted("fa_per_100k_alike_levels", "where all categories vary together", most=1),
             Wanted("fa_per_100k_sampled", "where one row in ten was trained on", most=1),
             Wanted("fa_per_100k_first_400", "clumps, against first weeks of 400 windows", most=1),
             Wanted("fa_per_100k_first_120", "against first weeks of 120 windows", most=1),
@@ -232,6 +233,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
             Wanted("delay_quarter_sigma", "rows, one of 20 features moves by .25", most=650),
             Wanted("alerts_tiny_shift", "a shift of .02, 200,000 rows", most=0),
             Wanted("missed_new_category_1pct", "a new category, one row in 100", most=0),
+            Wanted("missed_500_levels_half_have_a_third", "a mixture of 500 levels", most=0),
             Wanted("alerts_500_levels", "500 levels without drift", most=0),
         ),
         (
