@@ -186,8 +186,9 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
                         "{{instance}} rows"),
                   Query(level(metrics.HTTP_UNACKNOWLEDGED, "instance", how="sum").expression,
                         "{{instance}} records")),
-            panel("Not logged", "none", "Predictions answered, so far, that Kafka did not take.",
-                  rare(metrics.HTTP_NOT_LOGGED, "model")),
+            panel("Not logged", "none", "Predictions answered, so far, that Kafka did not take, or "
+                  "that were written down without their shadow's.",
+                  rare(metrics.HTTP_NOT_LOGGED, "model"), rare(metrics.HTTP_NOT_COMPARED, "model")),
         ),
     ),
     (

@@ -10,6 +10,7 @@ from driftloop.inference.core import Serving
 from driftloop.inference.tensors import ProtocolError
 from driftloop.inference.versions import NEWEST
 from driftloop.kernel import metrics
+from driftloop.kernel.codec.blocks import F64, Features
 from driftloop.kernel.codec.murmur2 import partition_of
 from http_builders import MODEL, NOW, STRICT, GatewayBench, Weighted
 
@@ -271,6 +272,23 @@ def test_an_outbox_that_fails_does_not_take_the_answer_away(
     bench.run()
     assert bench.replies["a"].status == 200
     assert bench.meter.counts[metrics.HTTP_NOT_LOGGED.name, "m"] == 1
+
+
+class Failing(Weighted):
+    def score(self, features: Features) -> F64:
+        raise MemoryError
+
+
+def test_a_shadow_that_fails_does_not_take_the_champions_record_away(bench: GatewayBench) -> None:
+    assert bench.models.now is not None
+    bench.models.now = replace(bench.models.now, shadow_model=Failing())
+    bench.submit("a", [1.0, 2.0])
+    bench.run()
+    assert bench.scores("a") == [1.0, 2.0]
+    for found in bench.outbox.predictions():
+        assert (found.version, found.shadow_version, found.shadow_scores) == (3, -1, ())
+    assert bench.meter.counts[metrics.HTTP_NOT_COMPARED.name, "m"] == 2
+    assert (metrics.HTTP_NOT_LOGGED.name, "m") not in bench.meter.counts
 
 
 def test_a_strict_model_answers_only_what_is_acknowledged() -> None:

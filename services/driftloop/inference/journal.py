@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from driftloop.inference.core import Serving
 from driftloop.inference.jobs import Job, Scored, event_ids, event_times
 from driftloop.inference.rows import RowReader, join_features
 from driftloop.kernel import metrics, sharing
-from driftloop.kernel.codec.blocks import F64, PredictionBlock
+from driftloop.kernel.codec.blocks import F64, Features, PredictionBlock
 from driftloop.kernel.codec.murmur2 import partitions_of
 from driftloop.kernel.codec.rows import encode_predictions
 from driftloop.kernel.declaration import Declaration
@@ -88,9 +89,7 @@ class Journal:
             scores = np.concatenate([part.scores for part in parts])
         n = len(scores)
         ids = event_ids(jobs)
-        shadow: F64 = np.full_like(scores, np.nan)
-        if scorer.shadow_model is not None:
-            shadow = scorer.shadow_model.score(features)
+        shadow, shadow_scores = self._shadow(model, scorer, features, scores)
         values = encode_predictions(
             PredictionBlock(
                 ids=ids,
@@ -98,8 +97,8 @@ class Journal:
                 version=np.full(n, scorer.champion, np.int32),
                 scores=scores,
                 features=features,
-                shadow_version=np.full(n, scorer.shadow, np.int32),
-                shadow_scores=shadow,
+                shadow_version=np.full(n, shadow, np.int32),
+                shadow_scores=shadow_scores,
                 # Where an event of this key would have been.
                 source_partition=partitions_of(ids, model.partitions),
                 source_offset=np.full(n, -1, np.int64),
@@ -117,6 +116,20 @@ class Journal:
             send = Send(topic, ids[at:end], values[at:end], headers=headers)
             self._outbox.confirm(send, self._releasing(job))
             at = end
+
+    def _shadow(
+        self, model: Declaration, scorer: Serving, features: Features, scores: F64
+    ) -> tuple[int, F64]:
+        """The shadow's version, and its scores as those of the champion; -1 and NaN without one.
+        What the champion answered has been answered: a shadow that fails does not take the record
+        of it away."""
+        if scorer.shadow_model is not None:
+            try:
+                return scorer.shadow, scorer.shadow_model.score(features)
+            except Exception:
+                _log.exception("%s: shadow version %d failed", model.name, scorer.shadow)
+                self._meter.add(metrics.HTTP_NOT_COMPARED, len(scores), model.name)
+        return -1, np.full_like(scores, np.nan)
 
     def _counting(self, model: str) -> Callable[[int], None]:
         def lost(count: int) -> None:

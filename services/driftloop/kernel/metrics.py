@@ -169,6 +169,12 @@ HTTP_NOT_LOGGED = Metric(
     "Predictions over HTTP that Kafka did not take",
     ("model",),
 )
+HTTP_NOT_COMPARED = Metric(
+    "driftloop_http_not_compared_total",
+    _C,
+    "Predictions over HTTP written down without their shadow's, which failed",
+    ("model",),
+)
 
 # featurestats
 PARTIALS = Metric("driftloop_partials_total", _C, "Partials written", ("model", "stream"))
