@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from driftloop.adapters.clock import ManualClock
-from driftloop.adapters.http import ApplicationServer, Exchange, StatusPages
+from driftloop.adapters.http import ApplicationServer, Exchange, StatusPages, wire
 from driftloop.adapters.http.wire import BODIES
 
 BODY_BYTES = 1000
@@ -369,6 +369,23 @@ def test_a_client_that_leaves_is_marked_gone(served: Served) -> None:
         probe.send(GET)
         probe.answer()
     served.application.release()
+
+
+def test_connections_beyond_the_most_are_told_so_and_beyond_those_are_closed(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wire, "CONNECTIONS", 2)
+    monkeypatch.setattr(wire, "REFUSED", 1)
+    for _ in range(2):
+        client = served.connect()
+        client.send(GET)
+        assert client.answer()[0] == 200
+    told = served.connect()
+    status, headers, _ = told.answer()
+    assert (status, headers["retry-after"]) == (503, "1")
+    assert served.connect().is_closed()
+    # Who was told is still there: his answer was not taken away by a reset.
+    assert len(served.server._site.connections) == 3
 
 
 def test_bodies_that_arrive_together_take_bounded_memory(served: Served) -> None:

@@ -34,6 +34,8 @@ IDLE_S = 75.0
 """An open connection that says nothing for so long is closed."""
 CONNECTIONS = 4096
 """Connections at once; one more is told 503."""
+REFUSED = 1024
+"""Beyond them, those that have been told so and are not closed yet; one more is closed unheard."""
 LINGER_S = 10.0
 """A connection whose last answer is written may stay open for so long."""
 BODIES = 32
@@ -119,7 +121,9 @@ class Connection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         site = self._site
         site.connections.add(self)
-        if len(site.connections) > CONNECTIONS:
+        if len(site.connections) > CONNECTIONS + REFUSED:
+            self.abort()
+        elif len(site.connections) > CONNECTIONS:
             self._refuse(503, "too many connections", ((b"Retry-After", b"1"),))
 
     @override
