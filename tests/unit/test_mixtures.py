@@ -111,6 +111,52 @@ def test_windows_are_put_together_until_they_are_enough() -> None:
     assert taken(windows, bag, apart=True)[-1][0][-1] == pytest.approx(third[0][-1])
 
 
+def test_a_block_has_the_dispersion_of_its_rows_not_of_its_last_window() -> None:
+    rng = np.random.default_rng(8)
+    bag = rng.multinomial(50_000, np.full(LEVELS, 1 / LEVELS)).astype(np.float64)
+    large = rng.multinomial(2000, np.full(LEVELS, 1 / LEVELS)).astype(np.float64)
+    small = rng.multinomial(100, np.full(LEVELS, 1 / LEVELS)).astype(np.float64)
+    # 2,000 rows of which 30 tell as much as one are 67, too few for any block.
+    assert LENGTHS[-1] > 2100 / 30
+    blocks = BETS.nothing(1)
+    for window, dispersion in ((large, 30.0), (small, 2.0)):
+        ended, blocks = BETS.take(
+            blocks,
+            window[None, :],
+            (bag + window)[None, :],
+            NONE_APART,
+            np.full((1, 1), dispersion),
+        )
+        bag = bag + window
+        assert not ended.rows.any()
+    many = np.sum([large, small], axis=0) + small * 40
+    ended, _ = BETS.take(
+        blocks,
+        (small * 40)[None, :],
+        (bag + small * 40)[None, :],
+        NONE_APART,
+        np.full((1, 1), 2.0),
+    )
+    mean = (2000 * 30.0 + 4100 * 2.0) / 6100
+    paid = float(log_e(many / mean, (bag + small * 40) / mean))
+    assert ended.log_e[0][-1] == pytest.approx(paid)
+    assert ended.rows[0][-1] == 6100
+
+
+@pytest.mark.parametrize(("levels", "window"), [(100, 20_000), (500, 50_000)])
+def test_what_a_window_larger_than_the_bag_shows_is_bet_on_in_the_bag(
+    levels: int, window: int
+) -> None:
+    rng = np.random.default_rng(9)
+    even = np.full(levels, 1 / levels)
+    changed = np.where(np.arange(levels) < levels // 2, 1 / 3, 1.0)
+    before = rng.multinomial(2000, even).astype(np.float64)
+    after = rng.multinomial(window, changed / changed.sum()).astype(np.float64)
+    same = rng.multinomial(window, even).astype(np.float64)
+    assert float(log_e(after, before + after)) > 20.0
+    assert float(log_e(same, before + same)) < 2.0
+
+
 def test_what_is_forgotten_begins_anew() -> None:
     blocks = np.ones_like(BETS.nothing(2))
     BETS.forget(blocks, 1, 0)
@@ -159,6 +205,15 @@ def test_rows_alike_in_all_directions_have_the_dispersion_that_they_have() -> No
     assert truth * 0.97 < found < 2.0 * truth
     assert table_dispersion(numbers, tables(rng, 50, 0.0), Betting.UNORDERED) < 1.3
     assert fair_mixture(compared(tables(rng, 50, alike))) > 1.0
+
+
+@pytest.mark.parametrize("rows", [200, 1000])
+def test_a_category_that_each_window_has_one_of_is_as_few_rows_as_windows(rows: int) -> None:
+    table = np.zeros((24 * 60, 1, 7), dtype=np.int64)
+    hours = np.arange(len(table))
+    table[hours, 0, hours // 24 % 7] = rows
+    found = table_dispersion(hours, table, Betting.UNORDERED)
+    assert rows * 7 < found <= rows * len(table)
 
 
 @pytest.mark.parametrize(("levels", "rows"), [(10, 100), (50, 200), (500, 200), (500, 1000)])

@@ -394,6 +394,15 @@ def test_a_declaration_that_the_service_read_late_makes_no_alert_wrong(
     assert verified(world).ok
 
 
+def test_records_that_name_no_declaration_are_told_of(world: AlertWorld) -> None:
+    alerts = world.run()
+    world.tamper(world.topics.alerts, 0, replace(alerts[0], declaration=""))
+    found = verified(world)
+    assert found.ok
+    (note,) = (note for note in found.notes if "no declaration" in note)
+    assert note.startswith(f"1 of {len(alerts)} records")
+
+
 def test_an_alert_whose_declaration_is_gone_is_not_called_wrong(world: AlertWorld) -> None:
     alerts = world.run()
     world.redeclaration(HALF, 20)

@@ -48,6 +48,8 @@ def effect_text(name: str, size: float) -> str:
             return f"{size:,.0f} rows of one value"
         case "age_ms":
             return f"{_span(size)} without a window"
+        case "processes":
+            return f"{size:.0f} process{'' if size == 1.0 else 'es'} without the version"
         case _:
             return f"{name} {size:.4g}"
 

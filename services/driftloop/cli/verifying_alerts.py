@@ -81,7 +81,7 @@ def verify_alert(
         differ.state(_open(retracing, id))
         if not gone and differ.complete and last.status is AlertStatus.RESOLVED:
             break
-    notes = _notes(retracing, log, kind)
+    notes = _notes(retracing, log, kind, records)
     problems = differ.finish(misled, certain=position is not None)
     if problems and not gone and stream is not None and retracing.began_before(last.version):
         gone = (
@@ -190,8 +190,16 @@ def _judged(
     return tuple(notes)
 
 
-def _notes(retracing: Retracing, log: Log, kind: AlertKind) -> tuple[str, ...]:
+def _notes(
+    retracing: Retracing, log: Log, kind: AlertKind, records: Sequence[Alert]
+) -> tuple[str, ...]:
     notes = []
+    silent = sum(not record.declaration for record in records)
+    if silent and kind is not AlertKind.NOT_LOADED:
+        notes.append(
+            f"{silent} of {len(records)} records name no declaration, as an older release's do: "
+            "what they say was compared with what the log's declarations lead to"
+        )
     if kind is AlertKind.NOT_LOADED:
         notes.append(
             "an alert of not_loaded comes from no window: it was recomputed from what inference "

@@ -298,8 +298,8 @@ class Detectors:
                 bags = self._still if family == STILL else self._panels[family]
                 bags.load_bag(int(slot), value)
             elif part == "blocks":
-                family, _, slot = rest.partition("/")
-                self._panels[family].load_blocks(int(slot), value)
+                family, slot, place = rest.split("/")
+                self._panels[family].load_block(int(slot), int(place), value)
         return True
 
     def _use_collection(self, number: int) -> None:

@@ -47,6 +47,8 @@ class Mixtures:
         self._bins: I64 = np.concatenate([np.zeros(0, dtype=np.int64), *spans]).astype(np.int64)
         self._starts: I64 = np.cumsum([0, *sizes[:-1]], dtype=np.int64)[: len(sizes)]
         self._owner: I64 = np.repeat(np.arange(len(sizes)), sizes)
+        self._part: I64 = np.concatenate([self._owner, np.arange(len(sizes))])
+        """Of U, to which each value of a block belongs."""
         self._strengths: F64 = np.array([strength(n) for n in sizes.tolist()])
         self._lengths: F64 = np.array([lengths(n) for n in sizes.tolist()]).reshape(
             -1, len(EFFECTS)
@@ -57,34 +59,38 @@ class Mixtures:
         """The group's stream of each."""
 
     def nothing(self, rows: int) -> F64:
-        """Counts of blocks that have just begun, (J, S, B), with S ``rows``."""
-        return np.zeros((len(EFFECTS), rows, len(self._bins)))
+        """Blocks that have just begun, (J, S, B + U), with S ``rows``: counts on the bins, and of
+        each stream the sum over its rows of their window's dispersion."""
+        return np.zeros((len(EFFECTS), rows, len(self._bins) + len(self.streams)))
 
     def take(
         self, blocks: F64, counts: F64, bag: F64, apart: Bools, dispersions: F64
     ) -> tuple[Ended, F64]:
-        """A window of ``counts``, (S, G), goes into the ``blocks`` of its slot, (J, S, B), which
-        are given back without those that it ends. ``bag``, (S, G): of the slot, with the window in
-        it, and with those before it in the block but for streams ``apart``, (S, T), whose bags take
-        nothing in. ``dispersions``: (S, T)."""
+        """A window of ``counts``, (S, G), goes into the ``blocks`` of its slot, as of
+        :meth:`nothing`, which are given back without those that it ends. ``bag``, (S, G): of the
+        slot, with the window in it, and with those before it in the block but for streams
+        ``apart``, (S, T), whose bags take nothing in. ``dispersions``, (S, T): of windows of this
+        size. A block's is their mean over its rows, as of a sum of what is independent."""
         window = counts[:, self._bins]
-        blocks = blocks + window
-        d = dispersions[:, self.streams]
         of_window = self._totals(window)
+        spread = of_window * dispersions[:, self.streams]
+        blocks = blocks + np.concatenate([window, spread], axis=1)
         whole = bag[:, self._bins]
         left = apart[:, self.streams][:, self._owner]
-        log_e: F64 = np.zeros((len(EFFECTS), *d.shape))
+        log_e: F64 = np.zeros((len(EFFECTS), *of_window.shape))
         rows: F64 = np.zeros_like(log_e)
         for place, block in enumerate(blocks):
-            held = self._totals(block)
+            own = block[:, : len(self._bins)]
+            held = self._totals(own)
+            d = np.maximum(block[:, len(self._bins) :] / np.maximum(held, 1.0), 1.0)
             ends = (held + 0.5 * of_window >= d * self._lengths[:, place]) & (of_window > 0.0)
             if not ends.any():
                 continue
-            within = whole + np.where(left, block - window, 0.0)
-            log_e[place] = np.where(ends, self._log_e(block, within, d), 0.0)
+            within = whole + np.where(left, own - window, 0.0)
+            log_e[place] = np.where(ends, self._log_e(own, within, d), 0.0)
             rows[place] = np.where(ends, held, 0.0)
-            blocks[place] = np.where(ends[:, self._owner], 0.0, block)
-        flat = (len(d), self.width)
+            blocks[place] = np.where(ends[:, self._part], 0.0, block)
+        flat = (len(counts), self.width)
         return (
             Ended(np.moveaxis(log_e, 0, 1).reshape(flat), np.moveaxis(rows, 0, 1).reshape(flat)),
             blocks,
@@ -93,7 +99,7 @@ class Mixtures:
     def forget(self, blocks: F64, row: int, stream: int) -> None:
         """Begin a stream's blocks anew."""
         (own,) = np.flatnonzero(self.streams == stream)
-        blocks[:, row, self._owner == own] = 0.0
+        blocks[:, row, self._part == own] = 0.0
 
     def level(self, log_m: F64) -> F64:
         """Log of each stream's sum of M by what is staked on it, (S, U), from (S, J x U)."""

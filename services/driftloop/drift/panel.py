@@ -217,7 +217,10 @@ class Panel:
             yield Part(f"bag/{self.family}/{slot}", changed, partial(packed, bag))
         for slot, blocks in self._blocks.items():
             changed = slot in self._unsaved
-            yield Part(f"blocks/{self.family}/{slot}", changed, partial(packed, blocks))
+            # Each by itself is as large as a bag; together they may not fit a record.
+            for place, block in enumerate(blocks):
+                name = f"blocks/{self.family}/{slot}/{place}"
+                yield Part(name, changed, partial(packed, block))
 
     def saved(self) -> None:
         """What :meth:`parts` gave has been kept."""
@@ -245,8 +248,11 @@ class Panel:
         self._bags[slot] = floats(plain)
         self._unsaved.add(slot)
 
-    def load_blocks(self, slot: int, plain: Sequence[Any]) -> None:
-        self._blocks[slot] = floats(plain)
+    def load_block(self, slot: int, place: int, plain: Sequence[Any]) -> None:
+        bets = self.group.mixtures
+        assert bets is not None
+        self._blocks[slot] = self._blocks_of(bets, slot)
+        self._blocks[slot][place] = floats(plain)
         self._unsaved.add(slot)
 
     def _best(self, row: int, stream: int) -> int | None:

@@ -54,11 +54,12 @@ def finding(kind: AlertKind, subject: str, version: int, evidence: Evidence, ons
         case AlertKind.PREDICTION_DRIFT:
             what = f"The {subject} of version {version} is distributed differently than in its"
         case AlertKind.CONCEPT_DRIFT:
-            more_of = "errs in {} more" if subject.startswith("errors") else "loses {} more"
-            size = percent(effect) if subject.startswith("errors") else f"{effect:.4f}"
+            if subject.startswith("errors"):
+                worse, least = f"errs in {percent(effect)} more of the rows", percent(floor)
+            else:
+                worse, least = f"loses {effect:.4f} more per row", f"{floor:g}"
             return (
-                f"Version {version} {more_of.format(size)} per row than on its reference's "
-                f"rows, {since} (floor {floor:g})."
+                f"Version {version} {worse} than on its reference's rows, {since} (floor {least})."
             )
         case AlertKind.MISSING_VALUES:
             what = f"Feature {subject} is missing in {percent(effect)} more of the rows than in the"

@@ -35,8 +35,8 @@ _ROUNDING = 1e-12
 """Of a variance that is nothing but rounding."""
 _STEPS = 20
 """Halvings when a dispersion is looked for."""
-_MIXED_STEPS = 10
-"""The same for mixtures, which take longer."""
+_MIXED_STEPS = 12
+"""The same for mixtures, which take longer, of its logarithm."""
 _TOGETHER = 1024
 """Blocks, to bound the memory."""
 LARGEST = 700.0
@@ -264,17 +264,18 @@ def fair(won: F64) -> float:
 
 
 def fair_mixture(blocks: Blocks) -> float:
-    """The same of the bets on all directions together."""
-    least, most = 0.0, 1.0
+    """The same of the bets on all directions together; at most as many as there are rows, of which
+    then nothing is known."""
+    least, most = 0.0, math.log(max(1.0, float(blocks.rows.sum())))
     if _mean(blocks.mixed()[:, None], np.ones(1))[0] <= 0.0:
         return 1.0
     for _ in range(_MIXED_STEPS):
         middle = 0.5 * (least + most)
-        if _mean(blocks.mixed(middle)[:, None], np.ones(1))[0] <= 0.0:
-            least = middle
-        else:
+        if _mean(blocks.mixed(math.exp(-middle))[:, None], np.ones(1))[0] <= 0.0:
             most = middle
-    return 1.0 / least if least > 0.0 else math.inf
+        else:
+            least = middle
+    return math.exp(most)
 
 
 def together(blocks: Blocks) -> tuple[float, float]:

@@ -157,14 +157,15 @@ def table_dispersion(numbers: I64, table: I64, betting: Betting = Betting.ORDERE
     single = slice(deviations.single, None)
     lasting[single] = total[single] * _borne(along)[single]
     many = [one for one in blocks[1:] if len(one.rows) >= ENOUGH]
-    return max(
-        1.0,
+    sizes = [
         *(size for _, size in found),
         float(lasting.max()),
         fair(won),
         *(fair(one.winnings(betting)[0]) for one in many),
         *(fair_mixture(one) for one in (windows, *many) if mixes),
-    )
+    ]
+    # As many as there are rows: nothing is known.
+    return max(1.0, min(max(sizes), float(table.sum())))
 
 
 def share_dispersion(chosen: np.ndarray, blocks: I64, slots: I64 | None = None) -> float:

@@ -6,9 +6,9 @@ bin has a chance of its own, drawn from a beta distribution with the mean f::
 
     E = prod_k  BetaBinomial(C_k; N_k, a_k f, a_k (1 - f)) / Binomial(C_k; N_k, f)
 
-with a_k = (1 - f) g N_k: the bins' shares vary as Dirichlet's with the concentration g n do. There
-is no need to turn it round where the window has more rows than what was there before: E is of how
-the bag is parted, whichever part is the larger.
+with a_k = (1 - f) g N_k: the bins' shares vary as Dirichlet's with the concentration g n do. Where
+the window is more than half of the bag, the rest of it is bet on instead (as in ``drift.bets``): it
+is parted from the window by the same chance, and what is the smaller part tells how much can show.
 
 Its mean over all windows of n rows is P(n) / Binomial(n; N, f), where P is of the sum of the bins'
 C_k under the bet: it has the binomial's mean n and varies by more, so n itself is less likely. No
@@ -56,9 +56,10 @@ def log_terms(counts: F64, bag: F64, part: F64, strengths: F64 | float) -> F64:
     mean over the bet of its payoffs to the power of one over it, which is valid as well (Jensen).
     """
     known = (part > 0.0) & (part < 1.0) & (bag > 0.0)
-    f = np.where(known, part, 0.5)
+    over = part > 0.5
+    f = np.where(known, np.where(over, 1.0 - part, part), 0.5)
     total = np.where(known, bag, 1.0)
-    hits = np.where(known, np.clip(counts, 0.0, total), 0.0)
+    hits = np.where(known, np.clip(np.where(over, bag - counts, counts), 0.0, total), 0.0)
     rest = total - hits
     chance = (1.0 - f) * strengths * total
     mine, theirs = chance * f, chance * (1.0 - f)
