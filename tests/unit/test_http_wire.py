@@ -335,7 +335,13 @@ def test_it_may_come_byte_by_byte_and_its_body_in_chunks(served: Served) -> None
 
 def test_it_may_end_the_connection_and_wait_for_a_go_ahead(served: Served) -> None:
     client = served.connect()
-    head = ["POST /v2/a HTTP/1.1", "Connection: close, Upgrade", UPGRADE[1], "Content-Length: 4"]
+    head = [
+        "POST /v2/a HTTP/1.1",
+        "Host: h",
+        "Connection: close, Upgrade",
+        UPGRADE[1],
+        "Content-Length: 4",
+    ]
     client.send("\r\n".join([*head, "Expect: 100-continue", "", ""]).encode())
     assert client.answer()[0] == 100
     client.send(b"body")
@@ -369,6 +375,21 @@ def test_a_client_that_leaves_is_marked_gone(served: Served) -> None:
         probe.send(GET)
         probe.answer()
     served.application.release()
+
+
+def test_a_request_without_a_host_is_refused(served: Served) -> None:
+    client = served.connect()
+    client.send(b"GET /v2/a HTTP/1.1\r\n\r\n")
+    status, _, body = client.answer()
+    assert status == 400
+    assert "Host" in json.loads(body)["error"]
+
+
+@pytest.mark.parametrize("where", [b"http://h:1", b"HTTPS://h"])
+def test_a_target_may_name_scheme_and_host(served: Served, where: bytes) -> None:
+    client = served.connect()
+    client.send(b"GET %s/v2/a?b=http://c/d HTTP/1.1\r\nHost: h\r\n\r\n" % where)
+    assert client.answer()[2] == b"/v2/a?b=http://c/d:"
 
 
 def test_connections_beyond_the_most_are_told_so_and_beyond_those_are_closed(

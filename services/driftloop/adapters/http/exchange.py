@@ -16,7 +16,7 @@ class Exchange:
 
     method: bytes
     target: bytes
-    """As in the request line, the query included."""
+    """As in the request line, the query included, without scheme and host."""
     headers: Mapping[bytes, bytes]
     """Names in lower case; of a header that comes several times the last value."""
     body: bytes
@@ -46,3 +46,14 @@ class Exchange:
 
 
 Handler = Callable[[Exchange], None]
+
+
+def origin_form(target: bytes) -> bytes:
+    """A request's target without scheme and host, which it may have (RFC 9112, section 3.2.2)."""
+    if target.startswith(b"/"):
+        return target
+    scheme, separator, rest = target.partition(b"://")
+    if not separator or scheme.lower() not in (b"http", b"https"):
+        return target
+    _, _, path = rest.partition(b"/")
+    return b"/" + path

@@ -19,7 +19,7 @@ import httptools
 import orjson
 from typing_extensions import override
 
-from driftloop.adapters.http.exchange import JSON, Exchange, Handler
+from driftloop.adapters.http.exchange import JSON, Exchange, Handler, origin_form
 from driftloop.adapters.http.upgrades import TUNNEL, head_without_upgrade
 
 _log = logging.getLogger(__name__)
@@ -224,7 +224,10 @@ class Connection(asyncio.Protocol):
         if self._closing or self._asks_for_an_upgrade:
             return
         length = self._headers.get(b"content-length", b"")
-        if length.isdigit() and int(length[:20]) > self._site.body_bytes:
+        if b"host" not in self._headers and self._parser.get_http_version() == "1.1":
+            # RFC 9112, section 3.2: who forwards it may take it for another request.
+            self._refuse(400, "a request of HTTP/1.1 has a Host header")
+        elif length.isdigit() and int(length[:20]) > self._site.body_bytes:
             self._too_large()
         elif self._headers.get(b"expect", b"").lower() == b"100-continue" and not self._waiting:
             self._write(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -248,7 +251,7 @@ class Connection(asyncio.Protocol):
         body = self._body
         exchange = Exchange(
             self._parser.get_method(),
-            self._target[0] if len(self._target) == 1 else b"".join(self._target),
+            origin_form(self._target[0] if len(self._target) == 1 else b"".join(self._target)),
             self._headers,
             body[0] if len(body) == 1 else b"".join(body),
             self._answered,
