@@ -136,7 +136,7 @@ class _Drawn:
         """The alert's among them."""
 
     def tested(self, window: Kept, detectors: Detectors) -> None:
-        if detectors.watch.layout.profile is not self._profile:
+        if detectors.watch.layout.profile != self._profile:
             return
         if detectors is not self.detectors:
             self.detectors = detectors

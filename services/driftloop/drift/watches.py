@@ -58,7 +58,7 @@ class Watches:
         policy = declaration.alerts
         versions = self._known.setdefault((stream, version.model), {})
         known = versions.get(version.version)
-        if known is None or known.version is not version or known.policy is not policy:
+        if known is None or known.version != version or known.policy is not policy:
             estimator = Estimator(version.profile, declaration.task, version.metrics)
             known = _Watched(version, policy, watch(version, stream, policy), estimator)
             versions[version.version] = known

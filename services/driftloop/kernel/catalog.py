@@ -12,6 +12,7 @@ from driftloop.kernel.processor import ControlBehindError
 from driftloop.kernel.reasons import Reason
 from driftloop.kernel.records import Deployment, ModelRecord, Version
 from driftloop.kernel.topics import ControlTopics
+from driftloop.kernel.version_book import VersionBook
 
 
 class Catalog:
@@ -27,7 +28,7 @@ class Catalog:
         self._parse = parse
         self._on_bad_record = on_bad_record
         self.models: dict[str, Declaration] = {}
-        self.versions: dict[tuple[str, int], Version] = {}
+        self.versions = VersionBook()
         self.deployments: dict[str, Deployment] = {}
         self.revision = 0
         """Grows with every model, version and deployment taken in, and every model taken out."""
@@ -94,8 +95,7 @@ class Catalog:
         if topic == self.topics.models:
             self.declare(self._parse(codec(ModelRecord).decode(value)))
         elif topic == self.topics.versions:
-            version = codec(Version).decode(value)
-            self.versions[version.model, version.version] = version
+            self.versions.put(value)
             self.revision += 1
         elif topic == self.topics.deployments:
             self.deploy(codec(Deployment).decode(value))
