@@ -1002,4 +1002,6 @@ def test_a_version_that_lost_nothing_on_its_held_out_rows_is_estimated_to_lose_n
     outputs = core.process(batch(TOPICS.windows, predictions(0)))
     assert not outputs.dead_letters
     found = [record for record in sent(outputs) if isinstance(record, Estimate)]
-    assert [(e.estimate, e.lower, e.upper) for e in found] == [(0.0, 0.0, 0.0)]
+    # It may lose something yet.
+    assert [(e.estimate, e.lower) for e in found] == [(0.0, 0.0)]
+    assert all(0.0 < e.upper <= 10.0 for e in found)

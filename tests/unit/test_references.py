@@ -319,7 +319,7 @@ def test_predicted_classes_are_those_of_the_held_out_rows() -> None:
     found = np.sum([part.counts for part in by_slot], axis=0)
     assert found[place.bins].tolist() == [167, 167, 166]
     assert profile.categorical[-1].dispersion == 1.0
-    assert set(shift_metrics(profile, given)) == {"error_shift", "loss_shift"}
+    assert {"error_shift", "loss_shift"} <= set(shift_metrics(profile, given))
 
 
 def test_a_column_without_values_is_no_harm() -> None:

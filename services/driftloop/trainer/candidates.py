@@ -93,7 +93,7 @@ def train(
             seen,
             task.reference,
         )
-        metrics |= shift_metrics(profile, seen)
+        metrics |= shift_metrics(profile, seen, task.reference.segment)
         return Trained(recipe, model, profile, metrics, tuple(results), len(rows))
     reasons = "; ".join(f"{r.recipe.trainer}: {r.reason}" for r in results)
     return Untrained(f"every candidate failed: {reasons}", tuple(results))

@@ -34,7 +34,12 @@ def window_counts(statistics: WindowStatistics) -> list[F64]:
 
 
 def distance(counts: Sequence[F64], reference: Sequence[F64]) -> float:
-    """Sum over the features of their triangular discrimination (Topsoe, IEEE Transactions on
+    """Sum of :func:`distances` over the features."""
+    return float(distances(counts, reference).sum())
+
+
+def distances(counts: Sequence[F64], reference: Sequence[F64]) -> F64:
+    """Of each feature, shape (F,), the triangular discrimination (Topsoe, IEEE Transactions on
     Information Theory, 2000), less what chance gives of it.
 
     With shares p and q of a bin it is the sum of 2 (p - q)^2 / (p + q): near q a chi-square
@@ -43,7 +48,7 @@ def distance(counts: Sequence[F64], reference: Sequence[F64]) -> float:
     if [len(found) for found in counts] != [len(known) for known in reference]:
         raise ValueError("the features have other bins than the reference's")
     if not counts:
-        return 0.0
+        return np.zeros(0)
     sizes = np.array([len(found) for found in counts])
     starts = np.cumsum([0, *sizes[:-1]])
     owner = np.repeat(np.arange(len(sizes)), sizes)
@@ -57,4 +62,4 @@ def distance(counts: Sequence[F64], reference: Sequence[F64]) -> float:
     parts = np.where(used, 2.0 * (p - q) ** 2 / np.where(used, both, 1.0), 0.0)
     chance = (np.add.reduceat(used.astype(np.float64), starts) - 1.0) * (1.0 / n + 1.0 / m)
     apart = np.maximum(np.add.reduceat(parts, starts) - chance, 0.0)
-    return float(apart[some].sum())
+    return np.asarray(np.where(some, apart, 0.0), dtype=np.float64)
