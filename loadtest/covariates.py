@@ -44,7 +44,10 @@ class Law:
 
     KINDS = ("a", "b", "c", "d")
 
-    def __init__(self, random: np.random.Generator) -> None:
+    def __init__(self, random: np.random.Generator, hidden: float = 0.0) -> None:
+        """``hidden``: how much less the label hangs on the numbers where the level is one of the
+        last two, which no sum of effects shows."""
+        self._hidden = hidden
         self._random = random
         self._weights = random.normal(size=6)
         self._kinds = random.normal(size=len(self.KINDS))
@@ -71,6 +74,22 @@ class Law:
         kinds = random.choice(len(self.KINDS), ROWS, p=mix)
         return self._labelled(numeric, kinds, self._weights)
 
+    def alone(self, strength: float) -> Labelled:
+        """A window in which only one feature is another: a number's mean, or the mix of levels."""
+        numeric, kinds = self._plain(ROWS)
+        column = int(self._random.integers(numeric.shape[1] + 1))
+        if column == numeric.shape[1]:
+            return self.mixed(strength)
+        numeric[:, column] += self._random.normal(0, strength)
+        return self._labelled(numeric, kinds, self._weights)
+
+    def mixed(self, strength: float) -> Labelled:
+        """A window in which only the mix of levels is another."""
+        numeric, _ = self._plain(ROWS)
+        mix = self._random.dirichlet(np.full(len(self.KINDS), 1.0 / strength))
+        kinds = self._random.choice(len(self.KINDS), ROWS, p=mix)
+        return self._labelled(numeric, kinds, self._weights)
+
     def changed(self) -> Labelled:
         """A window of the same features, another law: the strongest feature means the opposite."""
         weights = self._weights.copy()
@@ -83,7 +102,12 @@ class Law:
         return numeric, self._random.integers(0, len(self.KINDS), count)
 
     def _labelled(self, numeric: F64, kinds: I64, weights: F64) -> Labelled:
-        logit = numeric @ weights + self._kinds[kinds] + self._pair * numeric[:, 0] * numeric[:, 1]
+        damped = np.where(kinds >= len(self.KINDS) // 2, 1.0 - self._hidden, 1.0)
+        logit = (
+            damped * (numeric @ weights)
+            + self._kinds[kinds]
+            + self._pair * numeric[:, 0] * numeric[:, 1]
+        )
         chance = 1.0 / (1.0 + np.exp(-logit))
         labels = (self._random.random(len(chance)) < chance).astype(np.float64)
         codes = kinds.astype(np.int32).reshape(-1, 1)
@@ -104,6 +128,23 @@ def tilted(features: Features, random: np.random.Generator, strength: float) -> 
         levels = random.normal(0, strength, len(features.categories.levels[column]) + 1)
         log_odds += levels[features.categories.codes[:, column]]
     # The largest of perturbed log odds are a draw without replacement (Gumbel).
+    keys = log_odds + random.gumbel(size=len(log_odds))
+    return np.argpartition(keys, -ROWS)[-ROWS:].astype(np.int64)
+
+
+def tilted_alone(features: Features, random: np.random.Generator, strength: float) -> I64:
+    """As :func:`tilted`, by one of the features."""
+    numbers = features.numeric.shape[1]
+    column = int(random.integers(numbers + features.categories.codes.shape[1]))
+    if column < numbers:
+        values = features.numeric[:, column]
+        centre, spread = np.nanmean(values), np.nanstd(values) + 1e-9
+        standard = np.clip(np.nan_to_num((values - centre) / spread), -3, 3)
+        log_odds = random.normal(0, strength) * standard
+    else:
+        column -= numbers
+        levels = random.normal(0, strength, len(features.categories.levels[column]) + 1)
+        log_odds = levels[features.categories.codes[:, column]]
     keys = log_odds + random.gumbel(size=len(log_odds))
     return np.argpartition(keys, -ROWS)[-ROWS:].astype(np.int64)
 

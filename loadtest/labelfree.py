@@ -8,6 +8,9 @@ compares what ``drift.labelfree`` says of the windows' predictions with what the
 - *flights*: flights from New York drawn at random for training; each window is drawn from the
   others, tilted by weather, time or distance, so that the features shift and their law stays.
 - *severe*, not counted: the same, with shifts such that few of a window's rows are usual ones;
+- *alone*, not counted: the same, with shifts of one feature only;
+- *blind*, not counted: a law of which a linear score misses what one feature does, without
+  segments; only the mix of that feature's levels shifts;
 - *forward*, not counted: days of flights after those trained on, as they came, with whatever
   happened to them.
 
@@ -31,7 +34,7 @@ from typing import Any
 import numpy as np
 
 from driftloop.drift.labelfree import CONFIDENCE, Estimator
-from driftloop.kernel.declaration import Declaration
+from driftloop.kernel.declaration import CandidatePolicy, Declaration
 from driftloop.kernel.records import Estimate, Profile, Stream
 from driftloop.kernel.statistics.sketch import Sketch
 from driftloop.models.ports import FrozenModel
@@ -46,6 +49,7 @@ from loadtest.covariates import (
     declared_flights,
     synthetic_declaration,
     tilted,
+    tilted_alone,
 )
 from loadtest.feature_peers import INDEX, LEVEL, ks_critical, ks_distance, stability_index
 from loadtest.labelled import outcomes, predictions, window_of
@@ -60,11 +64,23 @@ WINDOWS = 20
 """Of each kind in a repetition."""
 MODERATE, SEVERE = 0.4, 0.7
 """Strengths of a shift. What is wanted is of the moderate ones."""
+ALONE = 1.0
+"""Strength of a shift of one feature only."""
+HIDDEN = 0.6
+"""What a blind score misses of a feature."""
 _SHARE = 0.2
 _KNOWN = round(TRAINED * _SHARE)
 """Rows that the other ways compare with."""
 _DAYS = 60
-_SUMMED = ("mae_points", "bias_points", "interval_coverage", "loss_coverage")
+_SUMMED = (
+    "mae_points",
+    "bias_points",
+    "half_width_points",
+    "interval_coverage",
+    "loss_coverage",
+)
+_PLAIN = ("synthetic", "flights", "synthetic_severe", "flights_severe")
+_ALONE = ("synthetic_alone", "flights_alone", "blind")
 _FALL = 0.02
 """In accuracy: what somebody would want to know of."""
 _Z = 1.96
@@ -179,6 +195,10 @@ class Said:
     def error(self, metric: int = 0) -> float:
         return self.before[metric].estimate - self.after[metric].realised
 
+    def half_width(self) -> float:
+        """Of the accuracy's interval."""
+        return (self.before[0].upper - self.before[0].lower) / 2
+
     def covered(self, metric: int = 0) -> bool:
         found = self.before[metric]
         return found.lower <= self.after[metric].realised <= found.upper
@@ -189,10 +209,8 @@ def run(seed: int = SEED, scale: float = 1.0) -> dict[str, Any]:
     repetitions = max(2, round(REPETITIONS * scale))
     flights_declared, flights = declared_flights()
     synthetic_declared = synthetic_declaration()
-    found: dict[str, list[list[Said]]] = {
-        name: []
-        for name in ("synthetic", "flights", "synthetic_severe", "flights_severe", "concept")
-    }
+    blind_declared = _blind(synthetic_declared)
+    found: dict[str, list[list[Said]]] = {name: [] for name in (*_PLAIN, "concept", *_ALONE)}
     seconds = 0.0
     windows = 0
     for repetition in range(repetitions):
@@ -214,6 +232,14 @@ def run(seed: int = SEED, scale: float = 1.0) -> dict[str, Any]:
             drawn = [tilted(pool.features, random, strength) for _ in range(WINDOWS)]
             by_rows = strength == MODERATE
             found[name].append([trained.says(pool.take(rows), by_rows=by_rows) for rows in drawn])
+        # Drawn last and with random numbers of their own: the others are what they were without.
+        aside, own = law.aside(), np.random.default_rng([seed, repetition, 1])
+        lone = [pool.take(tilted_alone(pool.features, own, ALONE)) for _ in range(WINDOWS)]
+        hiding = Law(own, HIDDEN)
+        blind = Version(blind_declared, hiding.rows(TRAINED), hiding.aside().rows(_KNOWN), 0)
+        found["synthetic_alone"].append([version.says(aside.alone(ALONE)) for _ in range(WINDOWS)])
+        found["flights_alone"].append([trained.says(rows) for rows in lone])
+        found["blind"].append([blind.says(hiding.mixed(ALONE)) for _ in range(WINDOWS)])
         seconds += version.seconds + trained.seconds
         windows += version.windows + trained.windows
         sys.stderr.write(f"repetition {repetition + 1} of {repetitions}\n")
@@ -233,10 +259,10 @@ def run(seed: int = SEED, scale: float = 1.0) -> dict[str, Any]:
             "interval_coverage": coverage[1:],
             "coverage_gap_points": sorted(100 * abs(end - CONFIDENCE) for end in coverage[1:]),
         },
-        "mae_points_by_way": {name: _by_way(each) for name, each in found.items()},
-        "falls_by_way": _falls(
-            [s for name, kind in found.items() if name != "concept" for each in kind for s in each]
-        ),
+        "mae_points_by_way": {
+            name: _by_way(each) for name, each in found.items() if name not in _ALONE
+        },
+        "falls_by_way": _falls([s for name in _PLAIN for each in found[name] for s in each]),
         "by_data": by_data,
         "forward": forward,
         "summary": {
@@ -254,6 +280,14 @@ def run(seed: int = SEED, scale: float = 1.0) -> dict[str, Any]:
         "rows": {"trained": TRAINED, "held_out": round(TRAINED * _SHARE), "window": ROWS},
         "setting": setting("numpy", "lightgbm"),
     }
+
+
+def _blind(declaration: Declaration) -> Declaration:
+    """With a linear score, and without segments."""
+    policy = replace(
+        declaration.training, candidates=(CandidatePolicy("river_logistic", {"average": 0.0}),)
+    )
+    return replace(declaration, training=policy, alerts=replace(declaration.alerts, segment=""))
 
 
 def _by_way(repetitions: Sequence[Sequence[Said]]) -> dict[str, float]:
@@ -285,6 +319,7 @@ def _summary(repetitions: Sequence[Sequence[Said]]) -> dict[str, Any]:
     found: dict[str, Any] = {
         "mae_points": _over(repetitions, lambda said: 100 * abs(said.error())),
         "bias_points": _over(repetitions, lambda said: 100 * said.error()),
+        "half_width_points": _over(repetitions, lambda said: 100 * said.half_width()),
         "interval_coverage": _over(repetitions, lambda said: float(said.covered())),
         "loss_coverage": _over(repetitions, lambda said: float(said.covered(1))),
         "loss_mae": _over(repetitions, lambda said: abs(said.error(1))),
@@ -323,6 +358,7 @@ def _forward(declaration: Declaration, flights: Labelled, seed: int) -> dict[str
     return {
         "mae_points": 100 * float(np.abs(errors).mean()),
         "bias_points": 100 * float(errors.mean()),
+        "half_width_points": 100 * float(np.mean([each.half_width() for each in said])),
         "interval_coverage": float(np.mean([each.covered() for each in said])),
         "error_dispersion": version.profile.loss.error_dispersion,
         "windows": len(said),

@@ -286,7 +286,8 @@ BENCHMARKS: Mapping[str, Benchmark] = {
         (
             Detail(
                 "Of all windows; what is wanted is of synthetic and flights, the law of the label "
-                "is another for concept alone",
+                "is another for concept only; alone: one feature shifts; blind: one that errors at "
+                "a score hang on",
                 ("summary",),
             ),
             Detail(
@@ -298,7 +299,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
             Detail(
                 "Share of windows said to have lost two points of accuracy, of those that have "
                 "(found) and the others (false), by the estimate and by windowed tests of the "
-                "score; all windows but concept",
+                "score; windows of more than one shifted feature, but concept",
                 ("falls_by_way",),
             ),
         ),
