@@ -18,6 +18,7 @@ from typing import Any
 import orjson
 
 from loadtest import (
+    categories,
     chaos,
     codec,
     detection,
@@ -37,6 +38,7 @@ from loadtest import (
 )
 
 BENCHMARKS: dict[str, Callable[..., dict[str, Any]]] = {
+    "categories": categories.run,
     "codec": codec.run,
     "detection": detection.run,
     "features": features.run,
@@ -51,7 +53,7 @@ BENCHMARKS: dict[str, Callable[..., dict[str, Any]]] = {
     "swap": swap.run,
     "train": train.run,
 }
-SIMULATIONS = ("detection", "features", "labelfree")
+SIMULATIONS = ("categories", "detection", "features", "labelfree")
 """Those with seeds."""
 
 

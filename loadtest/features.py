@@ -15,7 +15,6 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -25,13 +24,9 @@ from driftloop.kernel.codec.blocks import F64
 from driftloop.kernel.records import AlertKind, Profile, Stream
 from loadtest import trained
 from loadtest.clumps import (
-    ALIKE,
-    BURST_WINDOWS,
     FIRST_WEEKS,
     SAMPLED_WINDOWS,
     SPREADS,
-    alike,
-    bursts,
     clumped,
     first_weeks,
     sampled,
@@ -53,16 +48,7 @@ from loadtest.feature_peers import (
     windowed,
 )
 from loadtest.few_alerts import alerts_of_one_cause, rare_flags, tiny_shift
-from loadtest.levels import (
-    LONG_TAILS,
-    MIXED_LEVELS,
-    MIXTURES,
-    TAIL_ROWS,
-    long_tail,
-    many_levels,
-    mixture,
-    new_category,
-)
+from loadtest.levels import many_levels, new_category
 
 SEED = 1
 _REFERENCE = 10_000
@@ -127,16 +113,14 @@ def run(seed: int = SEED, scale: float = 1.0) -> dict[str, Any]:
             alarms = sum(pool.map(partial(first_weeks, weeks, seed), range(quiet)))
             found[name], *spread[name] = rate_interval(alarms, quiet)
             sys.stderr.write(f"clumped, {weeks} windows: {found[name]:.2f} in 100,000 rows\n")
-        for name, alarm, ways, streams in (
-            ("clumped_scale", scaled, SPREADS, quiet),
-            ("burst", bursts, BURST_WINDOWS, quiet),
-            ("alike_levels", alike, ALIKE, max(4, quiet // 3)),
-            ("sampled", sampled, SAMPLED_WINDOWS, quiet),
+        for name, alarm, ways in (
+            ("clumped_scale", scaled, SPREADS),
+            ("sampled", sampled, SAMPLED_WINDOWS),
         ):
-            key, rows = f"fa_per_100k_{name}", streams * _LONG / 100_000
+            key, rows = f"fa_per_100k_{name}", quiet * _LONG / 100_000
             sums = {
                 f"{way}{'_floors' if floors else ''}": sum(
-                    pool.map(partial(alarm, way, floors, seed), range(streams))
+                    pool.map(partial(alarm, way, floors, seed), range(quiet))
                 )
                 for way in ways
                 for floors in (False, True)
@@ -147,13 +131,6 @@ def run(seed: int = SEED, scale: float = 1.0) -> dict[str, Any]:
         few_windows, intervals = trained.run(pool, quiet, seed)
         found |= few_windows
         spread |= intervals
-        tails = [
-            sum(pool.map(partial(long_tail, tail, True, TAIL_ROWS, seed), range(quiet)))
-            for tail in LONG_TAILS
-        ]
-        key, rows = "fa_per_100k_long_tail", quiet * TAIL_ROWS / 100_000
-        found[key], *spread[key] = rate_interval(sum(tails), rows * len(tails))
-        sys.stderr.write(f"long tails: {tails} in {rows} x 100,000 rows each\n")
         flags = [
             sum(one.total() for one in pool.map(partial(rare_flags, known, seed), range(quiet)))
             for known in _FLAGS_KNOWN
@@ -169,14 +146,6 @@ def run(seed: int = SEED, scale: float = 1.0) -> dict[str, Any]:
             "new_category_1pct",
             list(pool.map(partial(new_category, _BUDGET, seed), range(few))),
         )
-        for levels, how in product(MIXED_LEVELS, MIXTURES):
-            delays.tell(
-                f"{levels}_levels_{how.replace(' ', '_')}",
-                [
-                    {"driftloop": delay}
-                    for delay in pool.map(partial(mixture, levels, how, seed), range(changed // 3))
-                ],
-            )
         many = list(pool.map(partial(many_levels, seed), range(few)))
     return {
         **found,
