@@ -17,6 +17,7 @@ from driftloop.drift.streams import watched_streams
 from driftloop.kernel.codec.blocks import F64
 from driftloop.kernel.declaration import AlertPolicy
 from driftloop.kernel.records import LossBaseline, Profile, Stream
+from loadtest.categories import SEED
 from loadtest.drifting import (
     SCORE,
     SECOND,
@@ -253,7 +254,7 @@ def _losses(shift: float, rare: float) -> str:
 
 
 def _mixture(levels: int, how: str) -> str:
-    found = [mixture(levels, how, 0, index) for index in range(_STREAMS)]
+    found = [mixture(levels, how, SEED, index) for index in range(_STREAMS)]
     return _summary([float("nan") if delay is None else float(delay) for delay in found])
 
 
