@@ -194,17 +194,16 @@ def _notes(
     retracing: Retracing, log: Log, kind: AlertKind, records: Sequence[Alert]
 ) -> tuple[str, ...]:
     notes = []
-    silent = sum(not record.declaration for record in records)
-    if silent and kind is not AlertKind.NOT_LOADED:
-        notes.append(
-            f"{silent} of {len(records)} records name no declaration, as an older release's do: "
-            "what they say was compared with what the log's declarations lead to"
-        )
     if kind is AlertKind.NOT_LOADED:
         notes.append(
             "an alert of not_loaded comes from no window: it was recomputed from what inference "
             f"wrote to {retracing.source.topic}, which is all that decides it; whether that is "
             "true of the artifact is on no topic"
+        )
+    elif silent := sum(not record.declaration for record in records):
+        notes.append(
+            f"{silent} of {len(records)} records name no declaration, as an older release's do: "
+            "what they say was compared with what the log's declarations lead to"
         )
     if retracing.declarations > 1:
         notes.append(

@@ -56,7 +56,8 @@ class Calibration:
 
 
 def by_segment(profile: Profile, levels: tuple[str, ...], place: slice) -> F64:
-    """Held-out rows by segment (the last: none) and score bin."""
+    """Held-out rows by segment (the last: none) and score bin, shape (G, K); ``place``: of the
+    score in the layout of predictions."""
     whole = np.array(profile.numeric[-1].counts, dtype=np.float64)
     parts = {
         part.segment: part.counts[place]
@@ -82,6 +83,7 @@ def _by_outcome(profile: Profile, levels: tuple[str, ...], values: F64) -> F64:
 
 
 def of_errors(profile: Profile, levels: tuple[str, ...], reference: F64) -> Calibration:
+    """Of a classifier's errors; ``reference`` as :func:`by_segment` gives it for ``levels``."""
     loss = profile.loss
     rows = reference.sum(axis=0)
     usual = (loss.errors + 0.5) / (loss.rows + 1.0)
@@ -119,6 +121,7 @@ def of_errors(profile: Profile, levels: tuple[str, ...], reference: F64) -> Cali
 
 
 def of_losses(profile: Profile, task: Task, levels: tuple[str, ...], reference: F64) -> Calibration:
+    """Of bounded losses, as :func:`of_errors`."""
     loss = profile.loss
     rows = reference.sum(axis=0)
     average = (np.array(loss.score_losses) + loss.mean) / (rows + 1.0)

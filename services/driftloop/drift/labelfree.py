@@ -31,7 +31,7 @@ It does not cover concept drift, nor shifts of a kind that the held-out rows do 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from statistics import NormalDist
 
 import numpy as np
@@ -55,6 +55,7 @@ CAVEAT = (
     "the version's held-out rows were."
 )
 _MOST_SKEW = 3.0
+"""Skewness beyond which the expansion that uses it is no better than none."""
 _STEPS = 30
 """Of raking; it has settled long before."""
 
@@ -63,9 +64,8 @@ class Estimator:
     """Estimates of one version's windows; ``metrics`` are the version's."""
 
     def __init__(self, profile: Profile, task: Task, metrics: Mapping[str, float]) -> None:
-        self._metrics = metrics
-        self._names = [c.name for c in profile.numeric[:-1]]
-        self._names += [c.name for c in profile.categorical if c.name != PREDICTED]
+        names = [c.name for c in profile.numeric[:-1]]
+        names += [c.name for c in profile.categorical if c.name != PREDICTED]
         self._features = profile_counts(profile)
         self._score = len(profile.numeric) - 1
         self._place = Layout(profile, Stream.PREDICTIONS).places[self._score].bins
@@ -80,6 +80,8 @@ class Estimator:
             self._calibrations.append(of_errors(profile, self._levels, self._reference))
         if len(loss.score_losses) == bins and loss.rows:
             self._calibrations.append(of_losses(profile, task, self._levels, self._reference))
+        self._slopes = [_slopes(metrics, one.shift, names) for one in self._calibrations]
+        """Of each calibration the one of all features, and what each one's own is above it."""
 
     def estimates(self, window: Window) -> list[Estimate]:
         """Accuracy (not of a regression), then loss; of outcomes with what the labels say. None
@@ -96,7 +98,10 @@ class Estimator:
             far = distances(window_counts(window.statistics), self._features)
         except ValueError as error:
             raise _misfit(window) from error
-        return [self._estimate(window, c, counts, far) for c in self._calibrations]
+        return [
+            self._estimate(window, calibration, slopes, counts, far)
+            for calibration, slopes in zip(self._calibrations, self._slopes, strict=True)
+        ]
 
     def _counts(self, window: Window) -> F64:
         """Rows by segment and score bin."""
@@ -118,7 +123,12 @@ class Estimator:
         return np.vstack([parts, np.maximum(score - parts.sum(axis=0), 0.0)])
 
     def _estimate(
-        self, window: Window, calibration: Calibration, counts: F64, far: F64
+        self,
+        window: Window,
+        calibration: Calibration,
+        slopes: tuple[float, F64],
+        counts: F64,
+        far: F64,
     ) -> Estimate:
         """``far``: distance of each feature, shape (F,)."""
         rows = float(counts.sum())
@@ -127,14 +137,13 @@ class Estimator:
         clumps = calibration.clumps
         labels *= float(clumps.among(np.array([rows])).item())
         known = float(clumps.least.item()) * self._uncertainty(calibration, counts)
-        shift = self._metrics.get(calibration.shift, 0.0)
-        own = [self._metrics.get(own_key(calibration.shift, name), shift) for name in self._names]
+        shift, own = slopes
         usual = shift * float(far.sum())
         variance = (labels + known) / rows**2 + usual
         # Held-out rows without any loss say of none that it could be another.
         part = usual / variance if variance > 0.0 else 0.0
-        bias = float(np.maximum(np.array(own) - shift, 0.0) @ far)
-        spread = _reach(_quantile(len(self._names), part), variance, bias)
+        bias = float(own @ far)
+        spread = _reach(_quantile(len(far), part), variance, bias)
         skewed = _skewed(calibration.jump / rows, labels / rows**2, known / rows**2, variance)
         if calibration.metric == "accuracy":
             # Labels are whole rows: a normal interval of a count reaches half a row further.
@@ -181,6 +190,12 @@ def _quantile(independent: int, part: float) -> float:
     if part <= 0.0:
         return NormalDist().inv_cdf(0.5 + CONFIDENCE / 2)
     return float(stdtrit(max(1, independent) / part**2, 0.5 + CONFIDENCE / 2))
+
+
+def _slopes(metrics: Mapping[str, float], shift: str, names: Sequence[str]) -> tuple[float, F64]:
+    usual = metrics.get(shift, 0.0)
+    own = np.array([metrics.get(own_key(shift, name), usual) for name in names], dtype=np.float64)
+    return usual, np.maximum(own - usual, 0.0)
 
 
 def _reach(quantile: float, variance: float, bias: float) -> float:

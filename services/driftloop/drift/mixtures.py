@@ -12,12 +12,16 @@ with B bins in all; J lengths of blocks.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from driftloop.drift.shiryaev import log_mean
+from driftloop.drift.state import Part, floats, packed
 from driftloop.kernel.codec.blocks import F64, I64
 from driftloop.models.mixtures import EFFECTS, lengths, log_terms, strength
 from driftloop.models.payoffs import MIXTURE_WEIGHT
@@ -39,20 +43,18 @@ class Mixtures:
     """Of a group."""
 
     def __init__(self, unordered: I64, starts: I64, sizes: I64) -> None:
-        """``unordered``: which of the group's streams, (U,), that begin at ``starts`` and have
-        ``sizes`` bins, (T,)."""
+        """``unordered``: which of the group's streams, (U,), one at least; they begin at ``starts``
+        and have ``sizes`` bins, (T,)."""
         self.streams = unordered
         sizes = sizes[unordered]
         spans = [np.arange(starts[u], starts[u] + n) for u, n in zip(unordered, sizes, strict=True)]
-        self._bins: I64 = np.concatenate([np.zeros(0, dtype=np.int64), *spans]).astype(np.int64)
-        self._starts: I64 = np.cumsum([0, *sizes[:-1]], dtype=np.int64)[: len(sizes)]
+        self._bins: I64 = np.concatenate(spans)
+        self._starts: I64 = np.cumsum([0, *sizes[:-1]], dtype=np.int64)
         self._owner: I64 = np.repeat(np.arange(len(sizes)), sizes)
         self._part: I64 = np.concatenate([self._owner, np.arange(len(sizes))])
         """Of U, to which each value of a block belongs."""
         self._strengths: F64 = np.array([strength(n) for n in sizes.tolist()])
-        self._lengths: F64 = np.array([lengths(n) for n in sizes.tolist()]).reshape(
-            -1, len(EFFECTS)
-        )
+        self._lengths: F64 = np.array([lengths(n) for n in sizes.tolist()])
         self.width = len(EFFECTS) * len(unordered)
         """Bets, length by length."""
         self.owners: I64 = np.tile(unordered, len(EFFECTS))
@@ -116,3 +118,49 @@ class Mixtures:
 
     def _totals(self, found: F64) -> F64:
         return np.asarray(np.add.reduceat(found, self._starts, axis=-1), dtype=np.float64)
+
+
+class SlotBlocks:
+    """The blocks of a group's windows under way, by season slot."""
+
+    def __init__(self, bets: Mixtures, rows: int) -> None:
+        """``rows``: S."""
+        self._bets = bets
+        self._rows = rows
+        self._blocks: dict[int, F64] = {}
+        self._unsaved: set[int] = set()
+        """Slots whose blocks changed since :meth:`saved`."""
+
+    def take(self, slot: int, counts: F64, bag: F64, apart: Bools, dispersions: F64) -> Ended:
+        """See :meth:`Mixtures.take`."""
+        ended, self._blocks[slot] = self._bets.take(self._of(slot), counts, bag, apart, dispersions)
+        self._unsaved.add(slot)
+        return ended
+
+    def forget(self, row: int, stream: int) -> None:
+        """Begin a stream's blocks anew; one with an order has none."""
+        if stream in self._bets.streams:
+            for blocks in self._blocks.values():
+                self._bets.forget(blocks, row, stream)
+            self._unsaved.update(self._blocks)
+
+    def parts(self, name: str) -> Iterator[Part]:
+        """All state, as entries whose names begin so. A block of one length is as large as a bag;
+        of all lengths together they may not fit a record."""
+        for slot, blocks in self._blocks.items():
+            for place, block in enumerate(blocks):
+                yield Part(f"{name}/{slot}/{place}", slot in self._unsaved, partial(packed, block))
+
+    def saved(self) -> None:
+        """What :meth:`parts` gave has been kept."""
+        self._unsaved.clear()
+
+    def load(self, slot: int, place: int, plain: Sequence[Any]) -> None:
+        """Take back one entry."""
+        self._blocks[slot] = self._of(slot)
+        self._blocks[slot][place] = floats(plain)
+        self._unsaved.add(slot)
+
+    def _of(self, slot: int) -> F64:
+        found = self._blocks.get(slot)
+        return self._bets.nothing(self._rows) if found is None else found

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from driftloop.drift.clumps import Clumps, WindowRows
 from driftloop.drift.effects import Effects, Expected, effects, least
 from driftloop.drift.groups import Floor
-from driftloop.drift.mixtures import Mixtures
+from driftloop.drift.mixtures import SlotBlocks
 from driftloop.drift.shiryaev import EMPTY, advance
 from driftloop.drift.state import Kept, Part, floats, integers, packed
 from driftloop.drift.watch import Watch
@@ -48,10 +48,9 @@ class Panel:
         shape = (rows, len(group.streams))
         self._bag_floors: dict[int, Floor] = {}
         self._bags: dict[int, F64] = {}
-        self._blocks: dict[int, F64] = {}
-        """Season slot to the counts of windows put together there (``drift.mixtures``)."""
         self._unsaved: set[int] = set()
-        """Slots whose bags and blocks changed since :meth:`saved`."""
+        """Slots whose bags changed since :meth:`saved`."""
+        self._blocks = None if group.mixtures is None else SlotBlocks(group.mixtures, rows)
         self._log_m: F64 = np.full((rows, group.width), EMPTY)
         self.since: I64 = np.zeros(shape, dtype=np.int64)
         """Number of the first window that counts towards a stream's evidence."""
@@ -64,26 +63,21 @@ class Panel:
         """A window's rows are ranked within the bag of their slot, and go into it."""
         counts = self.group.flat(window.counts)
         bag = self._bag(window.slot)
+        merged = bag + counts
         rows = self._layout.rows(window.counts).astype(np.float64)
         self._window_rows.count(rows)
         dispersions = self.clumps.among(rows)
         ranked = self.group.ranked(bag, self._floor(window.slot), dispersions)
         log_e = self.group.log_e(counts, ranked, dispersions)
         moved = self.group.totals(counts)[:, self.group.owners[: log_e.shape[1]]]
-        if (bets := self.group.mixtures) is not None:
-            ended, self._blocks[window.slot] = bets.take(
-                self._blocks_of(bets, window.slot),
-                counts,
-                bag + counts,
-                self.frozen,
-                dispersions,
-            )
+        if self._blocks is not None:
+            ended = self._blocks.take(window.slot, counts, merged, self.frozen, dispersions)
             log_e = np.concatenate([log_e, ended.log_e], axis=1)
             moved = np.concatenate([moved, ended.rows], axis=1)
         self._log_m = advance(self._log_m, log_e, moved)
         self.levels = self.group.level(self._log_m)
         keeps = self.frozen[:, self.group.owner]
-        self._bags[window.slot] = np.where(keeps, bag, bag + counts)
+        self._bags[window.slot] = np.where(keeps, bag, merged)
         self._unsaved.add(window.slot)
 
     def margins(self) -> F64:
@@ -190,7 +184,8 @@ class Panel:
             bag[row, span] = np.maximum(bag[row] - own, 0.0)[span]
             self._unsaved.add(slot)
         self.frozen[row, stream] = True
-        self._forget_blocks(row, stream)
+        if self._blocks is not None:
+            self._blocks.forget(row, stream)
 
     def restart(self, key: Key, number: int) -> None:
         """Forget a stream's evidence, and go on with its bags as they were before its change;
@@ -200,7 +195,8 @@ class Panel:
         self.levels[row, stream] = EMPTY
         self.since[row, stream] = number
         self.frozen[row, stream] = False
-        self._forget_blocks(row, stream)
+        if self._blocks is not None:
+            self._blocks.forget(row, stream)
 
     def use(self, references: Mapping[int, I64], number: int) -> None:
         """Begin, with a reference that was collected; from window ``number`` on."""
@@ -215,16 +211,14 @@ class Panel:
         for slot, bag in self._bags.items():
             changed = slot in self._unsaved
             yield Part(f"bag/{self.family}/{slot}", changed, partial(packed, bag))
-        for slot, blocks in self._blocks.items():
-            changed = slot in self._unsaved
-            # Each by itself is as large as a bag; together they may not fit a record.
-            for place, block in enumerate(blocks):
-                name = f"blocks/{self.family}/{slot}/{place}"
-                yield Part(name, changed, partial(packed, block))
+        if self._blocks is not None:
+            yield from self._blocks.parts(f"blocks/{self.family}")
 
     def saved(self) -> None:
         """What :meth:`parts` gave has been kept."""
         self._unsaved.clear()
+        if self._blocks is not None:
+            self._blocks.saved()
 
     def _to_plain(self) -> dict[str, Any]:
         """All but the bags."""
@@ -249,11 +243,8 @@ class Panel:
         self._unsaved.add(slot)
 
     def load_block(self, slot: int, place: int, plain: Sequence[Any]) -> None:
-        bets = self.group.mixtures
-        assert bets is not None
-        self._blocks[slot] = self._blocks_of(bets, slot)
-        self._blocks[slot][place] = floats(plain)
-        self._unsaved.add(slot)
+        assert self._blocks is not None
+        self._blocks.load(slot, place, plain)
 
     def _best(self, row: int, stream: int) -> int | None:
         """A stream's bet that has won most; None: a mixture."""
@@ -280,18 +271,6 @@ class Panel:
             sums = mixtures.log_e(since / dispersion, within / dispersion)
             scores[at] = -np.diff(sums, append=0.0)
         return scores
-
-    def _blocks_of(self, bets: Mixtures, slot: int) -> F64:
-        found = self._blocks.get(slot)
-        return bets.nothing(self._rows) if found is None else found
-
-    def _forget_blocks(self, row: int, stream: int) -> None:
-        bets = self.group.mixtures
-        if bets is None or stream not in bets.streams:
-            return
-        for slot, blocks in self._blocks.items():
-            bets.forget(blocks, row, stream)
-            self._unsaved.add(slot)
 
     def _bag(self, slot: int) -> F64:
         found = self._bags.get(slot)

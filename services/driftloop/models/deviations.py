@@ -33,14 +33,8 @@ LEAST_BLOCKS = 8
 _NORMAL = NormalDist()
 _ROUNDING = 1e-12
 """Of a variance that is nothing but rounding."""
-_STEPS = 20
-"""Halvings when a dispersion is looked for."""
-_MIXED_STEPS = 12
-"""The same for mixtures, which take longer, of its logarithm."""
 _TOGETHER = 1024
 """Blocks, to bound the memory."""
-LARGEST = 700.0
-"""Of an exponent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,39 +239,6 @@ class Deviations:
         return total, np.maximum(4 * many - 1, 1).astype(np.int64)
 
 
-def fair(won: F64) -> float:
-    """The least dispersion under which no bet would have won on these blocks, on average: the
-    least D from 1 with a mean of exp(won / D) of at most 1 for each bet. ``won`` as of
-    :meth:`Blocks.winnings`."""
-    won = won[:, _mean(won, np.ones(won.shape[1])) > 0.0]
-    if not won.shape[1]:
-        return 1.0
-    least: F64 = np.zeros(won.shape[1])
-    most: F64 = np.ones(won.shape[1])
-    # The mean is convex in 1 / D, 1 at 0 and below 1 right after it.
-    for _ in range(_STEPS):
-        middle = 0.5 * (least + most)
-        low = _mean(won, middle) <= 0.0
-        least, most = np.where(low, middle, least), np.where(low, most, middle)
-    lowest = float(least.min())
-    return 1.0 / lowest if lowest > 0.0 else math.inf
-
-
-def fair_mixture(blocks: Blocks) -> float:
-    """The same of the bets on all directions together; at most as many as there are rows, of which
-    then nothing is known."""
-    least, most = 0.0, math.log(max(1.0, float(blocks.rows.sum())))
-    if _mean(blocks.mixed()[:, None], np.ones(1))[0] <= 0.0:
-        return 1.0
-    for _ in range(_MIXED_STEPS):
-        middle = 0.5 * (least + most)
-        if _mean(blocks.mixed(math.exp(-middle))[:, None], np.ones(1))[0] <= 0.0:
-            most = middle
-        else:
-            least = middle
-    return math.exp(most)
-
-
 def together(blocks: Blocks) -> tuple[float, float]:
     """Of all directions, Pearson's statistic by its expectation, and its degrees of freedom. Rare
     bins are taken together, so that each has a row per block on average."""
@@ -313,8 +274,3 @@ def _pooled(table: I64) -> list[list[int]]:
     elif pool:
         groups.append(pool)
     return [*groups, order[-1:]]
-
-
-def _mean(won: F64, power: F64) -> F64:
-    """Mean over the blocks of winnings to this power, (bets,), less 1."""
-    return np.asarray(np.expm1(np.minimum(won * power, LARGEST)).mean(axis=0), dtype=np.float64)

@@ -46,16 +46,14 @@ import numpy as np
 
 from driftloop.kernel.codec.blocks import F64, I64
 from driftloop.models.deviations import (
-    LARGEST,
     LEAST_BLOCKS,
     Blocks,
     Directions,
     compared,
     directions,
-    fair,
-    fair_mixture,
     together,
 )
+from driftloop.models.fairness import LARGEST, fair, fair_mixture
 from driftloop.models.payoffs import MIXTURE_WEIGHT, Betting
 
 NOISE = 0.025
@@ -143,11 +141,11 @@ def table_dispersion(numbers: I64, table: I64, betting: Betting = Betting.ORDERE
     blocks = [windows, *(found for found in longer if found is not None)]
     found = [_shown(one, along, z) for one in blocks]
     won, stakes = windows.winnings(betting)
-    surprise = float((np.exp(np.minimum(won, LARGEST)) @ stakes).max())
+    surprise = np.exp(np.minimum(won, LARGEST)) @ stakes
     mixes = betting is Betting.UNORDERED
     if mixes:
-        surprise += MIXTURE_WEIGHT * float(np.exp(np.minimum(windows.mixed(), LARGEST)).sum())
-    if not any(shown for shown, _ in found) and surprise < 2.0 * len(won) / NOISE:
+        surprise += MIXTURE_WEIGHT * np.exp(np.minimum(windows.mixed(), LARGEST))
+    if not any(shown for shown, _ in found) and surprise.max() < 2.0 * len(won) / NOISE:
         return 1.0
     deviations = windows.along(along)
     total, covariances = deviations.lasting()

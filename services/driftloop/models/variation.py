@@ -19,11 +19,10 @@ from driftloop.models.deviations import (
     Deviations,
     compared,
     directions,
-    fair,
-    fair_mixture,
     together,
 )
 from driftloop.models.dispersion import block_lengths, some_rows, tabled
+from driftloop.models.fairness import fair, fair_mixture
 from driftloop.models.payoffs import MIXTURE_WEIGHT, Betting
 
 ENOUGH_WINDOWS = 400
