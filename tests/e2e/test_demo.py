@@ -17,7 +17,8 @@ from driftloop.cli.announcements import alive
 
 KEYS = {
     "broker", "services", "events", "predictions", "duplicate_predictions", "labels", "outcomes",
-    "dead_letters", "windows", "windows_verified", "windows_mismatched", "alerts", "versions",
+    "dead_letters", "windows", "windows_verified", "windows_mismatched", "alerts",
+    "alerts_by_kind", "runs", "runs_by_trigger", "versions",
     "promotions", "log_loss", "auc", "base_rate_log_loss", "frozen_log_loss", "frozen_auc",
     "seconds",
 }  # fmt: skip
@@ -70,11 +71,15 @@ def test_the_first_weeks_on_kafka_lose_and_double_nothing(tmp_path: Path) -> Non
     assert still_alive(tmp_path) == []
 
 
-def test_the_first_days_in_memory_hold_as_well(tmp_path: Path) -> None:
-    found = result(demo(tmp_path, "--until", "2013-01-04", "--memory"))
+def test_a_feed_that_changes_gives_an_alert_and_the_alert_a_run(tmp_path: Path) -> None:
+    # In memory and lockstep every run is the same; version 2 serves when the codes change.
+    words = ("--memory", "--lockstep", "--until", "2013-02-20", "--recode", "2013-02-10")
+    found = result(demo(tmp_path, *words))
     assert (found["broker"], found["services"]) == ("memory", 6)
     assert found["predictions"] == found["events"] == found["outcomes"]
     assert found["windows_verified"] == found["windows"] > 0
+    assert found["alerts_by_kind"] == {"new_categories": 1}
+    assert found["runs_by_trigger"]["alert"] == 1
 
 
 @pytest.mark.kafka

@@ -11,6 +11,7 @@ import pytest
 
 from driftloop.cli.flights import Asked, Flights, event_schema_text, load_flights
 from driftloop.cli.flights_poison import ABSURDITIES, poisoned
+from driftloop.cli.flights_recoding import ICAO
 from driftloop.kernel.codec import framing
 from driftloop.kernel.codec.records import codec, read_avro
 from driftloop.kernel.declaration_toml import parse_declaration
@@ -131,6 +132,21 @@ def test_what_is_asked_decides_the_labels() -> None:
     assert list(delay.label_ids) == arrived
     assert 0 < never.sum() < 100
     np.testing.assert_array_equal(delay.labels > 15, status.labels[~never] == 1)
+
+
+def test_from_a_day_on_carriers_are_icao_codes_and_nothing_else_is_changed() -> None:
+    since, until = parse_moment("2013-01-02"), parse_moment("2013-01-04")
+    before, after = load_flights(until=until), load_flights(until=until, recoded_from=since)
+    assert after.event_ids == before.event_ids
+    assert after.label_records == before.label_records
+    first = int(np.searchsorted(before.event_times, since))
+    assert 0 < first < len(before)
+    assert after.events[:first] == before.events[:first]
+    for row in range(first, len(before)):
+        plain = event(before, row)
+        plain["carrier"] = ICAO[str(plain["carrier"]).encode()].decode()
+        assert event(after, row) == plain
+    assert len(set(ICAO.values())) == len(ICAO)
 
 
 def test_slices_by_time_are_half_open(flights: Flights) -> None:

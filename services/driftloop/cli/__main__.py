@@ -275,6 +275,13 @@ def demo(
         str | None,
         typer.Option(metavar="DATE", help="Replay until this day of 2013, YYYY-MM-DD."),
     ] = None,
+    recode: Annotated[
+        str,
+        typer.Option(
+            metavar="DATE|never",
+            help="From this day on carriers come as ICAO codes, as if the feed had been changed.",
+        ),
+    ] = "2013-05-15",
     speed: Annotated[
         float, typer.Option(min=0.0, help="Event time per time, at most; 0: as fast as it goes.")
     ] = 0.0,
@@ -289,7 +296,13 @@ def demo(
     from driftloop.cli.demo import run_demo
 
     return run_demo(
-        until=until, speed=speed, keep=keep, json=json, lockstep=lockstep, memory=memory
+        until=until,
+        recode=recode,
+        speed=speed,
+        keep=keep,
+        json=json,
+        lockstep=lockstep,
+        memory=memory,
     )
 
 

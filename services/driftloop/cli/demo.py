@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Console
@@ -23,6 +24,7 @@ from driftloop.cli.demo_setup import (
     flights_model,
     lock_file,
     moment,
+    recoding,
     running_loop,
 )
 from driftloop.cli.demo_summary import Result, document, holds, table
@@ -57,6 +59,8 @@ class Options:
 
     until: int | None
     """Events before this moment only, ms."""
+    recoded_from: int | None
+    """Carriers are ICAO codes from this moment on, ms."""
     speed: float
     """Event time per time, at most; 0: no limit."""
     keep: bool
@@ -66,10 +70,17 @@ class Options:
 
 
 def run_demo(
-    *, until: str | None, speed: float, keep: bool, json: bool, lockstep: bool, memory: bool
+    *,
+    until: str | None,
+    recode: str,
+    speed: float,
+    keep: bool,
+    json: bool,
+    lockstep: bool,
+    memory: bool,
 ) -> int:
     """The command; its exit code: 0 when everything the demo promises holds."""
-    options = Options(moment(until), speed, keep, json, lockstep, memory)
+    options = Options(moment(until), recoding(recode), speed, keep, json, lockstep, memory)
     clock = SystemClock()
     started = clock.monotonic()
     # With --json standard output is for the result alone.
@@ -81,7 +92,7 @@ def run_demo(
         # Before the directory is emptied: another demo may be running in it.
         stack.enter_context(locked(lock_file(given)))
         settings = demo_settings(given)
-        loading = pool.submit(load_flights, until=options.until)
+        loading = pool.submit(load_flights, until=options.until, recoded_from=options.recoded_from)
         loop = stack.enter_context(running_loop(settings, options.memory, plain.note))
         model = flights_model(loop.settings)
         apply_declaration(loop.log, settings.topics, model, who=current_user(), now=clock.now())
@@ -139,6 +150,13 @@ class _Demo:
             f"replaying {self._replay.events_in_all:,} flights, their labels, and "
             f"{len(poisoned(self._flights))} bad records"
         )
+        since = self._options.recoded_from
+        if since is not None and since < self._replay.end:
+            day = f"{datetime.fromtimestamp(since / 1000, UTC):%Y-%m-%d}"
+            view.note(
+                f"from {day} on carriers come as ICAO codes, as if the feed had been changed "
+                "(--recode never: not at all)"
+            )
         self._began = self._clock.monotonic()
         size = self._model.windows.size
         while not self._replay.finished:

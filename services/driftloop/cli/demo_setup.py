@@ -25,6 +25,7 @@ _FLUSH_MS = 200
 _READY_S = 300.0
 _FIRST_DAY = datetime(2013, 1, 1, tzinfo=UTC)
 _LAST_DAY = datetime(2014, 1, 1, tzinfo=UTC)
+NEVER = "never"
 _SHARED = "demo-"
 """Marks the prefix of a run on a Kafka that is not the demo's own."""
 
@@ -93,16 +94,21 @@ def flights_model(settings: Settings) -> DeclaredModel:
     return dataclasses.replace(model, declaration=declaration, text=text)
 
 
-def moment(day: str | None) -> int | None:
-    """``--until`` in ms. Raises :class:`UsageError`."""
+def moment(day: str | None, option: str = "--until") -> int | None:
+    """A day of 2013 in ms. Raises :class:`UsageError`, which names the option."""
     if day is None:
         return None
     try:
-        until = datetime.fromisoformat(day).replace(tzinfo=UTC)
+        found = datetime.fromisoformat(day).replace(tzinfo=UTC)
     except ValueError as error:
-        raise UsageError(f"--until {day}: {error}; give a day such as 2013-03-01") from error
-    if not _FIRST_DAY < until <= _LAST_DAY:
+        raise UsageError(f"{option} {day}: {error}; give a day such as 2013-03-01") from error
+    if not _FIRST_DAY < found <= _LAST_DAY:
         raise UsageError(
-            f"--until {day}: the flights are those of 2013; give a day such as 2013-03-01"
+            f"{option} {day}: the flights are those of 2013; give a day such as 2013-03-01"
         )
-    return int(until.timestamp() * 1000)
+    return int(found.timestamp() * 1000)
+
+
+def recoding(day: str) -> int | None:
+    """``--recode`` in ms; None: never. Raises :class:`UsageError`."""
+    return None if day == NEVER else moment(day, "--recode")

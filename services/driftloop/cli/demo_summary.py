@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +13,15 @@ from rich.table import Table
 from driftloop.cli.evaluation import WARM_ROWS, Counts, Scores
 from driftloop.cli.observer import Seen
 from driftloop.cli.verifying import Verification
+from driftloop.kernel.records import Trigger
 
 _SERVICES = 6
+_TRIGGERS = {
+    Trigger.INITIAL: "the first labels",
+    Trigger.SCHEDULE: "the schedule",
+    Trigger.ALERT: "an alert",
+    Trigger.COMMAND: "a command",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +87,9 @@ def document(result: Result) -> Mapping[str, Any]:
         "windows_verified": result.verification.verified,
         "windows_mismatched": result.verification.mismatched,
         "alerts": len(result.seen.alerts),
+        "alerts_by_kind": _counted(alert.kind for alert in result.seen.alerts.values()),
         "runs": len(result.seen.runs),
+        "runs_by_trigger": _counted(run.trigger for run in result.seen.runs.values()),
         "versions": len(result.seen.versions),
         "promotions": len(result.seen.promotions),
         "scored_rows": scores.rows,
@@ -113,18 +123,25 @@ def _exactness(result: Result) -> Table:
     shown.add_row(
         "bad records, and dead letters with their bytes", f"{result.bad}", f"{result.intact}"
     )
-    reasons: dict[str, int] = {}
-    for letter in result.seen.dead_letters:
-        reasons[letter.reason] = reasons.get(letter.reason, 0) + 1
-    for reason, n in sorted(reasons.items()):
+    for reason, n in _counted(letter.reason for letter in result.seen.dead_letters).items():
         shown.add_row(f"  in {result.dead_letters_topic}: {reason}", f"{n}", "")
     shown.add_row("alerts", f"{len(result.seen.alerts):,}", "")
+    for kind, n in _counted(alert.kind for alert in result.seen.alerts.values()).items():
+        shown.add_row(f"  {kind}", f"{n}", "")
+    shown.add_row("runs", f"{len(result.seen.runs):,}", "")
+    for trigger, n in _counted(run.trigger for run in result.seen.runs.values()).items():
+        shown.add_row(f"  started by {_TRIGGERS[Trigger(trigger)]}", f"{n}", "")
     shown.add_row(
         "versions, and promotions",
         f"{len(result.seen.versions)}",
         f"{len(result.seen.promotions)}",
     )
     return shown
+
+
+def _counted(values: Iterable[str]) -> dict[str, int]:
+    """How often each comes, in alphabetical order."""
+    return dict(sorted(Counter(str(value) for value in values).items()))
 
 
 def _quality(result: Result) -> Table:

@@ -23,6 +23,7 @@ import numpy.typing as npt
 from driftloop.cli import flights_encoding
 from driftloop.cli.flights_csv import Csv
 from driftloop.cli.flights_encoding import Bytes, FlightColumns
+from driftloop.cli.flights_recoding import recoded
 from driftloop.kernel.codec.blocks import F64, I64
 from driftloop.kernel.errors import ConfigurationError
 
@@ -117,17 +118,24 @@ def event_schema_text() -> str:
 
 
 def load_flights(
-    *, until: int | None = None, directory: Path | None = None, asked: Asked = Asked.LATE
+    *,
+    until: int | None = None,
+    directory: Path | None = None,
+    asked: Asked = Asked.LATE,
+    recoded_from: int | None = None,
 ) -> Flights:
     """All 336,776 flights, or those scheduled to depart before ``until`` (ms).
 
-    ``directory`` holds the CSV files; by default those of the installed package. Raises
-    :class:`ConfigurationError` when they are not there or not the ones expected.
+    From ``recoded_from`` (ms) on carriers are ICAO codes. ``directory`` holds the CSV files; by
+    default those of the installed package. Raises :class:`ConfigurationError` when they are not
+    there or not the ones expected.
     """
     where = directory if directory is not None else data_directory()
     columns = _columns(where, until, asked)
     if until is not None:
         columns = columns.take(np.flatnonzero(columns.event_time < until))
+    if recoded_from is not None:
+        columns = recoded(columns, recoded_from)
     columns = columns.take(np.argsort(columns.event_time, kind="stable"))
     labelled = columns.take(np.flatnonzero(~np.isnan(columns.label)))
     by_label = labelled.take(np.argsort(labelled.observed_at, kind="stable"))

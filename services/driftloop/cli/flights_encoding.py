@@ -1,7 +1,7 @@
 """Avro records of flights, encoded column by column.
 
-Rows that lack the same values have equal length, so each such group is one packed numpy array,
-laid out as Avro lays out the record.
+Rows that lack the same values and whose carrier's code is as long have equal length, so each such
+group is one packed numpy array, laid out as Avro lays out the record.
 """
 
 from __future__ import annotations
@@ -77,9 +77,10 @@ def encode_events(columns: FlightColumns, schema_text: str) -> list[bytes]:
     start = framing.header(parse_schema(schema_text, source="flights-event.avsc").fingerprint)
     missing = np.isnan(columns.weather)
     pattern = missing @ (1 << np.arange(missing.shape[1]))
+    alike = pattern + (np.strings.str_len(columns.carrier) << missing.shape[1])
     encoded: list[bytes] = [b""] * len(columns.event_time)
-    for one in np.unique(pattern):
-        rows = np.flatnonzero(pattern == one)
+    for one in np.unique(alike):
+        rows = np.flatnonzero(alike == one)
         for row, record in zip(
             rows.tolist(), _encode_alike(columns.take(rows), start), strict=True
         ):
@@ -108,10 +109,10 @@ def encode_labels(columns: FlightColumns) -> list[bytes]:
 
 
 def _encode_alike(columns: FlightColumns, start: bytes) -> list[bytes]:
-    """Rows that all lack the same values."""
+    """Rows of one length."""
     strings = {
         "id": columns.id,
-        "carrier": columns.carrier,
+        "carrier": columns.carrier.astype(f"S{len(columns.carrier[0])}"),
         "origin": columns.origin,
         "dest": columns.dest,
     }
