@@ -41,7 +41,6 @@ def judged(plan: Plan, directory: Path) -> None:
     assert found["broker_restarts"] >= plan.broker_restarts
     assert found["swaps"] >= plan.least_swaps
     assert found["dead_letters"] >= found["poison"] + found["labels_told_too_late"]
-    assert found["labels_told_by_place"] > 0
     assert found["poison"] > 0
     accounts = [
         found[f"labels_{fate}"]
