@@ -16,6 +16,7 @@ from driftloop.adapters.http import ApplicationServer, Exchange, StatusPages, wi
 from driftloop.adapters.http.wire import BODIES
 
 BODY_BYTES = 1000
+LARGE = 200_000
 
 
 class Held:
@@ -23,6 +24,7 @@ class Held:
 
     def __init__(self) -> None:
         self.later: list[Exchange] = []
+        self.large = 0
         self.came = threading.Semaphore(0)
         self.closed = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -36,6 +38,9 @@ class Held:
         if exchange.target == b"/v2/later":
             self.later.append(exchange)
             self.came.release()
+        elif exchange.target == b"/v2/large":
+            self.large += 1
+            exchange.answer(200, b"x" * LARGE)
         else:
             exchange.answer(200, exchange.target + b":" + exchange.body)
 
@@ -136,6 +141,19 @@ def test_many_pipelined_requests_all_find_their_answer(served: Served) -> None:
     client = served.connect()
     client.send(b"".join(post("/v2/x", b"%d" % i) for i in range(500)))
     assert [client.answer()[2] for _ in range(500)] == [b"/v2/x:%d" % i for i in range(500)]
+
+
+def test_answers_that_nobody_reads_are_not_made(served: Served) -> None:
+    client = served.connect()
+    client.send(b"GET /v2/large HTTP/1.1\r\nHost: h\r\n\r\n" * 500)
+    # What was sent came in few pieces, and was read when another connection has its answer.
+    until(lambda: served.application.large > 0)
+    other = served.connect()
+    other.send(GET)
+    assert other.answer()[0] == 200
+    assert served.application.large < 200
+    assert all(client.answer()[2] == b"x" * LARGE for _ in range(500))
+    assert served.application.large == 500
 
 
 def test_a_request_may_come_byte_by_byte(served: Served) -> None:
@@ -292,6 +310,16 @@ def test_connection_close_and_http_1_0_end_the_connection(served: Served) -> Non
         assert client.is_closed()
 
 
+def test_http_1_0_that_asks_to_be_kept_is_told_so(served: Served) -> None:
+    client = served.connect()
+    for _ in range(2):
+        client.send(b"GET /v2/a HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+        status, headers, _ = client.answer()
+        assert (status, headers["connection"]) == (200, "keep-alive")
+    client.send(GET)
+    assert "connection" not in client.answer()[1]
+
+
 def test_a_client_that_has_no_more_to_send_still_gets_its_answer(served: Served) -> None:
     client = served.connect()
     client.send(post("/v2/later", b""))
@@ -385,6 +413,18 @@ def test_a_request_without_a_host_is_refused(served: Served) -> None:
     assert "Host" in json.loads(body)["error"]
 
 
+def test_a_request_has_one_host_and_chunks_are_the_only_coding(served: Served) -> None:
+    for headers, wanted in (
+        (b"Host: h\r\nHost: i\r\n", (400, "one Host header")),
+        (b"Host: h\r\nTransfer-Encoding: gzip, chunked\r\n", (501, "Transfer-Encoding")),
+    ):
+        client = served.connect()
+        client.send(b"POST /v2/a HTTP/1.1\r\n" + headers + b"\r\n0\r\n\r\n")
+        status, _, body = client.answer()
+        assert status == wanted[0]
+        assert wanted[1] in json.loads(body)["error"]
+
+
 @pytest.mark.parametrize("where", [b"http://h:1", b"HTTPS://h"])
 def test_a_target_may_name_scheme_and_host(served: Served, where: bytes) -> None:
     client = served.connect()
@@ -463,6 +503,25 @@ def test_a_request_that_is_never_finished_is_408() -> None:
         client = served.connect()
         client.send(b"POST /v2/x HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nab")
         assert client.answer()[0] == 408
+    finally:
+        served.close()
+
+
+def test_an_empty_line_begins_no_request() -> None:
+    # RFC 9112, section 2.2: some clients send one after a body.
+    served = Served(read_s=0.1)
+    try:
+        client, probe = served.connect(), served.connect()
+        client.send(post("/v2/a", b"x") + b"\r\n")
+        assert client.answer()[0] == 200
+        client.send(b"\r\n")
+        probe.send(b"GET /v2/a HTTP/1.1\r\n")
+        assert probe.answer()[0] == 408  # A second sweep after it the other is still open.
+        again = served.connect()
+        again.send(b"GET /v2/a HTTP/1.1\r\n")
+        assert again.answer()[0] == 408
+        client.send(b"\r\n" + GET)
+        assert client.answer()[0] == 200
     finally:
         served.close()
 

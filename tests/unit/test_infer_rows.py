@@ -222,6 +222,10 @@ def test_malformed_tensors_are_refused(entry: Any, message: str) -> None:
     assert message in refused(Y, entry)
 
 
+def test_the_first_tensor_without_a_shape_is_refused_as_any_other() -> None:
+    assert "shape is null" in refused({"name": "x", "datatype": "FP64", "shape": None}, Y)
+
+
 def test_rows_have_a_limit() -> None:
     nine = [tensor("y", "FP64", [1.0] * 9)]
     assert "at most 8" in refused(*nine)

@@ -104,7 +104,7 @@ class InferenceEndpoint:
 
     def _infer(self, exchange: Exchange, model: Declaration, version: int) -> None:
         _check_method(exchange, b"POST")
-        if exchange.headers.get(b"content-encoding", b"identity") != b"identity":
+        if exchange.headers.get(b"content-encoding", b"identity").lower() != b"identity":
             raise ProtocolError(415, "send the body without Content-Encoding")
         request = parse_request(exchange.body, exchange.headers.get(_HEADER), self._heads)
         reader = self._reader(model)

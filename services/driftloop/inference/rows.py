@@ -186,7 +186,7 @@ class RowReader:
     def _any(self, request: InferRequest) -> tuple[Columns, int]:
         found = Columns(len(self.declaration.numeric), len(self.declaration.categorical))
         places = self._places
-        shape: Any = None
+        shape: Any = ()  # no JSON is that
         n = at = 0
         for tensor in request.inputs:
             try:

@@ -25,6 +25,9 @@ class Exchange:
     began: float = 0.0
     """When its first byte came, seconds of the server's clock."""
     keep_alive: bool = True
+    told: bool = False
+    """Whether the answer says that the connection is kept: HTTP/1.0 takes it for granted that it is
+    not."""
     gone: bool = False
     """The client has left: an answer reaches nobody."""
     response: tuple[int, bytes, bytes, tuple[tuple[bytes, bytes], ...]] | None = field(

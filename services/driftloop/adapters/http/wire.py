@@ -90,6 +90,10 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpRequestParser(self)
         self._waiting: deque[Exchange] = deque()
+        """Requests that were read and not answered, in order."""
+        self._unhandled: deque[Exchange] = deque()
+        """The last of them, which came in one piece with too many others."""
+        self._handling = False
         self._closing = False
         """No further request is read; what is answered still goes out."""
         self._paused = False
@@ -135,6 +139,7 @@ class Connection(asyncio.Protocol):
             exchange.gone = True
             self._let_go(exchange)
         self._waiting.clear()
+        self._unhandled.clear()
         self._drop_body()
 
     @override
@@ -146,6 +151,7 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         self._full = False
         self._throttle()
+        self._handle()
 
     @override
     def eof_received(self) -> bool:
@@ -158,8 +164,6 @@ class Connection(asyncio.Protocol):
         if self._closing:
             return
         self._last = time.monotonic()
-        if not self._began:
-            self._began = self._last
         self._loose_bytes += len(data)
         try:
             self._feed(data)
@@ -216,15 +220,22 @@ class Connection(asyncio.Protocol):
         self._check_head(self._head_bytes)
         # A trailer comes after the body was taken for what the headers said of it: it is counted,
         # and not kept.
-        if not (self._head_done or self._closing):
-            self._headers[name.lower()] = value
+        if self._head_done or self._closing:
+            return
+        name = name.lower()
+        if name == b"host" and name in self._headers:
+            self._refuse(400, "a request has one Host header")
+        self._headers[name] = value
 
     def on_headers_complete(self) -> None:
         self._head_done = True
         if self._closing or self._asks_for_an_upgrade:
             return
         length = self._headers.get(b"content-length", b"")
-        if b"host" not in self._headers and self._parser.get_http_version() == "1.1":
+        coding = self._headers.get(b"transfer-encoding", b"chunked").strip().lower()
+        if coding != b"chunked":
+            self._refuse(501, "a body may be chunked, and in no other Transfer-Encoding")
+        elif b"host" not in self._headers and self._parser.get_http_version() == "1.1":
             # RFC 9112, section 3.2: who forwards it may take it for another request.
             self._refuse(400, "a request of HTTP/1.1 has a Host header")
         elif length.isdigit() and int(length[:20]) > self._site.body_bytes:
@@ -257,19 +268,33 @@ class Connection(asyncio.Protocol):
             self._answered,
             self._began,
             keep_alive=self._parser.should_keep_alive() and not self._site.stopping,
+            told=self._parser.get_http_version() == "1.0",
         )
         self._body_bytes = 0  # From here on the exchange has them.
         self._reset()
         self._waiting.append(exchange)
+        self._unhandled.append(exchange)
         if not exchange.keep_alive:
             self._closing = True
         if len(self._waiting) >= PIPELINED:
             self._throttle()
-        try:
-            self._site.handler(exchange)
-        except Exception:
-            _log.exception("%r could not be handled", exchange.target)
-            exchange.answer(500, b'{"error":"the server failed; its log says why"}')
+        self._handle()
+
+    def _handle(self) -> None:
+        """What was read, as long as few answers are waited for and the client takes them: a piece
+        of the stream may hold thousands of requests."""
+        if self._handling:
+            return
+        self._handling = True
+        unhandled = self._unhandled
+        while unhandled and not self._full and len(self._waiting) - len(unhandled) < PIPELINED:
+            exchange = unhandled.popleft()
+            try:
+                self._site.handler(exchange)
+            except Exception:
+                _log.exception("%r could not be handled", exchange.target)
+                exchange.answer(500, b'{"error":"the server failed; its log says why"}')
+        self._handling = False
 
     # Answers.
 
@@ -293,6 +318,8 @@ class Connection(asyncio.Protocol):
             self._write(b"".join(ready))
         if self._paused:
             self._throttle()
+        if self._unhandled:
+            self._handle()
         if self._closing and not waiting:
             self._close()
 
@@ -302,6 +329,8 @@ class Connection(asyncio.Protocol):
         further = b"".join([b"%s: %s\r\n" % pair for pair in headers]) if headers else b""
         if not exchange.keep_alive:
             further += b"Connection: close\r\n"
+        elif exchange.told:
+            further += b"Connection: keep-alive\r\n"
         return b"%s%sContent-Type: %s\r\nContent-Length: %d\r\n%s\r\n%s" % (
             _LINES[status],
             self._site.date,
