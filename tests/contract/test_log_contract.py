@@ -219,6 +219,15 @@ def test_a_seek_gives_records_again(log: Log, topic: str) -> None:
     session.close()
 
 
+def test_a_topic_that_is_not_there_has_no_partitions(log: Log) -> None:
+    topic = _topic(log)
+    assert (log.partitions(topic), log.partitions(f"{topic}-missing")) == (2, 0)
+    assert set(log.end_offsets([topic, f"{topic}-missing"])) == {
+        TopicPartition(topic, 0),
+        TopicPartition(topic, 1),
+    }
+
+
 def test_companions_follow_their_lead(log: Log) -> None:
     lead, companion = _topic(log), _topic(log)
     _send(log, companion, [b"x"], 1)
@@ -233,6 +242,19 @@ def test_companions_follow_their_lead(log: Log) -> None:
     }
     session.close()
     assert set(listener.revoked) == set(listener.assigned)
+
+
+def test_companions_leave_as_they_came_whatever_goes_together_by_then(log: Log) -> None:
+    lead, companion = _topic(log), _topic(log)
+    _send(log, companion, [b"x"], 1)
+    listener = Listener()
+    together = {lead: (companion,)}
+    session = _join(log, _group(), [lead], listener, companions=lambda t: together.get(t, ()))
+    _gather(session, 1)
+    together.clear()
+    session.close()
+    assert set(listener.revoked) == set(listener.assigned)
+    assert TopicPartition(companion, 1) in listener.revoked
 
 
 def test_a_second_member_takes_over_half_and_gives_it_back(log: Log) -> None:

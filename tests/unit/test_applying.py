@@ -12,6 +12,7 @@ from driftloop.adapters.memory import MemoryLog
 from driftloop.cli.applying import DeclaredModel, advice, apply_declaration, load_declaration
 from driftloop.kernel.declaration_toml import parse_declaration
 from driftloop.kernel.errors import ConfigurationError
+from driftloop.kernel.ports import Send
 from driftloop.kernel.topics import ControlTopics
 
 FLIGHTS = Path(__file__).parents[2] / "infra" / "models" / "flights.toml"
@@ -34,6 +35,21 @@ def test_the_same_again_changes_nothing(log: MemoryLog) -> None:
     model = load_declaration(FLIGHTS)
     assert apply_declaration(log, TOPICS, model, who="me", now=0).changed
     assert not apply_declaration(log, TOPICS, model, who="me", now=1).changed
+
+
+def test_a_model_that_was_taken_out_is_declared_anew_in_any_shape(log: MemoryLog) -> None:
+    model = load_declaration(FLIGHTS)
+    apply_declaration(log, TOPICS, model, who="me", now=0)
+
+    def take_out() -> None:
+        name = model.declaration.name
+        log.producer("x").send(Send(TOPICS.models, [name.encode()], [None], TOPICS.partition(name)))
+
+    take_out()
+    assert apply_declaration(log, TOPICS, model, who="me", now=1).changed
+    take_out()
+    other = _changed(model, 'size = "1d"', 'size = "6h"')
+    assert apply_declaration(log, TOPICS, other, who="me", now=2).changed
 
 
 def test_a_policy_may_change(log: MemoryLog) -> None:

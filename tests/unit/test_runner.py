@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import replace
 from itertools import pairwise
@@ -571,6 +571,25 @@ def test_a_failed_commit_takes_back_what_was_read_since(
     assert core.sums == {0: 3}
     assert bench.read(OUT) == [b"1", b"3"]
     assert bench.committed() == {0: 2}
+
+
+def test_a_lag_that_cannot_be_measured_stops_nothing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner, _ = bench.runner()
+    runner.step(0.0)
+    asked = []
+
+    def silent(topics: Sequence[str]) -> Mapping[TopicPartition, int]:
+        asked.append(topics)
+        raise LogUnavailableError("no answer")
+
+    monkeypatch.setattr(bench.log, "end_offsets", silent)
+    bench.clock.pause(10.0)
+    bench.send(b"1")
+    settle(runner)
+    assert asked
+    assert bench.committed() == {0: 1}
 
 
 def test_positions_and_lag_tell_how_far_it_has_read(bench: Bench) -> None:

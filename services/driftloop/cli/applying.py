@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from driftloop.cli.control import read_catalog, read_records
+from driftloop.cli.control import read_catalog, read_newest
 from driftloop.kernel.codec import wire
 from driftloop.kernel.codec.records import codec
 from driftloop.kernel.declaration import Declaration, Format
@@ -113,8 +113,7 @@ def apply_declaration(
     if declaration.events.format is Format.AVRO:
         wire.in_force().enroll(wire.events_subject(declaration), declaration.events.schema)
     made = _make_topics(log, declaration)
-    known = {record.name: record for record in read_records(log, ModelRecord, topics.models)}
-    in_force = known.get(declaration.name)
+    in_force = read_newest(log, ModelRecord, topics.models).get(declaration.name)
     if (
         in_force is not None
         and in_force.declaration == model.text

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from driftloop.adapters.clock import SystemClock
@@ -86,6 +86,28 @@ def read_records(
                 yield decoder.decode(value)
             except DecodeError as error:
                 on_problem(f"{topic}/{batch.partition} offset {batch.offsets[row]}: {error}")
+
+
+def read_newest(
+    log: Log,
+    kind: type[T],
+    topic: str,
+    on_problem: Callable[[str], None] = lambda text: None,
+) -> Mapping[str, T]:
+    """The newest record of each key of a compacted topic that was not taken out."""
+    decoder: RecordCodec[T] = codec(kind)
+    found: dict[str, T] = {}
+    for batch in read_topics(log, [topic]):
+        for row, (key, value) in enumerate(zip(batch.keys, batch.values, strict=True)):
+            name = (key or b"").decode(errors="replace")
+            if value is None:
+                found.pop(name, None)
+                continue
+            try:
+                found[name] = decoder.decode(value)
+            except DecodeError as error:
+                on_problem(f"{topic}/{batch.partition} offset {batch.offsets[row]}: {error}")
+    return found
 
 
 def newest_windows(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 
 from driftloop.kernel import metrics
+from driftloop.kernel.errors import LogUnavailableError
 from driftloop.kernel.metrics import Meter
 from driftloop.kernel.ports import Clock, Log, RecordBatch, TopicPartition
 
+_log = logging.getLogger(__name__)
 _EVERY_S = 2.0
 
 
@@ -35,7 +38,12 @@ class Lag:
         if now < self._due_at:
             return
         self._due_at = now + _EVERY_S
-        ends = self._log.end_offsets(sorted({source.topic for source in positions}))
+        try:
+            ends = self._log.end_offsets(sorted({source.topic for source in positions}))
+        except LogUnavailableError as error:
+            # Reading and committing say so, too, where it matters; these are figures to look at.
+            _log.warning("the lag could not be measured: %s", error)
+            return
         behind = {s: max(0, ends.get(s, position) - position) for s, position in positions.items()}
         for source, rows in behind.items():
             self._meter.set(metrics.LAG_ROWS, rows, source.topic, str(source.partition))

@@ -42,7 +42,7 @@ class OutcomesService:
                 core=self._core,
                 recovery=JoinRecovery(context.log, catalog, self._core, group, context.beat),
                 lead_topics=lambda c: sorted({m.topics.predictions for m in c.models.values()}),
-                companions=lambda topic: (catalog.models_of(topic)[0].topics.labels,),
+                companions=lambda topic: [m.topics.labels for m in catalog.models_of(topic)[:1]],
                 batch_rows=settings.batch_rows,
                 process_shared=self._core.process_shared,
                 gap_s=_GAP_S,

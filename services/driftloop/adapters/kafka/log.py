@@ -6,7 +6,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 from weakref import WeakSet
 
-from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException
+from confluent_kafka import (
+    Consumer,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    TopicCollection,
+)
 from confluent_kafka import TopicPartition as KafkaPartition
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
@@ -119,12 +125,7 @@ class KafkaLog:
         self._wait_for([spec.name for spec in specs])
 
     def partitions(self, topic: str) -> int:
-        try:
-            found = self._admin.list_topics(topic, timeout=_TIMEOUT_S).topics.get(topic)
-        except KafkaException as error:
-            where = self._configuration.bootstrap
-            raise unavailable(f"asking Kafka at {where} for topic {topic!r}", error) from error
-        return 0 if found is None or found.error is not None else len(found.partitions)
+        return self._partitions([topic])[topic]
 
     def end_offsets(self, topics: Sequence[str]) -> Mapping[TopicPartition, int]:
         return self._offsets(topics, OffsetSpec.latest())
@@ -190,7 +191,30 @@ class KafkaLog:
         return f"no answer from Kafka at {self._configuration.bootstrap} in {_TIMEOUT_S:g} s"
 
     def _sources(self, topics: Sequence[str]) -> list[TopicPartition]:
-        return [TopicPartition(t, p) for t in topics for p in range(self.partitions(t))]
+        counts = self._partitions(topics)
+        return [TopicPartition(t, p) for t in topics for p in range(counts[t])]
+
+    def _partitions(self, topics: Sequence[str]) -> Mapping[str, int]:
+        """How many each topic has, 0 where there is none; one request, however many they are."""
+        if not topics:
+            return {}
+        asked = self._admin.describe_topics(
+            TopicCollection(list(topics)), request_timeout=_TIMEOUT_S
+        )
+        found = {}
+        for topic, future in asked.items():
+            try:
+                found[topic] = len(future.result(_TIMEOUT_S).partitions)
+            except TimeoutError as error:
+                raise LogUnavailableError(
+                    f"asking for topic {topic!r}: {self._silent()}"
+                ) from error
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                    where = self._configuration.bootstrap
+                    raise unavailable(f"asking Kafka at {where} for {topic!r}", error) from error
+                found[topic] = 0
+        return found
 
     def _check_partitions(self, spec: TopicSpec) -> None:
         have = self.partitions(spec.name)
@@ -203,7 +227,7 @@ class KafkaLog:
     def _wait_for(self, topics: Sequence[str]) -> None:
         """A made topic is known to every client only after a moment."""
         deadline = self._clock.monotonic() + _TIMEOUT_S
-        while missing := [topic for topic in topics if self.partitions(topic) == 0]:
+        while missing := [topic for topic, n in self._partitions(topics).items() if n == 0]:
             if self._clock.monotonic() > deadline:
                 raise LogUnavailableError(f"topic {missing[0]!r} was made but does not appear")
             self._clock.pause(_LOOK_EVERY_S)

@@ -19,6 +19,7 @@ from driftloop.adapters.kafka.failures import PASSING, unavailable
 from driftloop.adapters.kafka.native.fetching import Fetcher
 from driftloop.adapters.kafka.native.library import LibraryError
 from driftloop.adapters.kafka.native.producing import TransactionalProducer
+from driftloop.kernel.companions import Companions
 from driftloop.kernel.errors import FencedError, LogError, LogUnavailableError
 from driftloop.kernel.ports import AssignmentListener, RecordBatch, Send, TopicPartition
 
@@ -40,7 +41,7 @@ class KafkaSession:
         companions: Callable[[str], Sequence[str]],
     ) -> None:
         self._listener = listener
-        self._companions = companions
+        self._companions = Companions(companions)
         self._positions: dict[TopicPartition, int] = {}
         self._in_transaction = False
         self._closed = False
@@ -214,7 +215,7 @@ class KafkaSession:
             consumer.incremental_assign(partitions)
             return
         self._note_membership(consumer)
-        gained = self._with_companions(partitions)
+        gained = self._companions.gain(_sources(partitions))
         starts = self._listener.on_assigned(gained)
         committed = {}
         asked = [KafkaPartition(s.topic, s.partition) for s in gained]
@@ -238,12 +239,12 @@ class KafkaSession:
 
     def _revoked(self, consumer: Any, partitions: list[Any]) -> None:
         self._note_membership(consumer)
-        leaving = self._with_companions(partitions)
+        leaving = self._companions.leave(_sources(partitions))
         self._listener.on_revoked(leaving)
         self._leave(consumer, partitions, leaving)
 
     def _lost(self, consumer: Any, partitions: list[Any]) -> None:
-        leaving = self._with_companions(partitions)
+        leaving = self._companions.leave(_sources(partitions))
         self._listener.on_lost(leaving)
         self._leave(consumer, partitions, leaving)
 
@@ -259,8 +260,6 @@ class KafkaSession:
         for source in leaving:
             self._positions.pop(source, None)
 
-    def _with_companions(self, partitions: Sequence[Any]) -> list[TopicPartition]:
-        found = [TopicPartition(p.topic, p.partition) for p in partitions]
-        for lead in tuple(found):
-            found += [TopicPartition(t, lead.partition) for t in self._companions(lead.topic)]
-        return found
+
+def _sources(partitions: Sequence[Any]) -> list[TopicPartition]:
+    return [TopicPartition(p.topic, p.partition) for p in partitions]

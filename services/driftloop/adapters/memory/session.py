@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from driftloop.adapters.memory.storage import Group, Storage
+from driftloop.kernel.companions import Companions
 from driftloop.kernel.errors import FencedError, LogError
 from driftloop.kernel.ports import AssignmentListener, RecordBatch, Send, TopicPartition
 
@@ -27,7 +28,7 @@ class MemorySession:
         self._storage = storage
         self._group = group
         self._listener = listener
-        self._companions = companions
+        self._companions = Companions(companions)
         self._positions: dict[TopicPartition, int] = {}
         self._leads: set[TopicPartition] = set()
         self._staged: list[Send] | None = None
@@ -134,7 +135,7 @@ class MemorySession:
         for lead in free:
             self._group.owners[lead] = self
         self._leads.update(free)
-        gained = self._with_companions(free)
+        gained = self._companions.gain(free)
         starts = self._listener.on_assigned(gained)
         for source in gained:
             committed = self._group.committed.get(source, 0)
@@ -143,7 +144,7 @@ class MemorySession:
     def _release(
         self, leads: set[TopicPartition], tell: Callable[[Sequence[TopicPartition]], None]
     ) -> None:
-        leaving = self._with_companions(sorted(leads))
+        leaving = self._companions.leave(sorted(leads))
         if leaving:
             tell(leaving)
         for source in leaving:
@@ -151,9 +152,3 @@ class MemorySession:
         for lead in leads:
             self._group.owners.pop(lead, None)
         self._leads -= leads
-
-    def _with_companions(self, leads: Sequence[TopicPartition]) -> list[TopicPartition]:
-        found = list(leads)
-        for lead in leads:
-            found += [TopicPartition(t, lead.partition) for t in self._companions(lead.topic)]
-        return found
