@@ -506,6 +506,34 @@ def test_an_unknown_version_waits_for_the_control_topics() -> None:
     assert core.snapshot() == {}
 
 
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"rows": 2**63 - 1}, "counts of 1000"),
+        ({"rows": 999}, "counts of 1000"),
+        ({"end": 8 * HOUR}, "is no window of 3600000 ms"),
+        ({"start": 5 * HOUR + 1, "end": 6 * HOUR + 1}, "is no window of 3600000 ms"),
+        ({"start": -HOUR, "end": 0}, "outside of events' times"),
+        ({"end": 2**62}, "outside of events' times"),
+    ],
+)
+def test_windows_with_an_impossible_frame_become_dead_letters_and_change_nothing(
+    changes: dict[str, int], why: str
+) -> None:
+    spoilt, sound = (DriftCore(catalog(declaration(), version(1))) for _ in range(2))
+    wrong = replace(predictions(5), **changes)  # type: ignore[arg-type]
+    said = []
+    for hour in range(20):
+        windows = [predictions(hour)] if hour < 8 else [predictions(hour, SHIFTED)]
+        expected = alerts_of(sound.process(batch(TOPICS.windows, *windows, first=2 * hour)))
+        more = [wrong, *windows] if hour == 5 else windows
+        outputs = spoilt.process(batch(TOPICS.windows, *more, first=2 * hour))
+        assert alerts_of(outputs) == expected
+        said += expected
+        assert [why in letter.detail for letter in outputs.dead_letters] == [True] * (hour == 5)
+    assert said
+
+
 def test_windows_that_do_not_fit_the_profile_become_dead_letters() -> None:
     core = Watching().core
     windows = (predictions(0, (1,) * (BINS + 1)), predictions(1))

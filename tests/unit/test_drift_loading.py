@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from dataclasses import replace
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -56,6 +58,15 @@ def test_a_version_that_cannot_be_loaded_opens_one_alert_whoever_says_so() -> No
     assert alert.severity is Severity.CRITICAL
     assert "arrays.safetensors is missing" in alert.summary
     assert (alert.onset_sources[0].topic, alert.onset_sources[0].start) == (TOPICS.loads, 1)
+
+
+@pytest.mark.parametrize("at", [-1, 253_402_300_800_000, 2**63 - 1])
+def test_what_is_said_at_no_time_of_the_calendar_is_a_dead_letter(at: int) -> None:
+    watching = Watching()
+    outputs = watching.core.process(batch(TOPICS.loads, replace(said(2, 2), at=at)))
+    (letter,) = outputs.dead_letters
+    assert f"{at} ms" in letter.detail
+    assert watching.give(said(2, 2)) == [(2, OPENED)]
 
 
 def test_it_is_resolved_when_every_process_has_loaded_it_after_all() -> None:

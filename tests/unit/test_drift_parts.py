@@ -98,8 +98,9 @@ def test_a_part_is_not_judged_by_itself() -> None:
         parts = usual(hour)
         calm += give(together, *parts)
         # As if each were all there is.
-        said += give(apart, *(replace(part, start=2 * hour + n, end=2 * hour + n + 1, parts=1)
-                              for n, part in enumerate(parts)))  # fmt: skip
+        for n, part in enumerate(parts):
+            start = (2 * hour + n) * HOUR
+            said += give(apart, replace(part, start=start, end=start + HOUR, parts=1))
     assert said
     assert not calm
 

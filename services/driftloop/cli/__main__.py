@@ -16,7 +16,7 @@ import typer
 from driftloop.cli import alerting, asking
 from driftloop.cli.opening import read_settings, running_log
 from driftloop.cli.options import Json, Model, OneModel
-from driftloop.cli.output import Output, UsageError, reported, write
+from driftloop.cli.output import Output, UsageError, encodable, reported, write
 
 app = typer.Typer(
     name="driftloop",
@@ -314,6 +314,7 @@ def main() -> None:
     # SIGINT too: a shell starts background jobs with it ignored, and they must be stoppable.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
+    encodable()
     app()
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 from driftloop.cli.records_text import moment
@@ -52,7 +54,7 @@ class Differ:
     def apart(self) -> list[str]:
         """What is wrong whatever the windows lead to, where that cannot be told. Nothing counts as
         recomputed."""
-        problems: list[str] = []
+        problems = self._repeated()
         self.recomputed = self.annotations = 0
         for index, record in enumerate(self._records):
             problems += misnumbered(record, index)
@@ -90,6 +92,21 @@ class Differ:
                 problems.append(f"{name}: {shown}{f'; and {more} more' if more > 0 else ''}")
         if certain:
             problems += map(missing, self._said[at:])
+        return problems + self._repeated()
+
+    def _repeated(self) -> list[str]:
+        """Words of people that are on more records than they were said: one command makes one."""
+        said = Counter((command.who, command.until) for command in self._commands)
+        problems = []
+        for before, record in pairwise(self._records):
+            if not self.annotated(record, before, self._commands):
+                continue
+            said[_by_people(record)] -= 1
+            if said[_by_people(record)] < 0:
+                problems.append(
+                    f"{named(record)}: what {record.acknowledged_by!r} said is on more records "
+                    "than there are commands"
+                )
         return problems
 
     @staticmethod

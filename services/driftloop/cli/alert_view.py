@@ -16,6 +16,7 @@ from driftloop.cli.alert_charts import glyphs, level_over_time, paired_bars
 from driftloop.cli.alert_evidence import Shown, named
 from driftloop.cli.alert_records import state_text, subject_text
 from driftloop.cli.alert_words import effect_text, facts, floor_text, history, number
+from driftloop.cli.printable import printable_record
 from driftloop.cli.records_text import moment
 from driftloop.drift.shiryaev import LOG_TEN
 from driftloop.kernel.attention import attention
@@ -37,7 +38,7 @@ class AlertPage:
 
 def print_list(console: Console, alerts: Sequence[Alert], now: int) -> None:
     """A few lines per alert: ids and summaries are too long for the columns of a table."""
-    for alert in alerts:
+    for alert in map(printable_record, alerts):
         evidence = alert.evidence
         head = Text(f"{alert.severity:<8}", style=_STYLES[alert.severity])
         head.append(f"  {alert.kind} of {subject_text(alert)}", style="bold")
@@ -51,6 +52,7 @@ def print_list(console: Console, alerts: Sequence[Alert], now: int) -> None:
 
 def print_page(console: Console, page: AlertPage) -> None:
     """The evidence in words, drawn, and the alert's history."""
+    page = printable_record(page)
     alert = page.records[-1]
     drawn = glyphs(console.encoding)
     title = Text(f"{alert.kind} of {subject_text(alert)}", style="bold")

@@ -13,6 +13,9 @@ from driftloop.cli.output import Output, UsageError, reported
 if TYPE_CHECKING:
     from driftloop.kernel.records import CommandAction
 
+_LONGEST_SNOOZE = 366 * 86_400_000
+"""ms."""
+
 Id = Annotated[str, typer.Argument(help="The alert's id.", metavar="ID")]
 
 app = typer.Typer(help="Alerts: list, show, acknowledge, snooze.", rich_markup_mode=None)
@@ -124,6 +127,8 @@ def snooze(
         raise UsageError(f"--for: {error}") from error
     if length <= 0:
         raise UsageError("--for: a snooze takes some time; acknowledge an alert to take it up")
+    if length > _LONGEST_SNOOZE:
+        raise UsageError(f"--for {span}: a snooze lasts a year at most; acknowledge the alert")
     _annotate(CommandAction.SNOOZE, id, why, length, json)
 
 

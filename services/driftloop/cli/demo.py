@@ -101,7 +101,7 @@ def run_demo(
             demo.replay(view)
         result = demo.finish(plain.note)
         if json:
-            write(as_json(document(result)).decode())
+            write(as_json(document(result)))
         else:
             console.print(table(result))
         if keep:

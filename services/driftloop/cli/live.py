@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from driftloop.cli.observer import Seen
+from driftloop.cli.printable import printable
 from driftloop.kernel.ports import Clock
 
 _BARS = "▁▂▃▄▅▆▇█"
@@ -170,7 +171,7 @@ def _alerts(seen: Seen) -> Text:
     text = Text()
     for alert in sorted(seen.open_alerts, key=lambda a: -a.at)[:_ALERTS]:
         text.append(f"{alert.severity.value:9}", style=_STYLES[alert.severity.value])
-        text.append(f"{alert.kind.value} {alert.subject}: {alert.evidence.effect_name} ")
+        text.append(f"{alert.kind.value} {printable(alert.subject)}: {alert.evidence.effect_name} ")
         text.append(f"{alert.evidence.effect:.2f} since {_day(alert.onset)}\n")
     return text
 

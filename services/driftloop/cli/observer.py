@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from driftloop.cli.printable import printable
 from driftloop.kernel.catalog import Catalog
 from driftloop.kernel.codec.records import codec
 from driftloop.kernel.declaration_toml import declaration_of
@@ -146,9 +147,8 @@ class Observer:
         alert = codec(Alert).decode(value)
         self.seen.alerts[alert.id] = alert
         if alert.status is not AlertStatus.UPDATED:
-            self._tell(
-                f"alert {alert.status.value} ({alert.kind.value} {alert.subject}): {alert.summary}"
-            )
+            what = f"{alert.kind.value} {alert.subject}"
+            self._tell(printable(f"alert {alert.status.value} ({what}): {alert.summary}"))
 
     def _run(self, value: bytes) -> None:
         run = codec(Run).decode(value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import math
 
+from driftloop.cli.printable import printable_record
 from driftloop.kernel.records import (
     Alert,
     DeadLetter,
@@ -47,6 +48,7 @@ def moment(milliseconds: int) -> str:
 
 def record_text(record: AnyRecord) -> str:
     """One line that says what matters of it."""
+    record = printable_record(record)
     match record:
         case Alert():
             return (

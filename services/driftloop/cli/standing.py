@@ -11,6 +11,7 @@ from driftloop.adapters.clock import SystemClock
 from driftloop.cli.alert_records import subject_text
 from driftloop.cli.announcements import Announcement, announced
 from driftloop.cli.control import declared_model, read_catalog, read_records
+from driftloop.cli.printable import printable
 from driftloop.cli.records_text import mean_loss, moment
 from driftloop.kernel.attention import attention
 from driftloop.kernel.catalog import Catalog
@@ -88,7 +89,8 @@ def model_line(row: Mapping[str, Any]) -> tuple[str, ...]:
         if window is not None
     ]
     alerts = [
-        f"{a['kind']} of {a['subject']} ({a['severity']}, {a['state']})" for a in row["open_alerts"]
+        printable(f"{a['kind']} of {a['subject']} ({a['severity']}, {a['state']})")
+        for a in row["open_alerts"]
     ]
     return (
         str(row["model"]),

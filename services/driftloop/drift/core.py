@@ -39,6 +39,7 @@ from driftloop.kernel.records import (
     Stream,
     Window,
 )
+from driftloop.kernel.windows import window_start
 
 SERVICE = "drift"
 
@@ -222,8 +223,12 @@ class DriftCore:
         found, letters = read_records(SERVICE, Load, batch, self._catalog.topics)
         outbox = Outbox()
         for row, load in found:
+            why = ""
             if load.model not in self._catalog.models and load.model not in self._models:
                 why = f"load of model {load.model!r}, which is not declared"
+            elif not 0 <= load.at < _LATEST:
+                why = f"load of model {load.model!r} at {load.at} ms, which is no time"
+            if why:
                 letters.append(
                     dead_letter(SERVICE, batch, row, DecodeError(Reason.OUT_OF_LIMITS, why))
                 )
@@ -258,7 +263,7 @@ class DriftCore:
 
     def _window(self, window: Window, written: int) -> tuple[list[Alert], list[Estimate]]:
         declaration = declared(self._catalog, window.model)
-        _check_times(window, declaration)
+        _check_frame(window, declaration)
         model = self._models.get(window.model) or self._new(window.model)
         parts = model.parts[window.stream]
         # One that does not fit, by itself or with those that wait for it, changes nothing.
@@ -341,12 +346,18 @@ def allowed_age(declaration: Declaration) -> int:
     return windows.size + windows.lateness + declaration.alerts.stale_after
 
 
-def _check_times(window: Window, declaration: Declaration) -> None:
-    """One window far in the future would make all that follow look old. Raises
-    :class:`DecodeError`."""
+def _check_frame(window: Window, declaration: Declaration) -> None:
+    """What a window says of itself beside its statistics. One that lies far in the future would
+    make all that follow look old. Raises :class:`DecodeError`."""
     latest = min(declaration.events.latest + declaration.windows.size, _LATEST)
+    size = declaration.windows.size
     if not 0 <= window.start < window.end <= latest:
-        raise DecodeError(
-            Reason.OUT_OF_LIMITS,
-            f"window {window.id}: [{window.start}, {window.end}) ms is outside of events' times",
-        )
+        reason, why = Reason.OUT_OF_LIMITS, "is outside of events' times"
+    elif window.end - window.start != size or window.start != window_start(window.start, size):
+        reason, why = Reason.MALFORMED, f"is no window of {size} ms, as they were declared"
+    elif window.rows != window.statistics.rows:
+        reason = Reason.MALFORMED
+        why = f"has {window.rows} rows, and counts of {window.statistics.rows}"
+    else:
+        return
+    raise DecodeError(reason, f"window {window.id}: [{window.start}, {window.end}) ms {why}")
