@@ -88,7 +88,10 @@ class Retracing:
                 f"model {model!r} is not declared any more, so nothing can be recomputed"
             )
         self._by_digest = {found.digest: found for _, found in self._declarations}
-        self._named = _named(alert for alert in alerts if alert.model == model)
+        own = [alert for alert in alerts if alert.model == model]
+        self._named = _named(own)
+        self._versions = {alert.version for alert in own}
+        """Without which nothing can be recomputed."""
         self._began: dict[int, int] = {}
         """Version to when the first of its windows was written, ms."""
         self._catalog = Catalog(catalog.topics, declaration_of)
@@ -98,7 +101,9 @@ class Retracing:
         self._tested: list[Kept] = []
         """In the step under way."""
         self.windows: dict[str, Window] = {}
-        """What was given to the core so far, by id; the revision that counted."""
+        """What the core took so far, by id; the revision that counted."""
+        self.refused: list[str] = []
+        """Records so far that changed nothing, and why."""
         self._order = WindowOrder(from_start=self._begin == 0)
         self._ended = False
 
@@ -163,8 +168,9 @@ class Retracing:
                 at = batch.offsets[row]
                 try:
                     record = codec(kind).decode(value)
-                except DecodeError:
-                    continue  # a dead letter, which changed nothing
+                except DecodeError as error:
+                    self._refuse(batch, row, error)
+                    continue
                 if record.model != self._model:
                     continue
                 if isinstance(record, Window) and record.stream is not self._stream:
@@ -173,10 +179,12 @@ class Retracing:
                 while ahead and ahead[0][0] <= written:
                     by_time = ahead.pop(0)[1]
                 self._declare(by_time, record)
-                if isinstance(record, Window):
+                step = self._step(record, batch, row)
+                if isinstance(record, Window) and step.taken:
+                    self.windows.setdefault(record.id, record)
                     self._began.setdefault(record.version, written)
                     self._order.add(record)
-                yield self._step(record, batch, row)
+                yield step
         self._ended = True
 
     def parts(self, window: Window) -> list[str]:
@@ -196,8 +204,6 @@ class Retracing:
             self._catalog.declare(due)
 
     def _step(self, record: Window | Load, batch: RecordBatch, row: int) -> Step:
-        if isinstance(record, Window):
-            self.windows.setdefault(record.id, record)
         only = slice(row, row + 1)
         one = replace(
             batch,
@@ -211,11 +217,23 @@ class Retracing:
         try:
             outputs = self.core.process(one)
         except ControlBehindError as error:
-            raise ConfigurationError(f"nothing can be recomputed: {error}") from error
+            if isinstance(record, Load) or record.version in self._versions:
+                raise ConfigurationError(f"nothing can be recomputed: {error}") from error
+            # The service waits for such a version, and in the end refuses its windows.
+            self._refuse(batch, row, error)
+            return Step(record, batch.offsets[row], (), False)
+        for letter in outputs.dead_letters:
+            self._refuse(batch, row, letter.detail)
         sends = (send for send in outputs.sends if send.topic == self._topics.alerts)
         said = tuple(codec(Alert).decode(value) for send in sends for value in send.values)
         taken = not outputs.dead_letters
         return Step(record, batch.offsets[row], said, taken, self._tested)
+
+    def _refuse(self, batch: RecordBatch, row: int, why: object) -> None:
+        self.refused.append(
+            f"the record at {batch.topic}/{batch.partition} offset {batch.offsets[row]} decided "
+            f"nothing: {why}"
+        )
 
     def _note(self, track: Track) -> None:
         assert track.detectors is not None  # it has just tested a window

@@ -11,11 +11,12 @@ changed anything: the rest is compared, and the answer says what could not be.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
+from driftloop.cli.alert_commands import Commands
 from driftloop.cli.alert_differences import Differ
 from driftloop.cli.alert_records import AlertBook
 from driftloop.cli.alert_verification import NONE, AlertVerification
-from driftloop.cli.control import read_records
 from driftloop.cli.late_rows import Lateness
 from driftloop.cli.retracing import STREAM_OF, Retracing, Step
 from driftloop.cli.stale_differences import StaleDiffer
@@ -46,24 +47,24 @@ def verify_alert(
     """Raises :class:`ConfigurationError` for an alert there is not, or when what it was made from
     is gone altogether; :class:`LogError` when the log does not answer."""
     # Asked first: what the service has read by then, it has written its alerts of.
+    topics = catalog.topics
     committed = log.committed(
-        f"{catalog.topics.prefix}{SERVICE}", [catalog.topics.windows, catalog.topics.loads]
+        f"{topics.prefix}{SERVICE}", [topics.windows, topics.loads, topics.commands]
     )
     book = AlertBook.read(log, catalog.topics, progress)
     records = book.records(id)
     kind, model = records[0].kind, records[0].model
-    commands = [
-        command
-        for command in read_records(log, Command, catalog.topics.commands, progress)
-        if command.alert == id
-    ]
+    said = Commands.read(log, topics, id, progress)
+    commands = said.all
+    unheard, unsure = said.unheard(log, records, committed)
     stale = kind is AlertKind.STALE
     stream = Stream.PREDICTIONS if stale else STREAM_OF.get(kind)
     retracing = Retracing(log, catalog, model, stream, book.all(), progress)
     position = committed.get(retracing.source)
     if stale:
-        return _verify_stale(log, retracing, catalog, records, commands, progress, position)
-    gone = _gone(records, retracing, catalog)
+        whole = _verify_stale(log, retracing, catalog, records, commands, progress, position)
+        return replace(whole, problems=(*whole.problems, *unheard), notes=(*whole.notes, *unsure))
+    lost = () if kind is AlertKind.NOT_LOADED else _lost(records, retracing, catalog)
     differ = Differ(records, commands)
     last = records[-1]
     misled: list[str] = []
@@ -79,18 +80,24 @@ def verify_alert(
             elif alert.status is AlertStatus.OPENED and alert.kind is kind:
                 misled.append(alert.id)
         differ.state(_open(retracing, id))
-        if not gone and differ.complete and last.status is AlertStatus.RESOLVED:
+        if not lost and differ.complete and last.status is AlertStatus.RESOLVED:
             break
-    notes = _notes(retracing, log, kind, records)
-    problems = differ.finish(misled, certain=position is not None)
-    if problems and not gone and stream is not None and retracing.began_before(last.version):
+    notes = (*_notes(retracing, log, kind, records), *unsure)
+    problems = [*differ.finish(misled, certain=position is not None), *unheard]
+    gone: tuple[str, ...] = ()
+    if lost and retracing.began_before(last.version):
+        gone = lost
+    elif lost:
+        # Of declarations written later than the oldest that is left, none can have been lost.
+        problems += (f"{why}, and there was none: the oldest it has is older" for why in lost)
+    elif problems and stream is not None and retracing.began_before(last.version):
         gone = (
             f"windows of version {last.version} were written before the oldest declaration of the "
             f"model that the topic {catalog.topics.models} holds, and with those it holds they "
             "lead to something else; which was in force then cannot be told",
         )
     if gone:
-        problems, led = differ.apart(), []
+        problems, led = [*differ.apart(), *unheard], []
     named = [*(w for record in records for w in record.evidence.windows), *led]
     windows = others = NONE
     if stream is not None:
@@ -109,7 +116,8 @@ def verify_alert(
         problems += [*windows.details, *others.mismatches]
         looked = {*named, *(window.id for window in rest)}
         found = [finding for finding in retracing.findings() if finding.window in looked]
-        notes += _judged(found, (*windows.doubts, *others.doubts), lateness, problems)
+        doubts = (*retracing.refused, *windows.doubts, *others.doubts)
+        notes += _judged(found, doubts, lateness, problems)
         if others.unverifiable:
             notes += (
                 f"{others.unverifiable} windows that no record names cannot be recomputed, the "
@@ -128,12 +136,12 @@ def verify_alert(
     )
 
 
-def _gone(records: Sequence[Alert], retracing: Retracing, catalog: Catalog) -> tuple[str, ...]:
-    """Of each declaration that the records name and the log does not have any more."""
+def _lost(records: Sequence[Alert], retracing: Retracing, catalog: Catalog) -> tuple[str, ...]:
+    """Of each declaration that the records name and the log does not have."""
     named = dict.fromkeys(record.declaration for record in records if record.declaration)
     return tuple(
         f"made under a declaration ({digest}) that the topic {catalog.topics.models} no longer "
-        f"holds"
+        "holds"
         for digest in named
         if digest not in retracing.digests
     )
@@ -255,7 +263,7 @@ def _verify_stale(
         "an alert of stale is opened by the clock of the service, when no window has come for long "
         "enough, and the clock is on no topic: the ages that its records name were taken as they "
         "are, and all else was recomputed from them, the windows and the declarations",
-        *_judged(found, verified.doubts, lateness, problems),
+        *_judged(found, (*retracing.refused, *verified.doubts), lateness, problems),
     )
     return AlertVerification(
         records[0].id,
