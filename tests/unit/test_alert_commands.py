@@ -278,11 +278,12 @@ def test_an_alert_whose_declaration_is_gone_ends_with_a_verdict_of_its_own(
     run: Run, world: AlertWorld
 ) -> None:
     over, _ = ids(world)
-    models = world.log._storage.partition(world._at(world.topics.models)).values
-    (kept,) = models
+    models = world.log._storage.partition(world._at(world.topics.models))
+    (kept,) = models.values
     record = codec(ModelRecord).decode(kept)
     other = replace(record, declaration=f"{record.declaration}[alerts]\nshift_floor = 0.3\n")
     world.tamper(world.topics.models, 0, other)
+    models.timestamps[0] += 1  # after the windows
     try:
         result = run("verify", "alert", over, "--json")
         assert result.exit_code == 3
@@ -291,7 +292,7 @@ def test_an_alert_whose_declaration_is_gone_ends_with_a_verdict_of_its_own(
         assert world.model.digest in said["uncompared"][0]
         assert f"alert {over}: cannot be compared" in run("verify", "alert", over).stdout
     finally:
-        models[0] = kept
+        models.values[0], models.timestamps[0] = kept, models.timestamps[0] - 1
 
 
 def newest_command(world: AlertWorld) -> Command:

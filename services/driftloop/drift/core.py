@@ -73,6 +73,8 @@ class _Model:
         self.loading.annotate(alert)
 
 
+_LONGEST = 4096
+"""Characters of a text that others wrote and an alert keeps."""
 _LATEST = 253_402_300_800_000
 """Year 10000, which alerts could not write."""
 
@@ -228,6 +230,8 @@ class DriftCore:
                 why = f"load of model {load.model!r}, which is not declared"
             elif not 0 <= load.at < _LATEST:
                 why = f"load of model {load.model!r} at {load.at} ms, which is no time"
+            elif max(len(load.instance), len(load.error)) > _LONGEST:
+                why = f"load of model {load.model!r} with a text of more than {_LONGEST} characters"
             if why:
                 letters.append(
                     dead_letter(SERVICE, batch, row, DecodeError(Reason.OUT_OF_LIMITS, why))
@@ -250,8 +254,10 @@ class DriftCore:
             model = self._models.get(command.model)
             alerts = [] if model is None else model.open_alerts()
             alert = next((a for a in alerts if a.id == command.alert), None)
-            if model is None or alert is None:
-                why = f"command {command.id}: no alert {command.alert!r} is open"
+            if model is None or alert is None or len(command.who) > _LONGEST:
+                why = f"command {command.id[:_LONGEST]}: no alert {command.alert!r} is open"
+                if alert is not None:
+                    why = f"a command's author has at most {_LONGEST} characters"
                 letters.append(
                     dead_letter(SERVICE, batch, row, DecodeError(Reason.OUT_OF_LIMITS, why))
                 )
@@ -355,6 +361,11 @@ def _check_frame(window: Window, declaration: Declaration) -> None:
         reason, why = Reason.OUT_OF_LIMITS, "is outside of events' times"
     elif window.end - window.start != size or window.start != window_start(window.start, size):
         reason, why = Reason.MALFORMED, f"is no window of {size} ms, as they were declared"
+    elif window.version < 0 or any(
+        source.partition < 0 or not 0 <= source.start < source.end for source in window.sources
+    ):
+        reason = Reason.MALFORMED
+        why = f"is of version {window.version}, or of offsets that there are not"
     elif window.rows != window.statistics.rows:
         reason = Reason.MALFORMED
         why = f"has {window.rows} rows, and counts of {window.statistics.rows}"

@@ -199,7 +199,7 @@ class KafkaLog:
         if not topics:
             return {}
         asked = self._admin.describe_topics(
-            TopicCollection(list(topics)), request_timeout=_TIMEOUT_S
+            TopicCollection(list(dict.fromkeys(topics))), request_timeout=_TIMEOUT_S
         )
         found = {}
         for topic, future in asked.items():

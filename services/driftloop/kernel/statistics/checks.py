@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Sequence
 
 from driftloop.kernel.errors import DecodeError
 from driftloop.kernel.reasons import Reason
 from driftloop.kernel.records import LossStatistics, NumericStatistics, WindowStatistics
-from driftloop.kernel.statistics.exact import check_sum
+from driftloop.kernel.statistics.exact import check_sum, exact_sum
 
 _MOST = 1 << 53
 """No window has more rows; so counts of many windows add up within 64 bits."""
@@ -28,6 +29,7 @@ def check_statistics(statistics: WindowStatistics) -> None:
         _counts(segment.level, [segment.rows, *segment.counts])
         if segment.rows > statistics.rows or max(segment.counts, default=0) > segment.rows:
             raise DecodeError(Reason.MALFORMED, f"{segment.level}: more than the window's rows")
+    _at_most("segments", sum(segment.rows for segment in statistics.segments), statistics.rows)
     if len({segment.level for segment in statistics.segments}) < len(statistics.segments):
         raise DecodeError(Reason.MALFORMED, "a segment comes twice")
 
@@ -42,6 +44,9 @@ def _check_numeric(column: NumericStatistics, rows: int) -> None:
         )
     _at_most(column.name, column.count + column.missing, rows)
     _at_most(column.name, sum(column.bins), column.count)
+    extremes = column.minimum, column.maximum
+    if column.count and not all(map(math.isfinite, extremes)):
+        raise DecodeError(Reason.MALFORMED, f"{column.name}: extremes of {extremes}")
     _sums(column.name, [column.sum, column.squares])
     if len(column.buckets) != len(column.bucket_counts):
         raise DecodeError(Reason.MALFORMED, f"{column.name}: buckets and counts differ in number")
@@ -54,6 +59,8 @@ def _check_loss(loss: LossStatistics) -> None:
     _at_most("errors", loss.errors, loss.rows)
     _at_most("loss", sum(loss.bins), loss.rows)
     _sums("loss", [loss.loss, loss.loss_squares, *loss.bets])
+    if not 0.0 <= exact_sum(loss.loss) < math.inf:
+        raise DecodeError(Reason.MALFORMED, "loss: the sum is no loss")
     paired = loss.paired
     if paired is not None:
         _counts("pairs", [paired.rows, paired.wins, paired.losses, paired.ties])
