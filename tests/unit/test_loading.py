@@ -380,6 +380,39 @@ def loads(outputs: Outputs) -> list[tuple[int, int]]:
     return [(load.sequence, load.failed) for load in found]
 
 
+def test_nothing_is_left_of_a_model_that_was_taken_out(bench: Bench) -> None:
+    bench.deploy(1, 1)
+    bench.turn()
+    bench.spoil(2)
+    bench.deploy(2, 2)
+    bench.turn()
+    bench.loader.want("m")
+    assert (bench.loader.failed(), bench.core.resident()) == (["m"], ["m"])
+    models = bench.catalog.topics.models
+    bench.catalog.apply(RecordBatch(models, 0, [0], [0], [b"m"], [None]))
+    bench.turn()
+    assert (bench.loader.failed(), bench.core.resident()) == ([], [])
+    assert bench.meter.values[metrics.NOT_LOADED.name, "m"] == 0
+    assert not bench.loader._sizes
+    assert not bench.loader._asked
+
+
+def test_a_version_of_other_features_is_not_loaded(bench: Bench) -> None:
+    known = bench.catalog.versions["m", 2]
+    x, y, score = known.profile.numeric
+    swapped = replace(known.profile, numeric=(y, x, score))
+    bench.catalog.versions["m", 2] = replace(known, profile=swapped)
+    bench.deploy(1, 1)
+    bench.turn()
+    bench.deploy(2, 2)
+    bench.turn()
+    assert bench.serves() == (1, -1)
+    sends = bench.reports.outputs(0).sends
+    (told,) = [codec(Load).decode(value) for send in sends for value in send.values]
+    assert told.failed == 2
+    assert "made for the features [['y', 'x'], ['kind']]" in told.error
+
+
 def test_what_became_of_a_deployment_is_told_when_it_changes(bench: Bench) -> None:
     whole = bench.arrays_of(2).read_bytes()
     bench.arrays_of(2).unlink()

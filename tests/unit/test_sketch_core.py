@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -215,6 +217,20 @@ def test_windows_of_another_topic_are_no_part_of_a_models() -> None:
     after.process(batch(predictions([30])))
     (partial,) = flushed(after)
     assert (partial.source, partial.statistics.rows) == (OffsetRange("m.predictions", 0, 0, 1), 1)
+
+
+def test_windows_of_other_columns_are_no_part_of_a_models() -> None:
+    """It was removed, and declared again with its features in another order."""
+    before = SketchCore(catalog(1))
+    before.process(batch(predictions([10, 20])))
+    before.flush()
+    state = {key: value for key, value in before.snapshot().items() if value is not None}
+    x, y = declaration().numeric
+    after = SketchCore(catalog(1, declared=replace(declaration(), numeric=(y, x))))
+    after.restore(SOURCE, state)
+    after.process(batch(predictions([30]), first=2))
+    (partial,) = flushed(after)
+    assert (partial.source, partial.statistics.rows) == (OffsetRange("m.predictions", 0, 2, 3), 1)
 
 
 def test_windows_in_memory_say_what_they_take() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
@@ -20,6 +21,7 @@ from driftloop.kernel.stores import KeyValueStore
 from driftloop.kernel.window_rows import StreamRows
 from driftloop.kernel.windows import WindowKey, closes_at, expires_at
 
+_log = logging.getLogger(__name__)
 _WATERMARK = "watermark"
 _BEFORE_ALL = -(1 << 62)
 """Watermark of a partition that has shown no row yet."""
@@ -188,20 +190,31 @@ class SourceWindows:
     def _opened(self, key: WindowKey, first: int, profile: Profile | None) -> _OpenWindow:
         """``first``: the offset of its first row, if it is new."""
         (encoded,) = self._store.get_many([self._entry(key).encode()])
-        partial = None if encoded is None else codec(Partial).decode(encoded)
-        shadow = key.shadow >= 0
-        # Of another topic: of a model of this name that was removed.
-        if partial is None or partial.source.topic != self._source.topic:
-            sketch = Sketch(self.declaration, profile, self.stream, shadow=shadow)
+        found = None
+        if encoded is not None:
+            found = self._continued(codec(Partial).decode(encoded), encoded, key, profile)
+        if found is None:
+            sketch = Sketch(self.declaration, profile, self.stream, shadow=key.shadow >= 0)
             found = _OpenWindow(first, first, 0, sketch, None)
-        else:
-            source = partial.source
-            sketch = Sketch.from_statistics(
-                self.declaration, profile, self.stream, partial.statistics, shadow=shadow
-            )
-            found = _OpenWindow(source.start, source.end, partial.late, sketch, encoded)
-        self.opened_bytes += sketch.nbytes
+        self.opened_bytes += found.sketch.nbytes
         return found
+
+    def _continued(
+        self, partial: Partial, encoded: bytes, key: WindowKey, profile: Profile | None
+    ) -> _OpenWindow | None:
+        """None where it is of another topic, or of other columns: those of a model of this name
+        that was taken out."""
+        source = partial.source
+        if source.topic != self._source.topic:
+            return None
+        try:
+            sketch = Sketch.from_statistics(
+                self.declaration, profile, self.stream, partial.statistics, shadow=key.shadow >= 0
+            )
+        except DecodeError as error:
+            _log.warning("a window of %r begins anew: %s", partial.model, error)
+            return None
+        return _OpenWindow(source.start, source.end, partial.late, sketch, encoded)
 
     def _partial(self, key: WindowKey, window: _OpenWindow, watermark: int) -> Partial:
         return Partial(

@@ -78,6 +78,8 @@ class Loader:
         """Of what is installed, per model that shares topics."""
         self._seen = -1
         """Revision of the catalog when nothing was left to load."""
+        self._revision = -1
+        """Of the catalog when it was last looked at."""
         self._core = core
         self._catalog = catalog
         self._store = store
@@ -106,6 +108,9 @@ class Loader:
         revision = self._catalog.revision
         if revision == self._seen and not (self._loading or self._retry_at or self._asked):
             return
+        if revision != self._revision:
+            self._revision = revision
+            self._forget_what_is_not_declared()
         for name, deployment in self._catalog.deployments.items():
             model = self._catalog.models.get(name)
             if model is None:
@@ -122,6 +127,19 @@ class Loader:
                 del self._loading[name]
                 self._install(*loading)
         self._seen = revision if not self._wanting() else -1
+
+    def _forget_what_is_not_declared(self) -> None:
+        """Of models that were taken out."""
+        known = self._catalog.models.keys()
+        sized = {name for name, _ in self._sizes}
+        for name in {*self._core.resident(), *self._retry_at, *self._asked, *sized} - known:
+            self._core.forget(name)
+            self._loading.pop(name, None)
+            self._bytes.pop(name, None)
+            self._asked.discard(name)
+            if self._retry_at.pop(name, None) is not None:
+                self._meter.set(metrics.NOT_LOADED, 0, name)
+        self._sizes = {key: size for key, size in self._sizes.items() if key[0] in known}
 
     def make_room(self) -> None:
         """Let go of the least recently used versions beyond the bound."""
@@ -338,6 +356,7 @@ class Loader:
             ) from error
 
     def _frozen(self, model: Declaration, record: Version) -> FrozenModel:
+        _check_features(model, record)
         family, arrays, attributes = self._store.get(record.artifact, record.digest)
         frozen = load(family, arrays, attributes)
         self._warm(model, frozen)
@@ -363,6 +382,23 @@ class Loader:
                 f"the version of {model.name!r} gives scores of shape {scores.shape}, "
                 f"not finite ones of shape {(rows, model.scores)}"
             )
+
+
+def _check_features(model: Declaration, record: Version) -> None:
+    """A model that was taken out may be declared anew with other features, and its old versions are
+    still there. Raises :class:`ArtifactError`."""
+    declared = [
+        [feature.name for feature in features] for features in (model.numeric, model.categorical)
+    ]
+    made_for = [
+        [column.name for column in record.profile.numeric[: len(model.numeric)]],
+        [column.name for column in record.profile.categorical],
+    ]
+    if made_for != declared:
+        raise ArtifactError(
+            f"version {record.version} of {model.name!r} was made for the features {made_for}, "
+            f"and {declared} are declared: train anew, or use another name"
+        )
 
 
 def _named(version: int) -> str:
