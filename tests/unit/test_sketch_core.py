@@ -247,6 +247,20 @@ def test_a_row_behind_the_watermark_and_the_lateness_is_late() -> None:
     assert [(p.start, p.late, p.statistics.rows) for p in flushed(core)] == [(0, 1, 3), (100, 0, 2)]
 
 
+@pytest.mark.parametrize("absurd", [2**63 - 1, 1 << 61, -1])
+def test_rows_at_times_that_nothing_has_are_rejected_and_make_none_look_late(absurd: int) -> None:
+    sound, core = SketchCore(catalog(1)), SketchCore(catalog(1))
+    values = batch(predictions([10, absurd, 20, 30])).values
+    outputs = core.process(
+        RecordBatch("m.predictions", 0, [0, 1, 2, 3], [0] * 4, [b"k"] * 4, values)
+    )
+    (letter,) = outputs.dead_letters
+    assert (letter.reason, letter.offset, letter.value) == (Reason.OUT_OF_LIMITS, 1, values[1])
+    left = [values[row] for row in (0, 2, 3)]
+    sound.process(RecordBatch("m.predictions", 0, [0, 2, 3], [0] * 3, [b"k"] * 3, left))
+    assert flushed(core) == flushed(sound)
+
+
 def test_a_row_after_the_retention_is_counted_and_left_out() -> None:
     meter = CountingMeter()
     core = SketchCore(catalog(1), meter=meter)

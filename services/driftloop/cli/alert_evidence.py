@@ -67,7 +67,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What there is to draw. ``problem`` says why there is nothing."""
+    """What there is to draw. ``problem`` says why something is not there."""
 
     points: tuple[Point, ...] = ()
     comparisons: tuple[Comparison, ...] = ()
@@ -109,14 +109,16 @@ def evidence_of(
     detectors = drawn.detectors
     if detectors is None or drawn.key is None:
         return Shown(problem="its windows are not on the windows topic any more")
-    subjects = [finding.subject for finding in alert.evidence.findings[:findings]]
+    subjects = [finding.subject for finding in alert.evidence.findings] or [named(alert)]
     compared = [
         _compared(detectors, alert.kind, subject, drawn.kept, version.profile)
-        for subject in subjects or [named(alert)]
+        for subject in subjects[:findings]
     ]
-    return Shown(
-        _since(drawn.points, alert.onset), tuple(one for one in compared if one is not None)
-    )
+    comparisons = tuple(one for one in compared if one is not None)
+    problem = ""
+    if compared and not comparisons:
+        problem = "the distribution of what it is about is not watched"
+    return Shown(_since(drawn.points, alert.onset), comparisons, problem)
 
 
 class _Drawn:
@@ -190,9 +192,18 @@ def _labels(stream: Watched, profile: Profile) -> list[str]:
 def _intervals(edges: Sequence[float]) -> list[str]:
     if not edges:
         return ["all"]
-    shown = [f"{edge:.4g}" for edge in edges]
+    shown = _apart(edges)
     between = [f"{low} to {high}" for low, high in pairwise(shown)]
     return [f"up to {shown[0]}", *between, f"over {shown[-1]}"]
+
+
+def _apart(edges: Sequence[float]) -> list[str]:
+    """With as many digits as it takes to tell them apart."""
+    for digits in range(4, 17):
+        shown = [f"{edge:.{digits}g}" for edge in edges]
+        if len(set(shown)) == len(edges):
+            return shown
+    return list(map(repr, edges))
 
 
 def _fewer(bars: list[Bar]) -> list[Bar]:

@@ -72,14 +72,23 @@ def print_page(console: Console, page: AlertPage) -> None:
         console.print(_findings(alert))
     if page.shown.problem:
         console.print(Text(f"Nothing can be drawn: {page.shown.problem}."))
+    points = page.shown.points
+    if points and points[-1].at > alert.at:
+        console.print(
+            Text(
+                f"Drawn is what was tested to {moment(points[-1].at)} UTC; the words above are "
+                f"those of the newest record, of {moment(alert.at)} UTC."
+            )
+        )
+        console.print()
     for compared in page.shown.comparisons:
         _lines(console, paired_bars(compared, console.width, drawn))
-    hidden = len(alert.evidence.findings) - len(page.shown.comparisons)
-    if page.shown.comparisons and hidden > 0:
-        names = [finding.subject for finding in alert.evidence.findings[-hidden:]]
+    drawn_subjects = {compared.subject for compared in page.shown.comparisons}
+    names = [f.subject for f in alert.evidence.findings if f.subject not in drawn_subjects]
+    if drawn_subjects and names:
         console.print(Text(f"Not drawn (--findings N): {', '.join(names)}"))
         console.print()
-    if page.shown.points:
+    if points:
         marks = [("onset", alert.onset + 1), ("opened", alert.opened_at)]
         if alert.status is AlertStatus.RESOLVED:
             marks.append(("resolved", alert.at))
@@ -89,7 +98,6 @@ def print_page(console: Console, page: AlertPage) -> None:
                 f"{drawn.line * 2} its threshold", style="red"
             )
         )
-        points = page.shown.points
         _lines(console, level_over_time(points, threshold, marks, console.width, drawn))
     console.print(_history(page.records))
 
@@ -130,7 +138,7 @@ def _findings(alert: Alert) -> Table:
 
 def _lines(console: Console, lines: Sequence[Text]) -> None:
     for line in lines:
-        console.print(line, overflow="crop", no_wrap=True, highlight=False)
+        console.print(line, overflow="fold", highlight=False)
     console.print()
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from driftloop.cli.alert_records import state_text
 from driftloop.cli.records_text import moment
 from driftloop.drift.shiryaev import LOG_TEN
+from driftloop.drift.wording import duration
 from driftloop.kernel.records import Alert, AlertKind, AlertStatus, Evidence
 from driftloop.models.variation import ENOUGH_WINDOWS
 
@@ -47,7 +48,7 @@ def effect_text(name: str, size: float) -> str:
         case "constant_rows":
             return f"{size:,.0f} rows of one value"
         case "age_ms":
-            return f"{_span(size)} without a window"
+            return f"{duration(int(size))} without a window"
         case "processes":
             return f"{size:.0f} process{'' if size == 1.0 else 'es'} without the version"
         case _:
@@ -58,7 +59,7 @@ def floor_text(name: str, floor: float) -> str:
     """A floor beside an effect that has told the unit."""
     if name in _SHARES:
         return f"{100 * floor:g}%"
-    return _span(floor) if name == "age_ms" else f"{floor:g}"
+    return duration(int(floor)) if name == "age_ms" else f"{floor:g}"
 
 
 def facts(alert: Alert, now: int, budget: float | None) -> list[tuple[str, str]]:
@@ -127,12 +128,6 @@ def _change(record: Alert, before: Alert | None) -> str:
             return f"snoozed until {moment(record.snoozed_until)} by {record.acknowledged_by}"
         return f"acknowledged by {record.acknowledged_by}"
     return str(record.status)
-
-
-def _span(milliseconds: float) -> str:
-    """Of processing time."""
-    seconds = milliseconds / 1000
-    return f"{seconds / 60:.1f} min" if seconds >= 120 else f"{seconds:.0f} s"
 
 
 def _logs(log_e: float) -> str:

@@ -36,6 +36,7 @@ def list_alerts(
     from driftloop.cli.alert_records import AlertBook
     from driftloop.cli.alert_view import print_list, state_of
     from driftloop.cli.control import declared_model, read_catalog
+    from driftloop.drift.wording import rank
     from driftloop.kernel.codec.mapping import to_plain
     from driftloop.kernel.declaration_wording import one_of
     from driftloop.kernel.records import AlertKind
@@ -57,7 +58,8 @@ def list_alerts(
         shown = [{**to_plain(alert), "state": state_of(alert, now)} for alert in alerts]
         out.show({"alerts": shown}, "")
     elif alerts:
-        print_list(Console(), alerts, now)
+        # The gravest first; within those in the order of their opening.
+        print_list(Console(), sorted(alerts, key=lambda alert: -rank(alert.severity)), now)
     else:
         out.show({}, "no alerts" if every else "no alerts are open; --all shows those that were")
 

@@ -53,9 +53,6 @@ class Clumps:
             np.where(chosen, self.least, other.least), np.where(chosen, self.pairs, other.pairs)
         )
 
-    def copy(self) -> Clumps:
-        return Clumps(self.least.copy(), self.pairs.copy())
-
     def lend(self, stream: int, other: Clumps, whose: int) -> None:
         """From now on ``stream`` has at least what stream ``whose`` of another group has."""
         for own, lent in ((self.least, other.least), (self.pairs, other.pairs)):

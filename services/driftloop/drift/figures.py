@@ -8,8 +8,11 @@ from collections import Counter
 from driftloop.drift.core import DriftCore
 from driftloop.kernel import metrics
 from driftloop.kernel.attention import Attention, attention
-from driftloop.kernel.metrics import Meter
+from driftloop.kernel.metrics import Meter, Metric
 from driftloop.kernel.records import Alert, AlertKind, Stream
+
+Labels = tuple[str, str, str]
+"""Kind, subject and segment of a stream."""
 
 
 class Figures:
@@ -22,6 +25,10 @@ class Figures:
         """Models whose open alerts are shown."""
         self._said: set[str] = set()
         """Models whose alerts changed since they were shown."""
+        self._streams: dict[str, set[Labels]] = {}
+        """Model to what its readings are shown of."""
+        self._estimated: dict[str, set[tuple[Metric, str, str]]] = {}
+        """Model to the gauges of its estimates."""
         self._snoozed: dict[str, int] = {}
         """Model to when its next snooze ends, processing time, ms."""
 
@@ -33,10 +40,16 @@ class Figures:
     def show(self, now: int) -> None:
         """Bring all figures up to date, at processing time ``now``."""
         self.show_alerts(now)
+        shown: dict[str, set[Labels]] = {}
         for reading in self._core.readings():
-            labels = (reading.model, reading.kind, reading.subject, reading.segment)
-            self._meter.set(metrics.DRIFT_EFFECT, reading.effect, *labels)
-            self._meter.set(metrics.DRIFT_EVIDENCE, reading.evidence, *labels)
+            labels = (str(reading.kind), reading.subject, reading.segment)
+            shown.setdefault(reading.model, set()).add(labels)
+            self._meter.set(metrics.DRIFT_EFFECT, reading.effect, reading.model, *labels)
+            self._meter.set(metrics.DRIFT_EVIDENCE, reading.evidence, reading.model, *labels)
+        for model, streams in shown.items():
+            # The next version may be watched on others: segments come and go with it.
+            self._forget_streams(model, self._streams.get(model, set()) - streams)
+            self._streams[model] = streams
         for estimate in self._core.estimates():
             metric = metrics.ESTIMATED
             values = {
@@ -49,6 +62,8 @@ class Figures:
                 values = {"estimate": estimate.estimate, "realised": estimate.realised}
             for name, value in values.items():
                 self._meter.set(metric, value, estimate.model, estimate.metric, name)
+                told = self._estimated.setdefault(estimate.model, set())
+                told.add((metric, estimate.metric, name))
 
     def show_alerts(self, now: int) -> None:
         """Those of models that are new here, that have said something, or whose snooze is over."""
@@ -62,8 +77,16 @@ class Figures:
         self._known = set(models)
         self._said.clear()
 
+    def _forget_streams(self, model: str, streams: set[Labels]) -> None:
+        for labels in streams:
+            self._meter.forget(metrics.DRIFT_EFFECT, model, *labels)
+            self._meter.forget(metrics.DRIFT_EVIDENCE, model, *labels)
+
     def _forget(self, model: str) -> None:
-        """Another process watches it now, and tells of its alerts."""
+        """Another process watches it now, and tells of it."""
+        self._forget_streams(model, self._streams.pop(model, set()))
+        for metric, name, value in self._estimated.pop(model, set()):
+            self._meter.forget(metric, model, name, value)
         for kind in AlertKind:
             for state in Attention:
                 self._meter.forget(metrics.OPEN_ALERTS, model, kind, state)

@@ -44,6 +44,9 @@ class Group:
         self._places: I64 = np.array(places, dtype=np.int64)
         self._cuts: I64 = np.cumsum([0, *widths[:-1]], dtype=np.int64)
         self._plain = all(width == 1 for width in widths)
+        self._empty: I64 = np.flatnonzero(np.array(widths) == 0)
+        # Of what is empty a sum would be that of another bin.
+        self._cuts[self._empty] = 0
         less = [(index, stream.less) for index, stream in enumerate(streams) if stream.less >= 0]
         self._less_bins: I64 = self.starts[[index for index, _ in less]]
         self._less_places: I64 = np.array([place for _, place in less], dtype=np.int64)
@@ -54,6 +57,7 @@ class Group:
         found = counts[..., self._places]
         if not self._plain:
             found = np.add.reduceat(found, self._cuts, axis=-1)
+            found[..., self._empty] = 0
         if len(self._less_bins):
             found[..., self._less_bins] -= counts[..., self._less_places]
             np.maximum(found, 0, out=found)
@@ -180,7 +184,7 @@ class TwoSided(Group):
             span = self.span(stream)
             chosen += (payoffs.largest_bins(counts[span]) + span.start).tolist()
         self._grown: I64 = np.array(chosen, dtype=np.int64)
-        self._grown_owner = self.owner[self._grown] if chosen else self._grown
+        self._grown_owner = self.owner[self._grown]
         self._grown_starts: I64 = np.searchsorted(
             self._grown_owner, np.arange(len(streams))
         ).astype(np.int64)
