@@ -20,6 +20,8 @@ from driftloop.kernel.settings import Settings
 DECLARATION = Path(__file__).resolve().parents[1] / "infra" / "models" / "flights.toml"
 DAY_MS = 86_400_000
 _NEW_YEAR_2013 = 1_356_998_400_000
+RECODED_FROM = _NEW_YEAR_2013 + 50 * DAY_MS
+"""A trained version serves by then."""
 _SETTLED_WITHIN_S = 180.0
 
 
@@ -47,11 +49,12 @@ class RunningLoop:
 
 @contextmanager
 def running(bootstrap: str, directory: Path, *, days: int) -> Iterator[RunningLoop]:
-    """Six services on ``bootstrap``, ready, and the flights of the year's first ``days``."""
+    """Six services on ``bootstrap``, ready, and the flights of the year's first ``days``, of which
+    those from ``RECODED_FROM`` on have other codes of carriers: an alert."""
     settings = Settings(bootstrap=bootstrap, directory=directory)
     clock = SystemClock()
     until = _NEW_YEAR_2013 + days * DAY_MS
-    flights = load_flights(until=until)
+    flights = load_flights(until=until, recoded_from=RECODED_FROM)
     declared = load_declaration(DECLARATION)
     fleet = Fleet(settings, SERVICES)
     loop = KafkaLoop(fleet)
