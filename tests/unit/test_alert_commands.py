@@ -274,6 +274,12 @@ def test_verifying_an_alert_ends_with_its_verdict(run: Run, world: AlertWorld) -
         world.tamper(world.topics.alerts, number, wrong)
 
 
+def test_an_alert_that_there_is_not_ends_with_a_code_of_its_own(run: Run) -> None:
+    result = run("verify", "alert", "no-such-alert")
+    assert result.exit_code == 4
+    assert "there is no alert 'no-such-alert'" in result.stderr
+
+
 def test_an_alert_whose_declaration_is_gone_ends_with_a_verdict_of_its_own(
     run: Run, world: AlertWorld
 ) -> None:

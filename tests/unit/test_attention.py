@@ -91,9 +91,27 @@ def test_alerts_of_a_model_that_another_process_took_over_are_not_shown_any_more
     figures.show(0)
     shown = b'driftloop_open_alerts{kind="data_drift",model="m",service="drift",state="open"} 1.0'
     assert shown in meter.exposition()
+    of_streams = [b"driftloop_drift_effect{", b"driftloop_drift_evidence{"]
+    assert all(name in meter.exposition() for name in of_streams)
     world.core.drop(TopicPartition(world.topics.windows, world.partition))
     figures.show_alerts(0)
-    assert b"driftloop_open_alerts{" not in meter.exposition()
+    gone = [b"driftloop_open_alerts{", *of_streams]
+    assert not any(name in meter.exposition() for name in gone)
+
+
+def test_segments_that_a_version_does_not_have_are_not_shown_any_more() -> None:
+    world = AlertWorld(hours=4, segments=True)
+    world.run()
+    meter = PrometheusMeter("drift")
+    figures = Figures(world.core, meter)
+    figures.show(0)
+    assert b'segment="even"' in meter.exposition()
+    whole = AlertWorld(hours=4)
+    whole.run()
+    figures._core = whole.core  # the same model, of which another version serves
+    figures.show(0)
+    assert b"driftloop_drift_evidence{" in meter.exposition()
+    assert b'segment="even"' not in meter.exposition()
 
 
 @pytest.mark.parametrize("kind", list(AlertKind))

@@ -3,6 +3,7 @@ before a change. In small seeded simulations."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -23,9 +24,10 @@ from decision_builders import declaration, version
 from decision_builders import profile as decision_profile
 from driftloop.drift.bets import growth, powers, tilts
 from driftloop.drift.groups import Floor, Upper
+from driftloop.drift.streams import Measure
 from driftloop.drift.watch import UPPER, watch
 from driftloop.kernel.codec.blocks import F64, I64
-from driftloop.kernel.records import Stream
+from driftloop.kernel.records import CategoricalProfile, Stream
 from driftloop.models.payoffs import GROWTH, POWERS, SCALES, SHIFTS
 
 FIRST_BIN: I64 = np.zeros(1, dtype=np.int64)
@@ -50,6 +52,18 @@ def test_bets_turned_round_pay_the_bag_one_at_most_on_average() -> None:
         for bag in (3, 6):
             paid = [logs[ROWS[list(rows)]].sum() for rows in combinations(range(len(ROWS)), bag)]
             assert np.exp(paid).mean() <= 1.0
+
+
+def test_a_bin_that_nothing_falls_into_has_no_rows() -> None:
+    """All values are new to a feature that training never had."""
+    made = decision_profile()
+    made = replace(made, categorical=(CategoricalProfile("c", (), (), made.rows),))
+    watched = watch(version(1, made), Stream.PREDICTIONS, declaration().alerts)
+    group = watched.groups[UPPER]
+    stream = next(i for i, s in enumerate(group.streams) if s.measure is Measure.UNSEEN)
+    counts = np.arange(1, watched.layout.length + 1, dtype=np.int64)
+    assert group.flat(counts)[group.span(stream)].tolist() == group.own(counts, stream).tolist()
+    assert group.own(counts, stream)[0] == 0
 
 
 def test_a_bet_turned_round_is_its_inverse() -> None:

@@ -17,6 +17,7 @@ from driftloop.cli import alerting, asking
 from driftloop.cli.opening import read_settings, running_log
 from driftloop.cli.options import Json, Model, OneModel
 from driftloop.cli.output import Output, UsageError, encodable, reported, write
+from driftloop.kernel.errors import ConfigurationError
 
 app = typer.Typer(
     name="driftloop",
@@ -253,17 +254,21 @@ def verify_windows(
 def verify_alert(id: alerting.Id, json: Json = False) -> int:
     """Recompute an alert from its windows, and those from the log, and compare every record.
 
-    Ends with exit code 1 if something is not as recomputed, and with 3 if nothing is wrong but the
-    declaration that the alert was made under is gone.
+    Ends with exit code 1 if something is not as recomputed, with 3 if nothing is wrong but the
+    declaration that the alert was made under is gone, and with 4 if there is nothing to compare.
     """
-    from driftloop.cli.alert_verification import EXIT_CODES
+    from driftloop.cli.alert_verification import EXIT_CODES, NOTHING_COMPARED
     from driftloop.cli.control import read_catalog
     from driftloop.cli.verifying_alerts import verify_alert
 
     out = Output(json)
     with running_log() as (log, settings):
         catalog = read_catalog(log, settings.topics, out.progress)
-        found = verify_alert(log, catalog, id, out.progress)
+        try:
+            found = verify_alert(log, catalog, id, out.progress)
+        except ConfigurationError as error:
+            out.progress(f"driftloop: {error}")
+            return NOTHING_COMPARED
     out.show(found.document(), found.text())
     return EXIT_CODES[found.outcome]
 

@@ -10,6 +10,8 @@ from driftloop.kernel.codec.mapping import to_plain
 
 EXIT_CODES = {"verified": 0, "wrong": 1, "not_comparable": 3}
 """Of the command, by outcome; 2 is for wrong options."""
+NOTHING_COMPARED = 4
+"""The same where there is no such alert, or what it was made from is gone altogether."""
 _OUTCOMES = {
     "verified": "verified",
     "wrong": "NOT as recomputed",
