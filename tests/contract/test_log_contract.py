@@ -257,6 +257,20 @@ def test_companions_leave_as_they_came_whatever_goes_together_by_then(log: Log) 
     assert TopicPartition(companion, 1) in listener.revoked
 
 
+def test_what_a_listener_raises_is_raised_by_the_poll(log: Log) -> None:
+    listener = Listener()
+
+    def fail() -> None:
+        raise ZeroDivisionError("of the listener")
+
+    listener.finish = fail
+    session = _join(log, _group(), [_topic(log)], listener)
+    with pytest.raises(ZeroDivisionError, match="of the listener"):
+        _gather(session, 1)
+    listener.finish = lambda: None
+    session.close()
+
+
 def test_a_second_member_takes_over_half_and_gives_it_back(log: Log) -> None:
     topic, group = _topic(log, 4), _group()
     one, two = Listener(), Listener()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from decision_builders import HOUR, MODEL, TOPICS, batch, predictions
-from driftloop.kernel.decisions import Outbox, UsedWindows, merge_ranges, read_records
+from driftloop.kernel.decisions import Outgoing, UsedWindows, merge_ranges, read_records
 from driftloop.kernel.entries import Entries
 from driftloop.kernel.ports import RecordBatch
 from driftloop.kernel.reasons import Reason
@@ -64,10 +64,10 @@ def test_ranges_merge_per_partition_to_what_covers_them() -> None:
 
 
 def test_neighbours_bound_for_one_partition_travel_together_in_order() -> None:
-    outbox = Outbox()
+    outgoing = Outgoing()
     for topic, key in (("a", "1"), ("a", "2"), ("b", "3"), ("a", "4")):
-        outbox.add(topic, 0, key, b"")
-    sends = outbox.outputs().sends
+        outgoing.add(topic, 0, key, b"")
+    sends = outgoing.outputs().sends
     assert [(s.topic, list(s.keys)) for s in sends] == [
         ("a", [b"1", b"2"]),
         ("b", [b"3"]),

@@ -299,6 +299,19 @@ def test_expect_100_continue_is_told_to_go_on(served: Served) -> None:
     assert client.answer()[2] == b"/v2/x:ok"
 
 
+def test_expect_100_continue_is_told_to_go_on_after_the_answers_before_it(served: Served) -> None:
+    client = served.connect()
+    client.send(post("/v2/later", b""))
+    client.send(b"POST /v2/x HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n")
+    client.send(b"Expect: 100-continue\r\n\r\n")
+    assert served.application.came.acquire(timeout=20)
+    served.application.release()
+    assert client.answer()[2] == b"late"
+    assert client.answer(body=False)[0] == 100
+    client.send(b"ok")
+    assert client.answer()[2] == b"/v2/x:ok"
+
+
 def test_connection_close_and_http_1_0_end_the_connection(served: Served) -> None:
     for request in (
         b"GET /v2/a HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n",

@@ -10,7 +10,7 @@ from driftloop.kernel.codec.records import codec
 from driftloop.kernel.deadletters import dead_letter
 from driftloop.kernel.decisions import (
     HISTOGRAMS,
-    Outbox,
+    Outgoing,
     UsedWindows,
     declared,
     horizon_of,
@@ -120,15 +120,15 @@ class DeployerCore:
         outcomes = [(row, w) for row, w in found if w.stream is Stream.OUTCOMES]
         for _, window in outcomes:
             declared(self._catalog, window.model)
-        outbox = Outbox()
+        outgoing = Outgoing()
         for row, window in outcomes:
             try:
-                self._window(window, outbox)
+                self._window(window, outgoing)
             except DecodeError as error:
                 letters.append(dead_letter(SERVICE, batch, row, error))
-        return outbox.outputs(letters)
+        return outgoing.outputs(letters)
 
-    def _window(self, window: Window, outbox: Outbox) -> None:
+    def _window(self, window: Window, outgoing: Outgoing) -> None:
         model = declared(self._catalog, window.model)
         state = self._state(window.model)
         if not self._used_of(window.model).claim(window, horizon_of(model)):
@@ -139,43 +139,43 @@ class DeployerCore:
         try:
             decision = state.on_window(window, model.promotion)
         finally:
-            self._put(state, decision, outbox)
+            self._put(state, decision, outgoing)
 
     def _versions(self, batch: RecordBatch) -> Outputs:
         found, letters = read_records(SERVICE, Version, batch, self._catalog.topics)
-        outbox = Outbox()
+        outgoing = Outgoing()
         for _, version in found:
             state = self._state(version.model)
-            self._put(state, state.on_version(version), outbox)
-        return outbox.outputs(letters)
+            self._put(state, state.on_version(version), outgoing)
+        return outgoing.outputs(letters)
 
     def _commands(self, batch: RecordBatch) -> Outputs:
         found, letters = read_records(SERVICE, Command, batch, self._catalog.topics)
         mine = [(row, c) for row, c in found if c.action in _MINE]
         for _, command in mine:
             declared(self._catalog, command.model)
-        outbox = Outbox()
+        outgoing = Outgoing()
         for row, command in mine:
-            letters += self._command(batch, row, command, outbox)
-        return outbox.outputs(letters)
+            letters += self._command(batch, row, command, outgoing)
+        return outgoing.outputs(letters)
 
     def _command(
-        self, batch: RecordBatch, row: int, command: Command, outbox: Outbox
+        self, batch: RecordBatch, row: int, command: Command, outgoing: Outgoing
     ) -> list[DeadLetter]:
         state = self._state(command.model)
         promotion = declared(self._catalog, command.model).promotion
         decision = state.on_command(command, promotion)
         if isinstance(decision, Refusal):
             why = DecodeError(Reason.OUT_OF_LIMITS, f"command {command.id}: {decision.why}")
-            self._put(state, None, outbox)
+            self._put(state, None, outgoing)
             return [dead_letter(SERVICE, batch, row, why)]
-        self._put(state, decision, outbox)
+        self._put(state, decision, outgoing)
         return []
 
-    def _put(self, state: ModelDeployment, decision: Deployment | None, outbox: Outbox) -> None:
+    def _put(self, state: ModelDeployment, decision: Deployment | None, outgoing: Outgoing) -> None:
         if decision is not None:
             topics = self._catalog.topics
-            outbox.add(
+            outgoing.add(
                 topics.deployments,
                 topics.partition(state.model),
                 state.model,

@@ -18,7 +18,7 @@ from driftloop.kernel.codec.records import codec
 from driftloop.kernel.deadletters import dead_letter
 from driftloop.kernel.decisions import (
     HISTOGRAMS,
-    Outbox,
+    Outgoing,
     declared,
     horizon_of,
     read_records,
@@ -117,23 +117,23 @@ class DriftCore:
             declared(self._catalog, window.model)
             if window.version > 0:
                 self._catalog.version(window.model, window.version)
-        outbox = Outbox()
+        outgoing = Outgoing()
         for row, window in found:
             try:
                 alerts, estimates = self._window(window, batch.timestamps[row])
                 for alert in alerts:
-                    self._send(alert, outbox)
+                    self._send(alert, outgoing)
                 for estimate in estimates:
-                    self._tell(estimate, outbox)
+                    self._tell(estimate, outgoing)
             except DecodeError as error:
                 letters.append(dead_letter(SERVICE, batch, row, error))
-        return outbox.outputs(letters)
+        return outgoing.outputs(letters)
 
     def on_time(self, now: int) -> Outputs:
         """Staleness only: processing time decides that alert, and nothing else."""
-        outbox = Outbox()
+        outgoing = Outgoing()
         if self._looked <= now < self._looked + _LOOK_EVERY:
-            return outbox.outputs()
+            return outgoing.outputs()
         self._looked = now
         for name in sorted(self._models):
             declaration = self._catalog.models.get(name)
@@ -141,8 +141,8 @@ class DriftCore:
                 continue
             alert = self._models[name].freshness.look(now, allowed_age(declaration))
             if alert is not None:
-                self._send(alert, outbox)
-        return outbox.outputs()
+                self._send(alert, outgoing)
+        return outgoing.outputs()
 
     def commit_due(self, now: int) -> bool:
         return True
@@ -223,7 +223,7 @@ class DriftCore:
 
     def _loads(self, batch: RecordBatch) -> Outputs:
         found, letters = read_records(SERVICE, Load, batch, self._catalog.topics)
-        outbox = Outbox()
+        outgoing = Outgoing()
         for row, load in found:
             why = ""
             if load.model not in self._catalog.models and load.model not in self._models:
@@ -240,13 +240,13 @@ class DriftCore:
             at = batch.offsets[row]
             source = OffsetRange(batch.topic, batch.partition, at, at + 1)
             for alert in self._model(load.model).loading.seen(load, source):
-                self._send(alert, outbox)
-        return outbox.outputs(letters)
+                self._send(alert, outgoing)
+        return outgoing.outputs(letters)
 
     def _commands(self, batch: RecordBatch) -> Outputs:
         """Acknowledge and snooze: what people said is written on the alert."""
         found, letters = read_records(SERVICE, Command, batch, self._catalog.topics)
-        outbox = Outbox()
+        outgoing = Outgoing()
         for row, command in found:
             if command.action not in (CommandAction.ACKNOWLEDGE, CommandAction.SNOOZE):
                 continue
@@ -264,8 +264,8 @@ class DriftCore:
                 continue
             said = annotated(alert, command)
             model.annotate(said)
-            self._send(said, outbox)
-        return outbox.outputs(letters)
+            self._send(said, outgoing)
+        return outgoing.outputs(letters)
 
     def _window(self, window: Window, written: int) -> tuple[list[Alert], list[Estimate]]:
         declaration = declared(self._catalog, window.model)
@@ -311,19 +311,19 @@ class DriftCore:
             _log.error("window %s is not tested: %s", whole.name, error)
             return Ready()
 
-    def _tell(self, estimate: Estimate, outbox: Outbox) -> None:
+    def _tell(self, estimate: Estimate, outgoing: Outgoing) -> None:
         topics = self._catalog.topics
         self._estimates[estimate.model, estimate.stream, estimate.metric] = estimate
-        outbox.add(
+        outgoing.add(
             topics.estimates,
             topics.partition(estimate.model),
             estimate.model,
             codec(Estimate).encode(estimate),
         )
 
-    def _send(self, alert: Alert, outbox: Outbox) -> None:
+    def _send(self, alert: Alert, outgoing: Outgoing) -> None:
         topics = self._catalog.topics
-        outbox.add(
+        outgoing.add(
             topics.alerts,
             topics.partition(alert.model),
             alert.model,

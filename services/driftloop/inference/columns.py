@@ -16,8 +16,8 @@ from driftloop.kernel.codec.faults import LONGEST_CATEGORY
 from driftloop.kernel.declaration import Declaration
 
 
-class Columns:
-    """Columns as they come, whatever datatype and form each has."""
+class TensorColumns:
+    """TensorColumns as they come, whatever datatype and form each has."""
 
     __slots__ = ("categories", "ids", "mixed", "numbers", "times")
 
@@ -82,7 +82,7 @@ class Columns:
 
 
 def matrix(model: Declaration, columns: Sequence[Any], n: int) -> F64:
-    """Columns of JSON values, shape (n, F)."""
+    """TensorColumns of JSON values, shape (n, F)."""
     values = [c[0] for c in columns] if n == 1 else chain.from_iterable(columns)
     try:
         # Three times as fast as an array made of the list, and it takes nothing but numbers.

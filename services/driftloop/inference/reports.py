@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 
 from driftloop.kernel.codec.records import codec
-from driftloop.kernel.decisions import Outbox
+from driftloop.kernel.decisions import Outgoing
 from driftloop.kernel.processor import Outputs
 from driftloop.kernel.records import Deployment, Load
 from driftloop.kernel.topics import ControlTopics
@@ -45,7 +45,7 @@ class Reports:
         """What is to be said now, ms."""
         while self._heard:
             self._put(*self._heard.popleft())
-        outbox = Outbox()
+        outgoing = Outgoing()
         sent: list[Load] = []
         for model, load in sorted(self._due.items()):
             before = self._sent.get(model)
@@ -53,7 +53,7 @@ class Reports:
                 continue
             self._sent[model] = (load, now)
             sent.append(load)
-            outbox.add(
+            outgoing.add(
                 self._topics.loads,
                 self._topics.partition(model),
                 f"{model}/{self._instance}",
@@ -61,7 +61,7 @@ class Reports:
             )
         if not sent:
             return Outputs()
-        return Outputs(outbox.outputs().sends, committed=lambda now: self._through(sent))
+        return Outputs(outgoing.outputs().sends, committed=lambda now: self._through(sent))
 
     def _put(self, deployment: Deployment, failed: int, error: str) -> None:
         model = deployment.model

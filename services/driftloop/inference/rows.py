@@ -17,7 +17,7 @@ import numpy as np
 
 from driftloop.inference import tensors
 from driftloop.inference.columns import (
-    Columns,
+    TensorColumns,
     check_lengths,
     integers,
     matrix,
@@ -183,8 +183,8 @@ class RowReader:
             return 0, None
         return n, None if places == sorted(places) else places
 
-    def _any(self, request: InferRequest) -> tuple[Columns, int]:
-        found = Columns(len(self.declaration.numeric), len(self.declaration.categorical))
+    def _any(self, request: InferRequest) -> tuple[TensorColumns, int]:
+        found = TensorColumns(len(self.declaration.numeric), len(self.declaration.categorical))
         places = self._places
         shape: Any = ()  # no JSON is that
         n = at = 0
@@ -285,7 +285,7 @@ class RowReader:
                 bad(name, f"it has no {key}")
         raise AssertionError(tensor)
 
-    def _fill(self, found: Columns, n: int) -> None:
+    def _fill(self, found: TensorColumns, n: int) -> None:
         """Inputs that were left out are missing values where events may leave them out."""
         for features, columns in (
             (self.declaration.numeric, found.numbers),

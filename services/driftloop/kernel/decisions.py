@@ -67,7 +67,7 @@ def declared(catalog: Catalog, model: str) -> Declaration:
     return found
 
 
-class Outbox:
+class Outgoing:
     """Collects records in order; neighbours bound for one partition travel in one ``Send``."""
 
     def __init__(self) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from driftloop.kernel.catalog import Catalog
 from driftloop.kernel.codec.records import codec
-from driftloop.kernel.decisions import HISTOGRAMS, Outbox, declared, read_records
+from driftloop.kernel.decisions import HISTOGRAMS, Outgoing, declared, read_records
 from driftloop.kernel.entries import Entries
 from driftloop.kernel.ports import RecordBatch, TopicPartition
 from driftloop.kernel.processor import Outputs
@@ -62,24 +62,24 @@ class TrainerCore:
     def on_time(self, now: int) -> Outputs:
         """The records of runs that have finished, and of those that start for it. The clock itself
         decides nothing."""
-        outbox = Outbox()
+        outgoing = Outgoing()
         for run_id in sorted(self._results):
             state = self._running(run_id)
             model = None if state is None else self._catalog.models.get(state.model)
             if state is None or model is None:
                 continue
             run, version = state.end(self._results.pop(run_id))
-            self._send_run(run, outbox)
+            self._send_run(run, outgoing)
             if version is not None:
                 topics = self._catalog.topics
-                outbox.add(
+                outgoing.add(
                     topics.versions,
                     topics.partition(state.model),
                     f"{state.model}/{version.version}",
                     codec(Version).encode(version),
                 )
-            self._decide(state, outbox)
-        return outbox.outputs()
+            self._decide(state, outgoing)
+        return outgoing.outputs()
 
     def take_starts(self) -> list[Run]:
         """Runs to start, each handed out once per start or restore. Ask after a commit: before, the
@@ -141,24 +141,24 @@ class TrainerCore:
         windows = [window for _, window in found if window.stream is Stream.OUTCOMES]
         for window in windows:
             declared(self._catalog, window.model)
-        outbox = Outbox()
+        outgoing = Outgoing()
         for window in windows:
             state = self._state(window.model)
             labelled = Labelled.of(window)
             if state.labels.put(labelled):
                 self._entries.put(_entry(window.model, window.id), labelled.to_plain())
-                self._decide(state, outbox)
-        return outbox.outputs(letters)
+                self._decide(state, outgoing)
+        return outgoing.outputs(letters)
 
     def _alerts(self, batch: RecordBatch) -> Outputs:
         found, letters = read_records(SERVICE, Alert, batch, self._catalog.topics)
         policies = [declared(self._catalog, alert.model).training for _, alert in found]
-        outbox = Outbox()
+        outgoing = Outgoing()
         for (_, alert), policy in zip(found, policies, strict=True):
             state = self._state(alert.model)
             state.on_alert(alert, policy)
-            self._decide(state, outbox)
-        return outbox.outputs(letters)
+            self._decide(state, outgoing)
+        return outgoing.outputs(letters)
 
     def _commands(self, batch: RecordBatch) -> Outputs:
         letters: list[DeadLetter]
@@ -166,27 +166,27 @@ class TrainerCore:
         commands = [c for _, c in found if c.action is CommandAction.RETRAIN]
         for command in commands:
             declared(self._catalog, command.model)
-        outbox = Outbox()
+        outgoing = Outgoing()
         for command in commands:
             state = self._state(command.model)
             state.on_command(command)
-            self._decide(state, outbox)
-        return outbox.outputs(letters)
+            self._decide(state, outgoing)
+        return outgoing.outputs(letters)
 
-    def _decide(self, state: ModelTraining, outbox: Outbox) -> None:
+    def _decide(self, state: ModelTraining, outgoing: Outgoing) -> None:
         policy = declared(self._catalog, state.model).training
         before = state.active
         run = state.start(policy)
         if run is not None and before is None:
             self._starts.append(run.id)
-            self._send_run(run, outbox)
+            self._send_run(run, outgoing)
         for window_id in state.prune(policy.history):
             self._entries.delete(_entry(state.model, window_id))
         self._entries.put(f"{state.model}/state", state.to_plain())
 
-    def _send_run(self, run: Run, outbox: Outbox) -> None:
+    def _send_run(self, run: Run, outgoing: Outgoing) -> None:
         topics = self._catalog.topics
-        outbox.add(topics.runs, topics.partition(run.model), run.id, codec(Run).encode(run))
+        outgoing.add(topics.runs, topics.partition(run.model), run.id, codec(Run).encode(run))
 
     def _running(self, run_id: str) -> ModelTraining | None:
         for state in self._models.values():

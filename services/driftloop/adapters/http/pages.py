@@ -9,12 +9,12 @@ from typing import NamedTuple
 
 import orjson
 
+from driftloop.adapters.http import exchange
 from driftloop.adapters.prometheus import CONTENT_TYPE
 from driftloop.kernel.ports import Clock
 from driftloop.kernel.service import Status
 
-TEXT = "text/plain; charset=utf-8"
-JSON = "application/json"
+TEXT, JSON = exchange.TEXT.decode(), exchange.JSON.decode()
 READY_LIMIT_S = 20.0
 """A service that has not finished a step for so long is not ready: what it waits for, for example
 Kafka, may yet answer."""

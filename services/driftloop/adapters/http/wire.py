@@ -113,6 +113,8 @@ class Connection(asyncio.Protocol):
         """Of the line, headers and trailers that were parsed."""
         self._loose_bytes = 0
         """Came, and are no part of the body: what was parsed, and what may become a header."""
+        self._go_ahead_due = False
+        """Whether the client holds its body back until it is told to go on."""
         self._drop_body()
 
     def _drop_body(self) -> None:
@@ -240,10 +242,18 @@ class Connection(asyncio.Protocol):
             self._refuse(400, "a request of HTTP/1.1 has a Host header")
         elif length.isdigit() and int(length[:20]) > self._site.body_bytes:
             self._too_large()
-        elif self._headers.get(b"expect", b"").lower() == b"100-continue" and not self._waiting:
+        elif self._headers.get(b"expect", b"").lower() == b"100-continue":
+            self._go_ahead_due = True
+            self._go_ahead()
+
+    def _go_ahead(self) -> None:
+        """Say so where a client waits for it, after the answers to what it asked before."""
+        if self._go_ahead_due and not self._waiting:
+            self._go_ahead_due = False
             self._write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, body: bytes) -> None:
+        self._go_ahead_due = False
         # What came before a piece of the body was parsed, or is the framing of chunks.
         self._loose_bytes = self._head_bytes
         site = self._site
@@ -320,6 +330,7 @@ class Connection(asyncio.Protocol):
             self._throttle()
         if self._unhandled:
             self._handle()
+        self._go_ahead()
         if self._closing and not waiting:
             self._close()
 

@@ -45,6 +45,8 @@ class KafkaSession:
         self._positions: dict[TopicPartition, int] = {}
         self._in_transaction = False
         self._closed = False
+        self._failure: BaseException | None = None
+        """Of a callback of the poll under way."""
         self._membership = b""
         """Serialized metadata of the group, as the polling thread last saw it. The Python client
         serves one thread at a time: a commit on another one that asked it would wait for a poll to
@@ -71,12 +73,28 @@ class KafkaSession:
         if topics:
             self._member.subscribe(
                 list(topics),
-                on_assign=self._assigned,
-                on_revoke=self._revoked,
-                on_lost=self._lost,
+                on_assign=self._kept(self._assigned),
+                on_revoke=self._kept(self._revoked),
+                on_lost=self._kept(self._lost),
             )
         else:
             self._member.unsubscribe()
+
+    def _kept(self, callback: Callable[[Any, list[Any]], None]) -> Callable[[Any, list[Any]], None]:
+        """What a callback raises is raised by the poll that called it: the client garbles it."""
+
+        def call(consumer: Any, partitions: list[Any]) -> None:
+            try:
+                callback(consumer, partitions)
+            except BaseException as error:
+                self._failure = self._failure or error
+
+        return call
+
+    def _raise_kept(self) -> None:
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
 
     def poll(self, limit: int, timeout_s: float) -> Sequence[RecordBatch]:
         try:
@@ -90,6 +108,7 @@ class KafkaSession:
             # Without a partition there is nothing to wait for but a rebalance.
             if not self._positions:
                 self._member.poll(timeout_s)
+            self._raise_kept()
             self._note_membership(self._member)
             batches = self._fetcher.poll(limit, timeout_s, self._positions)
             for source in sorted(self._fetcher.astray):
@@ -188,6 +207,7 @@ class KafkaSession:
     def _closing(self, step: Callable[[], object]) -> None:
         try:
             step()
+            self._raise_kept()
         except (KafkaException, LogError) as error:
             # A fenced producer says so once more; there is nothing left to do for it.
             _log.warning("leaving the group: %s", error)
