@@ -51,7 +51,7 @@ def test_the_larger_of_two_holds_stream_by_stream() -> None:
     both = one.or_more(other)
     assert both.least.tolist() == [[3.0, 6.0]]
     assert both.pairs.tolist() == [[0.1, 0.5]]
-    lent = one.copy()
+    lent = Clumps(one.least.copy(), one.pairs.copy())
     lent.lend(0, one, 1)
     assert lent.least.tolist() == [[6.0, 6.0]]
     assert one.least.tolist() == [[2.0, 6.0]]

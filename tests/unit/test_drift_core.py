@@ -184,6 +184,33 @@ def test_a_feature_that_stands_still_opens_an_alert_until_it_moves() -> None:
     assert (over.id, over.status) == (first.id, AlertStatus.RESOLVED)
 
 
+def test_a_category_that_repeats_itself_opens_an_alert_until_others_come() -> None:
+    watching = Watching()
+    watching.give(predictions(0))
+    # The index of this change is .1: as an effect of a distribution hardly one.
+    still = [predictions(h, levels=(1000, 0)) for h in (1, 2)]
+    (first,) = [a for a in watching.give(*still) if a.kind is AlertKind.CONSTANT]
+    assert (first.subject, first.onset) == ("c", HOUR)
+    (over,) = [a for a in watching.give(predictions(3)) if a.kind is AlertKind.CONSTANT]
+    assert (over.id, over.status) == (first.id, AlertStatus.RESOLVED)
+
+
+@pytest.mark.parametrize(
+    "windows",
+    [
+        [predictions(h, levels=(999, 1)) for h in range(1, 9)],
+        [predictions(h, levels=(0, 0), unseen=1000) for h in range(1, 9)],
+    ],
+    ids=["one row of another", "a value that nobody knows"],
+)
+def test_what_is_not_one_known_category_in_all_rows_does_not_stand_still(
+    windows: list[Window],
+) -> None:
+    watching = Watching()
+    watching.give(predictions(0))
+    assert AlertKind.CONSTANT not in {a.kind for a in watching.give(*windows)}
+
+
 def test_one_row_that_moves_ends_no_alert_of_a_feature_that_stands_still() -> None:
     watching = Watching()
     watching.give(predictions(0))

@@ -14,7 +14,7 @@ from driftloop.drift.shiryaev import EMPTY
 from driftloop.drift.state import Kept, Part, integers, packed
 from driftloop.drift.streams import Watched
 from driftloop.kernel.codec.blocks import F64, I64
-from driftloop.kernel.records import Window
+from driftloop.kernel.records import Window, WindowStatistics
 
 STILL = "still"
 """Family of these streams' keys."""
@@ -59,7 +59,7 @@ class Still:
         """Streams that are known to stand still: their bags take nothing in."""
         self.runs: list[tuple[int, int, float]] = [(-1, 0, 0.0)] * len(streams)
         """Per stream the number of the first of the newest windows that have one and the same value
-        (-1: none), their rows, and the value."""
+        (-1: none), their rows, and the value; of a category the place of its level."""
         self.moving: list[int] = [0] * len(streams)
         """Rows that have moved since the newest window of one value: of each window those outside
         of its largest bin, over the share that the reference has outside of its own. One row that
@@ -79,32 +79,32 @@ class Still:
         dispersions = self.dispersions(kept.rows)
         takes = np.ones(len(bag), dtype=np.bool_)
         for index, stream in enumerate(self.streams):
-            column = window.statistics.numeric[stream.column]
+            rows_here, value_here = _rows_and_value(window.statistics, stream.column)
             span = slice(self._cuts[index], self._cuts[index + 1])
             takes[span] = not self._frozen[index]
-            if column.count == 0:
+            if rows_here == 0:
                 continue
-            still = column.minimum == column.maximum
+            still = value_here is not None
             own = counts[span]
             if still and np.count_nonzero(bag[span] + own) < 2:
                 continue
             first, rows, value = self.runs[index]
-            if not still:
+            if value_here is None:
                 self.runs[index] = (-1, 0, 0.0)
-                moved = column.count - int(own.max(initial=0))
+                moved = rows_here - int(own.max(initial=0))
                 if outside[index] > 0.0:
                     moved = int(moved / outside[index])
-                self.moving[index] += min(column.count, moved)
+                self.moving[index] += min(rows_here, moved)
             else:
-                if first < 0 or value != column.minimum:
+                if first < 0 or value != value_here:
                     first, rows = kept.number, 0
-                self.runs[index] = (first, rows + column.count, column.minimum)
+                self.runs[index] = (first, rows + rows_here, value_here)
                 self.moving[index] = 0
             log_e = math.log1p(-_STAKE)
             if still:
                 won = -_log_chance(bag[span], own, dispersions[index])
                 log_e = _log_add(log_e, math.log(_STAKE) + won)
-            self._log_m[index] = _log_add(self._log_m[index], math.log(column.count)) + log_e
+            self._log_m[index] = _log_add(self._log_m[index], math.log(rows_here)) + log_e
         self._bags[kept.slot] = np.where(takes, bag + counts, bag)
         self._unsaved.add(kept.slot)
 
@@ -185,6 +185,19 @@ class Still:
             ]
             self._outside[slot] = found[: len(self.streams)]
         return self._outside[slot]
+
+
+def _rows_and_value(statistics: WindowStatistics, column: int) -> tuple[int, float | None]:
+    """How many rows have a value in one of the columns, the numeric ones before the others, and
+    that value, if all have the same and the reference knows it; of a category the place of its
+    level."""
+    if column < len(statistics.numeric):
+        number = statistics.numeric[column]
+        return number.count, number.minimum if number.minimum == number.maximum else None
+    levels = statistics.categorical[column - len(statistics.numeric)]
+    if max(levels.levels, default=0) < levels.count:
+        return levels.count, None
+    return levels.count, float(levels.levels.index(levels.count))
 
 
 def _log_chance(bag: I64, counts: I64, dispersion: float) -> float:

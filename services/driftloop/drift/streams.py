@@ -206,24 +206,12 @@ class _Maker:
                 missing_dispersion,
             )
         ]
-        if not place.numeric:
-            unseen = (bins, (place.other,))
-            out.append(
-                _Draft(AlertKind.NEW_CATEGORIES, name, Measure.UNSEEN, unseen, index, dispersion)
-            )
-            return out
-        outside = (bins, (place.other,))
-        out.append(
-            _Draft(
-                AlertKind.OUT_OF_RANGE,
-                name,
-                Measure.OUTSIDE,
-                outside,
-                index,
-                dispersion,
-                less=place.other,
-            )
-        )
+        other = (bins, (place.other,))
+        if place.numeric:
+            kind, measure, less = AlertKind.OUT_OF_RANGE, Measure.OUTSIDE, place.other
+        else:
+            kind, measure, less = AlertKind.NEW_CATEGORIES, Measure.UNSEEN, -1
+        out.append(_Draft(kind, name, measure, other, index, dispersion, less=less))
         if len(bins) > 1:
             out.append(
                 _Draft(AlertKind.CONSTANT, name, Measure.CONSTANT, (bins,), index, dispersion)
