@@ -386,15 +386,15 @@ class Loader:
 
 def _check_features(model: Declaration, record: Version) -> None:
     """A model that was taken out may be declared anew with other features, and its old versions are
-    still there. Raises :class:`ArtifactError`."""
+    still there. A profile of no rows tells nothing. Raises :class:`ArtifactError`."""
     declared = [
         [feature.name for feature in features] for features in (model.numeric, model.categorical)
     ]
     made_for = [
         [column.name for column in record.profile.numeric[: len(model.numeric)]],
-        [column.name for column in record.profile.categorical],
+        [column.name for column in record.profile.categorical[: len(model.categorical)]],
     ]
-    if made_for != declared:
+    if record.profile.rows and made_for != declared:
         raise ArtifactError(
             f"version {record.version} of {model.name!r} was made for the features {made_for}, "
             f"and {declared} are declared: train anew, or use another name"
