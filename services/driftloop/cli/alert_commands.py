@@ -10,7 +10,7 @@ from driftloop.cli.control import read_records, read_topics
 from driftloop.kernel.codec.records import codec
 from driftloop.kernel.errors import DecodeError
 from driftloop.kernel.ports import Log, TopicPartition
-from driftloop.kernel.records import Alert, Command, DeadLetter
+from driftloop.kernel.records import Alert, Command, CommandAction, DeadLetter
 from driftloop.kernel.topics import ControlTopics
 
 
@@ -36,7 +36,9 @@ class Commands:
                     offset = batch.offsets[row]
                     progress(f"{batch.topic}/{batch.partition} offset {offset}: {error}")
                     continue
-                if command is not None and command.alert == alert:
+                if command is None or command.alert != alert:
+                    continue
+                if command.action in (CommandAction.ACKNOWLEDGE, CommandAction.SNOOZE):
                     found.append((command, batch.source, batch.offsets[row]))
         return cls(topics, found)
 

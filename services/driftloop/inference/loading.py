@@ -131,15 +131,17 @@ class Loader:
     def _forget_what_is_not_declared(self) -> None:
         """Of models that were taken out."""
         known = self._catalog.models.keys()
-        sized = {name for name, _ in self._sizes}
-        for name in {*self._core.resident(), *self._retry_at, *self._asked, *sized} - known:
+        # While another thread loads.
+        for key in list(self._sizes):
+            if key[0] not in known:
+                self._sizes.pop(key, None)
+        for name in {*self._core.resident(), *self._retry_at, *list(self._asked)} - known:
             self._core.forget(name)
             self._loading.pop(name, None)
             self._bytes.pop(name, None)
             self._asked.discard(name)
             if self._retry_at.pop(name, None) is not None:
                 self._meter.set(metrics.NOT_LOADED, 0, name)
-        self._sizes = {key: size for key, size in self._sizes.items() if key[0] in known}
 
     def make_room(self) -> None:
         """Let go of the least recently used versions beyond the bound."""
