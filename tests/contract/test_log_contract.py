@@ -391,6 +391,26 @@ def test_a_range_is_read_exactly(log: Log, topic: str) -> None:
     assert list(log.read(source, 5, 5)) == []
 
 
+def test_the_next_record_is_found_behind_markers_and_what_was_aborted(log: Log) -> None:
+    topic = _topic(log)
+    writer = _join(log, _group(), [_topic(log)], Listener())
+    for values, kept in (([b"a", b"b"], True), ([b"lost"], False), ([b"c"], True)):
+        writer.begin()
+        writer.send(Send(topic, [None] * len(values), values, 0))
+        writer.commit({}) if kept else writer.abort()
+    _send(log, topic, [b"x"], 1)
+    writer.close()
+    for number in (0, 1):
+        source = TopicPartition(topic, number)
+        end = log.end_offsets([topic])[source]
+        records = [offset for batch in log.read(source, 0, end) for offset in batch.offsets]
+        assert len(records) == (3, 1)[number]
+        # To and fro, for one client looks at all.
+        for start in (*range(end + 1), *range(end, -1, -1)):
+            wanted = next((offset for offset in records if offset >= start), end)
+            assert log.next_record(source, start, end) == wanted
+
+
 def test_topics_are_made_once_and_a_mismatch_is_named(log: Log) -> None:
     topic = _topic(log, 3)
     log.ensure_topics([TopicSpec(topic, 3)])

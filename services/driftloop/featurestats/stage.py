@@ -331,7 +331,7 @@ class MergeStage:
         before, self._stood = self._stood, positions
         if self.busy:
             return positions
-        # One that moves needs no help, and looking costs a reader of its own.
+        # One that moves needs no help.
         return {
             s: self._past_markers(s, offset, ends[s]) if before.get(s) == offset else offset
             for s, offset in positions.items()
@@ -349,7 +349,6 @@ class MergeStage:
         if known is not None and known[0] == base:
             offset = known[1]
         if offset < end:
-            following = next(iter(self._log.read(source, offset, end)), None)
-            offset = end if following is None else following.offsets[0]
+            offset = self._log.next_record(source, offset, end)
             self._passed[source] = (base, offset)
         return offset

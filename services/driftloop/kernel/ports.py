@@ -294,6 +294,10 @@ class Log(Protocol):
         """Committed records of one partition with offsets in [start, end), in order."""
         ...
 
+    def next_record(self, source: TopicPartition, start: int, end: int) -> int:
+        """The offset of the first of these; ``end`` where there is none, but markers at most."""
+        ...
+
     def ensure_topics(self, specs: Sequence[TopicSpec]) -> None:
         """Make the topics that do not exist. Raises :class:`ConfigurationError` where one exists
         with another number of partitions."""

@@ -74,6 +74,16 @@ class Configuration:
             **self._common,
         }
 
+    def probe(self) -> Options:
+        """What looks at one record at a time."""
+        return {
+            **self.range_reader(),
+            "queued.min.messages": 1,
+            # The batch that the record is in comes whole, however small this is.
+            "fetch.message.max.bytes": 65_536,
+            **self._common,
+        }
+
     def member(self, group: str) -> Options:
         """A consumer that is a member of a group."""
         return {

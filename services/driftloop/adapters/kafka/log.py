@@ -21,7 +21,7 @@ from driftloop.adapters.kafka.configuration import Configuration
 from driftloop.adapters.kafka.failures import passing, unavailable
 from driftloop.adapters.kafka.outbox import KafkaOutbox
 from driftloop.adapters.kafka.producer import KafkaProducer
-from driftloop.adapters.kafka.reading import KafkaFollower, read_range
+from driftloop.adapters.kafka.reading import KafkaFollower, KafkaProbe, read_range
 from driftloop.adapters.kafka.session import KafkaSession
 from driftloop.kernel.errors import ConfigurationError, LogUnavailableError
 from driftloop.kernel.ports import (
@@ -59,6 +59,7 @@ class KafkaLog:
         self._clock = clock or SystemClock()
         self._replication = replication
         self._admin: Any = AdminClient(self._configuration.admin())
+        self._probe = KafkaProbe(self._configuration, self._clock)
         self._clients: WeakSet[KafkaSession | KafkaFollower | KafkaProducer | KafkaOutbox] = (
             WeakSet()
         )
@@ -94,6 +95,9 @@ class KafkaLog:
         self, source: TopicPartition, start: int, end: int, *, limit: int = 4096
     ) -> Iterator[RecordBatch]:
         return read_range(self._configuration, self._clock, source, start, end, limit)
+
+    def next_record(self, source: TopicPartition, start: int, end: int) -> int:
+        return self._probe.next_record(source, start, end)
 
     def ensure_topics(self, specs: Sequence[TopicSpec]) -> None:
         wanted = [
@@ -150,6 +154,7 @@ class KafkaLog:
     def close(self) -> None:
         # Whoever failed while it was being built closed nothing: left to the interpreter's end, a
         # client in a group hangs there.
+        self._probe.close()
         for client in list(self._clients):
             if isinstance(client, KafkaOutbox):
                 client.close(_CLOSING_S)

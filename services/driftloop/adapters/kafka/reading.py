@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from threading import Lock
 
 from driftloop.adapters.kafka.configuration import Configuration
 from driftloop.adapters.kafka.failures import PASSING
@@ -42,6 +43,55 @@ class KafkaFollower:
         self._fetcher.close()
 
 
+class KafkaProbe:
+    """Looks for the next record of a partition. One client serves all looks: making one takes
+    threads and a connection, and far longer than to look."""
+
+    def __init__(self, configuration: Configuration, clock: Clock) -> None:
+        self._configuration = configuration
+        self._clock = clock
+        self._fetcher: Fetcher | None = None
+        self._looking = Lock()
+        self._closed = False
+
+    def next_record(self, source: TopicPartition, start: int, end: int) -> int:
+        """See :class:`driftloop.kernel.ports.Log`. From any thread."""
+        with self._looking:
+            if start >= end or self._closed:
+                return end
+            if self._fetcher is None:
+                self._fetcher = Fetcher(self._configuration.probe(), PASSING)
+            fetcher = self._fetcher
+            try:
+                return min(self._look(fetcher, source, start, end), end)
+            except BaseException:
+                self._fetcher = None
+                fetcher.close()
+                raise
+
+    def close(self) -> None:
+        """Let go of the client."""
+        with self._looking:
+            self._closed = True
+            if self._fetcher is not None:
+                self._fetcher.close()
+
+    def _look(self, fetcher: Fetcher, source: TopicPartition, start: int, end: int) -> int:
+        positions = {source: start}
+        fetcher.assign(positions)
+        until = self._clock.monotonic() + _SILENCE_S
+        try:
+            while positions[source] < end:
+                for batch in _poll(fetcher, positions, 1, _POLL_S):
+                    if batch.offsets[0] >= start:
+                        return batch.offsets[0]
+                if self._clock.monotonic() > until:
+                    raise _silent(source, positions[source], end)
+            return end
+        finally:
+            fetcher.unassign(positions)
+
+
 def read_range(
     configuration: Configuration,
     clock: Clock,
@@ -68,10 +118,7 @@ def read_range(
             if positions[source] > before:
                 heard = clock.monotonic()
             elif clock.monotonic() - heard > _SILENCE_S:
-                raise LogUnavailableError(
-                    f"{source.topic}/{source.partition} gave nothing after offset {before} "
-                    f"for {_SILENCE_S:g} s, though it should reach {end}"
-                )
+                raise _silent(source, before, end)
     except MemoryError:
         # A client that could not start one of its threads waits for it for ever when it is closed.
         # Without memory this process ends, and the client with it.
@@ -80,6 +127,13 @@ def read_range(
         fetcher.close()
         raise
     fetcher.close()
+
+
+def _silent(source: TopicPartition, offset: int, end: int) -> LogUnavailableError:
+    return LogUnavailableError(
+        f"{source.topic}/{source.partition} gave nothing after offset {offset} for "
+        f"{_SILENCE_S:g} s, though it should reach {end}"
+    )
 
 
 def _before(batch: RecordBatch, end: int) -> RecordBatch | None:

@@ -53,6 +53,11 @@ class MemoryLog:
             yield batch
             start = batch.next_offset
 
+    def next_record(self, source: TopicPartition, start: int, end: int) -> int:
+        for batch in self.read(source, start, end, limit=1):
+            return batch.offsets[0]
+        return end
+
     def ensure_topics(self, specs: Sequence[TopicSpec]) -> None:
         for spec in specs:
             self._storage.ensure(spec)
