@@ -91,7 +91,7 @@ class PlainView:
         self.note(
             f"[{progress.seconds:5.0f} s] {_day(progress.now)}  {progress.sent:,} of "
             f"{progress.total:,} flights, {progress.rate:,.0f}/s, {len(seen.windows)} windows, "
-            f"{len(seen.open_alerts)} alerts open{loss}{wait}"
+            f"alerts open: {len(seen.open_alerts)}{loss}{wait}"
         )
 
 
