@@ -156,6 +156,17 @@ def test_answers_that_nobody_reads_are_not_made(served: Served) -> None:
     assert served.application.large == 500
 
 
+def test_who_reads_nothing_for_long_is_left(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wire, "IDLE_S", 0.1)
+    client = served.connect()
+    client.send(b"GET /v2/large HTTP/1.1\r\nHost: h\r\n\r\n" * 500)
+    until(lambda: served.application.large > 0)
+    until(lambda: not served.server._site.connections)
+    assert served.application.large < 200
+
+
 def test_a_request_may_come_byte_by_byte(served: Served) -> None:
     client = served.connect()
     for byte in post("/v2/x", b"slow"):

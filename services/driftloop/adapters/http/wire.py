@@ -31,7 +31,7 @@ _FRAMING = 3
 PIPELINED = 64
 """Requests of one connection that may wait for their answers; more are not read until then."""
 IDLE_S = 75.0
-"""An open connection that says nothing for so long is closed."""
+"""An open connection that says nothing for so long, or takes nothing of its answers, is closed."""
 CONNECTIONS = 4096
 """Connections at once; one more is told 503."""
 REFUSED = 1024
@@ -99,6 +99,9 @@ class Connection(asyncio.Protocol):
         self._paused = False
         self._full = False
         """The client does not take what is written."""
+        self._unsent = -1
+        self._stands_since = 0.0
+        """How many bytes it has left, and since when it is so many."""
         self._lingers = False
         self._last = time.monotonic()
         self._body_bytes = 0
@@ -147,6 +150,7 @@ class Connection(asyncio.Protocol):
     @override
     def pause_writing(self) -> None:
         self._full = True
+        self._unsent = -1
         self._throttle()
 
     @override
@@ -371,13 +375,22 @@ class Connection(asyncio.Protocol):
 
     def look(self, now: float) -> None:
         """Close what is idle, and refuse what takes too long to send its request."""
-        if self._closing:
+        if self._full and self._stands(now):
+            self.abort()
+        elif self._closing:
             if not self._waiting and now - self._last > LINGER_S:
                 self.abort()
         elif self._began and now - self._began > self._site.read_s:
             self._refuse(408, f"the request was not sent within {self._site.read_s:g} s")
         elif not self._waiting and now - self._last > IDLE_S:
             self.abort()
+
+    def _stands(self, now: float) -> bool:
+        """Whether the client has taken nothing for too long of what is written."""
+        unsent = 0 if self._transport is None else self._transport.get_write_buffer_size()
+        if unsent != self._unsent:
+            self._unsent, self._stands_since = unsent, now
+        return now - self._stands_since > IDLE_S
 
     def finish(self) -> None:
         """The server stops: close once what was asked is answered."""
