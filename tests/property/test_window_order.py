@@ -37,6 +37,8 @@ class World:
         for partition in range(2):
             steps = [random.randint(0, 60) for _ in range(random.randint(20, 60))]
             times = [8 * index + step for index, step in enumerate(steps)]
+            # One at a time that nothing has, which is no part of any window.
+            times[random.randrange(20)] = random.choice([1 << 60, -1, times[0]])
             shadows = [index // 20 + (step == 0) for index, step in enumerate(steps)]
             versions = [1 + (index > 45) for index in range(len(steps))]
             rows = batch(outcomes(times, versions=versions, shadows=shadows), partition=partition)

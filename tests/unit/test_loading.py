@@ -413,6 +413,27 @@ def test_a_version_of_other_features_is_not_loaded(bench: Bench) -> None:
     assert "made for the features [['y', 'x'], ['kind']]" in told.error
 
 
+@pytest.mark.parametrize("looked", [False, True], ids=["at_once", "after_a_step"])
+def test_what_was_loaded_for_features_that_changed_meanwhile_is_not_installed(
+    bench: Bench, looked: bool
+) -> None:
+    """The model was taken out, and declared anew, while its version was being loaded."""
+    bench.deploy(1, 1)
+    bench.loader.update()
+    (deployment,) = bench.catalog.deployments.values()
+    bench.catalog.apply(RecordBatch(bench.catalog.topics.models, 0, [0], [0], [b"m"], [None]))
+    if looked:
+        bench.loader.update()
+    x, y = MODEL.numeric
+    bench.catalog.declare(replace(MODEL, numeric=(y, x)))
+    bench.catalog.deploy(deployment)
+    assert bench.executor.work() == 1
+    bench.turn()
+    bench.turn()
+    assert bench.serves() == (0, -1)
+    assert bench.loader.failed() == ["m"]
+
+
 def test_what_became_of_a_deployment_is_told_when_it_changes(bench: Bench) -> None:
     whole = bench.arrays_of(2).read_bytes()
     bench.arrays_of(2).unlink()

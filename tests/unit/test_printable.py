@@ -22,6 +22,7 @@ from driftloop.kernel.records import DeadLetter
         ("one\ntwo\r\tthree", "one\\ntwo\\r\\tthree"),
         ("\u202eright to left\u2028line", "\\u202eright to left\\u2028line"),
         ("\x9b31m", "\\x9b31m"),
+        ("pay\u200bpal\xad\ufeff\U000e0041", "pay\\u200bpal\\xad\\ufeff\\U000e0041"),
     ],
 )
 def test_control_characters_are_shown_and_not_obeyed(text: str, shown: str) -> None:

@@ -456,6 +456,29 @@ def test_a_commit_that_fails_while_partitions_come_leaves_nothing_of_it_to_recov
     assert (bench.read(OUT), bench.read(OUT, 1)) == ([b"1"], [b"2"])
 
 
+def test_partitions_whose_state_cannot_be_taken_over_end_the_session_that_was_given_them(
+    bench: Bench,
+) -> None:
+    """Another attempt within it would leave them unread for good."""
+
+    class Refusing(Adder):
+        def restore(self, source: TopicPartition, entries: Mapping[str, bytes]) -> None:
+            raise LogError("state entry b'x' is no partial")
+
+    bench.send(b"1")
+    first, _ = bench.runner()
+    settle(first)
+    first.close()
+    second, _ = bench.runner(make=Refusing)
+    with pytest.raises(LogUnavailableError, match="taking over partitions: state entry b'x'"):
+        settle(second)
+    second.close()
+    third, core = bench.runner()
+    bench.send(b"2")
+    settle(third)
+    assert core.sums == {0: 3}
+
+
 def test_a_commit_that_fails_while_partitions_leave_is_left_to_the_next_owner(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from driftloop.adapters.memory import MemoryLog
-from driftloop.featurestats.sketch import SketchCore
+from driftloop.featurestats.sketch import SketchCore, _shape
 from driftloop.kernel import metrics
 from driftloop.kernel.codec.records import codec
 from driftloop.kernel.codec.rows import encode_predictions
+from driftloop.kernel.declaration import Declaration
 from driftloop.kernel.errors import VerificationError
 from driftloop.kernel.ports import RecordBatch, Send, TopicPartition, TopicSpec
 from driftloop.kernel.processor import ControlBehindError
@@ -219,14 +220,24 @@ def test_windows_of_another_topic_are_no_part_of_a_models() -> None:
     assert (partial.source, partial.statistics.rows) == (OffsetRange("m.predictions", 0, 0, 1), 1)
 
 
-def test_windows_of_other_columns_are_no_part_of_a_models() -> None:
-    """It was removed, and declared again with its features in another order."""
+X, Y = declaration().numeric
+
+
+@pytest.mark.parametrize(
+    "declared",
+    [
+        replace(declaration(), numeric=(Y, X)),
+        replace(declaration(), windows=replace(declaration().windows, size=SIZE // 2)),
+    ],
+    ids=["columns", "size"],
+)
+def test_windows_of_another_shape_are_no_part_of_a_models(declared: Declaration) -> None:
+    """It was removed, and declared again with its features in another order, or other windows."""
     before = SketchCore(catalog(1))
     before.process(batch(predictions([10, 20])))
     before.flush()
     state = {key: value for key, value in before.snapshot().items() if value is not None}
-    x, y = declaration().numeric
-    after = SketchCore(catalog(1, declared=replace(declaration(), numeric=(y, x))))
+    after = SketchCore(catalog(1, declared=declared))
     after.restore(SOURCE, state)
     after.process(batch(predictions([30]), first=2))
     (partial,) = flushed(after)
@@ -259,6 +270,13 @@ def test_rows_at_times_that_nothing_has_are_rejected_and_make_none_look_late(abs
     left = [values[row] for row in (0, 2, 3)]
     sound.process(RecordBatch("m.predictions", 0, [0, 2, 3], [0] * 3, [b"k"] * 3, left))
     assert flushed(core) == flushed(sound)
+
+
+def test_times_are_those_of_a_model_not_of_others_that_are_read_beside_it() -> None:
+    wide, narrow = declaration(), declaration()
+    assert _shape(wide) == _shape(narrow)
+    narrow = replace(narrow, events=replace(narrow.events, latest=wide.events.latest - 1))
+    assert _shape(wide) != _shape(narrow)
 
 
 def test_a_row_after_the_retention_is_counted_and_left_out() -> None:

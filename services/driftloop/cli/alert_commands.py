@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from driftloop.cli.control import read_records, read_topics
 from driftloop.kernel.codec.records import codec
@@ -38,8 +38,12 @@ class Commands:
                     continue
                 if command is None or command.alert != alert:
                     continue
-                if command.action in (CommandAction.ACKNOWLEDGE, CommandAction.SNOOZE):
-                    found.append((command, batch.source, batch.offsets[row]))
+                if command.action is CommandAction.ACKNOWLEDGE:
+                    # An end of what is not snoozed counts for nothing.
+                    command = replace(command, until=0)
+                elif command.action is not CommandAction.SNOOZE:
+                    continue
+                found.append((command, batch.source, batch.offsets[row]))
         return cls(topics, found)
 
     @property

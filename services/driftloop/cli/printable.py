@@ -7,22 +7,17 @@ in one, and a line break would make a line of its own. They are shown as Python 
 from __future__ import annotations
 
 import dataclasses
-import re
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-_CONTROLS = re.compile(
-    "[\x00-\x1f\x7f-\x9f"  # with escape, line breaks and the bell
-    "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # the direction of what follows
-    "\u2028\u2029"  # line breaks as well
-    "\ud800-\udfff]"  # halves of characters, which cannot be encoded
-)
-
 
 def printable(text: str) -> str:
-    """One line: control characters as ``\\x1b``."""
-    return _CONTROLS.sub(lambda found: repr(found[0])[1:-1], text)
+    """One line: what is not seen as itself (controls, line breaks, the direction of what follows,
+    what has no width, halves of characters) as ``\\x1b``."""
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
 
 
 def printable_lines(text: str) -> str:

@@ -36,6 +36,7 @@ from driftloop.kernel.records import (
     Window,
 )
 from driftloop.kernel.topics import ControlTopics
+from driftloop.kernel.windows import span
 
 STREAM_OF: Mapping[AlertKind, Stream] = {
     kind: Stream.OUTCOMES if kind is AlertKind.CONCEPT_DRIFT else Stream.PREDICTIONS
@@ -133,13 +134,14 @@ class Retracing:
 
     def lateness(self) -> Lateness | None:
         """What decides which rows of the windows so far were late; None where the log has
-        declarations that allow different lateness."""
-        allowed = {found.windows.lateness for _, found in self._declarations}
-        if len(allowed) > 1:
+        declarations that allow different lateness, or events at other times."""
+        policies = {(found.windows.lateness, *span(found)) for _, found in self._declarations}
+        if len(policies) > 1:
             return None
+        ((allowed, *_),) = policies
         versions = [number for name, number in self._catalog.versions if name == self._model]
         since = self._declarations[0][0]
-        return Lateness.of(allowed.pop(), since, [0, *versions], self.windows.values())
+        return Lateness.of(allowed, since, [0, *versions], self.windows.values())
 
     @property
     def _begin(self) -> int:

@@ -192,8 +192,8 @@ def _judged(
         notes = []
     if lateness is None:
         notes.append(
-            "the log has declarations of the model that allow different lateness: how many rows "
-            "were late was not compared"
+            "the log has declarations of the model that allow different lateness, or events at "
+            "other times: how many rows were late was not compared"
         )
     return tuple(notes)
 

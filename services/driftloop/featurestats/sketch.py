@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -13,19 +13,17 @@ from driftloop.featurestats.source import SourceWindows
 from driftloop.kernel import metrics
 from driftloop.kernel.alike import Alike, Shapes
 from driftloop.kernel.catalog import Catalog
-from driftloop.kernel.codec.blocks import I32, I64, Rejected
+from driftloop.kernel.codec.blocks import I32, I64
 from driftloop.kernel.declaration import Declaration
-from driftloop.kernel.errors import DecodeError
 from driftloop.kernel.metrics import Meter, NullMeter
 from driftloop.kernel.placing import place
 from driftloop.kernel.ports import RecordBatch, Send, TopicPartition
 from driftloop.kernel.processor import Outputs
-from driftloop.kernel.reasons import Reason
 from driftloop.kernel.records import Profile, Stream
 from driftloop.kernel.sharing import Shared
 from driftloop.kernel.stores import KeyValueStore, MemoryStore
 from driftloop.kernel.window_rows import StreamRows, decode_rows, grouped, stream_of
-from driftloop.kernel.windows import WindowKey, closes_at, expires_at
+from driftloop.kernel.windows import WindowKey, closes_at, expires_at, span
 
 Flags = npt.NDArray[np.bool_]
 
@@ -121,7 +119,7 @@ class SketchCore:
     def _read(self, alike: Alike) -> _Read:
         """Raises :class:`ControlBehindError`."""
         stream = stream_of(alike.models[0], alike.batches[0].topic)
-        rows = _in_time(alike, stream)
+        rows = decode_rows(alike.models[0], stream, alike.values())
         runs = list(alike.runs(rows.rows))
         bounds = np.array([*(low for _, _, low, _ in runs), len(rows)])
         run = np.repeat(np.arange(len(runs)), np.diff(bounds))
@@ -288,24 +286,6 @@ class SketchCore:
         )
 
 
-def _in_time(alike: Alike, stream: Stream) -> StreamRows:
-    """The rows of a batch; those at times that no event or label has are rejected, for they would
-    make all rows after them look late."""
-    model, values = alike.models[0], alike.values()
-    rows = decode_rows(model, stream, values)
-    earliest = min(each.events.earliest for each in alike.models)
-    latest = max(each.events.latest + each.labels.horizon for each in alike.models)
-    outside = rows.rows[(rows.time < earliest) | (rows.time >= latest)].tolist()
-    if not outside:
-        return rows
-    values = [None if row in outside else value for row, value in enumerate(values)]
-    rest = decode_rows(model, stream, values)
-    why = f"its time is outside [{earliest}, {latest}) ms, that of events and labels"
-    rejected = [bad for bad in rest.rejected if bad.row not in outside]
-    rejected += [Rejected(row, DecodeError(Reason.OUT_OF_LIMITS, why)) for row in outside]
-    return replace(rest, rejected=sorted(rejected, key=lambda bad: bad.row))
-
-
 def _placed(windows: Sequence[SourceWindows], time: I64, bounds: I64) -> tuple[I64, Flags, Flags]:
     """Each row's window, whether it is late there, and whether that takes it still; the watermarks
     of ``windows``, one per run, go on to the rows' times. All have the policy of the first."""
@@ -323,7 +303,7 @@ def _shape(model: Declaration) -> Hashable:
     """What decides how rows are read and placed in windows."""
     counts = model.scores, len(model.numeric), len(model.categorical)
     policy = model.windows
-    return (*counts, policy.size, policy.lateness, policy.retention)
+    return (*counts, policy.size, policy.lateness, policy.retention, *span(model))
 
 
 def state_prefix(model: str, stream: Stream, partition: int) -> str:

@@ -202,10 +202,13 @@ class SourceWindows:
     def _continued(
         self, partial: Partial, encoded: bytes, key: WindowKey, profile: Profile | None
     ) -> _OpenWindow | None:
-        """None where it is of another topic, or of other columns: those of a model of this name
-        that was taken out."""
+        """None where it is of another topic, size or columns: those of a model of this name that
+        was taken out."""
         source = partial.source
         if source.topic != self._source.topic:
+            return None
+        if partial.end - partial.start != self.declaration.windows.size:
+            _log.warning("a window of %r begins anew: its size is another now", partial.model)
             return None
         try:
             sketch = Sketch.from_statistics(

@@ -51,6 +51,14 @@ class _Outcome(NamedTuple):
     failure: _Failure | None = None
 
 
+class _Loading(NamedTuple):
+    """What is under way."""
+
+    model: Declaration
+    deployment: Deployment
+    outcome: Future[_Outcome]
+
+
 class Loader:
     """Follows the deployments in the catalog. Called between two steps of the runner."""
 
@@ -88,7 +96,7 @@ class Loader:
         self._meter = meter
         self._reports = reports
         self._champions = Champions()
-        self._loading: dict[str, tuple[Deployment, Future[_Outcome]]] = {}
+        self._loading: dict[str, _Loading] = {}
         self._retry_at: dict[str, int] = {}
         self._asked: set[str] = set()
         """Models that share topics, and are needed though no event of theirs has come."""
@@ -121,11 +129,11 @@ class Loader:
                 continue
             if name not in self._loading and self._wanted(model, deployment):
                 future = self._executor.submit(self._attempt, model, deployment)
-                self._loading[name] = (deployment, future)
+                self._loading[name] = _Loading(model, deployment, future)
             loading = self._loading.get(name)
-            if loading is not None and (wait or loading[1].done()):
+            if loading is not None and (wait or loading.outcome.done()):
                 del self._loading[name]
-                self._install(*loading)
+                self._install(loading)
         self._seen = revision if not self._wanting() else -1
 
     def _forget_what_is_not_declared(self) -> None:
@@ -135,7 +143,8 @@ class Loader:
         for key in list(self._sizes):
             if key[0] not in known:
                 self._sizes.pop(key, None)
-        for name in {*self._core.resident(), *self._retry_at, *list(self._asked)} - known:
+        held = {*self._core.resident(), *self._retry_at, *self._loading, *list(self._asked)}
+        for name in held - known:
             self._core.forget(name)
             self._loading.pop(name, None)
             self._bytes.pop(name, None)
@@ -227,9 +236,13 @@ class Loader:
             for version in (deployment.champion, deployment.shadow)
         )
 
-    def _install(self, deployment: Deployment, future: Future[_Outcome]) -> None:
+    def _install(self, loading: _Loading) -> None:
+        model, deployment, future = loading
         name = deployment.model
         outcome = future.result()
+        if model != self._catalog.models[name]:
+            # It was checked against what was declared before; the next update loads it anew.
+            return
         if self._sequence(name) >= deployment.sequence:
             # Its first event came meanwhile, and loaded this deployment or a newer one.
             self._asked.discard(name)

@@ -221,7 +221,14 @@ class Runner:
             # What was kept holds rows of a transaction that was aborted: when the poll is over all
             # that is assigned is recovered, these too.
             return {}
-        return self.wiring.recovery.recover(partitions)
+        try:
+            return self.wiring.recovery.recover(partitions)
+        except (FencedError, LogUnavailableError):
+            raise
+        except LogError as error:
+            # Going back to what was committed would leave them unread: this session does not have
+            # them, and the group has given them to it.
+            raise LogUnavailableError(f"taking over partitions: {error}") from error
 
     def on_revoked(self, partitions: Sequence[TopicPartition]) -> None:
         self._settle()

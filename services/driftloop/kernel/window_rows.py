@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -11,9 +11,11 @@ import numpy as np
 from driftloop.kernel.codec.blocks import I32, I64, OutcomeBlock, PredictionBlock, Rejected
 from driftloop.kernel.codec.rows import decode_outcomes, decode_predictions
 from driftloop.kernel.declaration import Declaration
+from driftloop.kernel.errors import DecodeError
+from driftloop.kernel.reasons import Reason
 from driftloop.kernel.records import Stream
 from driftloop.kernel.statistics.sketch import Sketch
-from driftloop.kernel.windows import WindowKey, window_start
+from driftloop.kernel.windows import WindowKey, span, window_start
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,24 @@ def stream_of(declaration: Declaration, topic: str) -> Stream:
 def decode_rows(
     declaration: Declaration, stream: Stream, values: Sequence[bytes | None]
 ) -> StreamRows:
-    """Decode records of a predictions or outcomes topic."""
+    """Decode records of a predictions or outcomes topic. Those at times that no event or label has
+    are rejected: they would make all rows after them look late."""
+    rows = _decoded(declaration, stream, values)
+    first, end = span(declaration)
+    outside = set(rows.rows[(rows.time < first) | (rows.time >= end)].tolist())
+    if not outside:
+        return rows
+    rest = [None if row in outside else value for row, value in enumerate(values)]
+    why = f"its time is outside [{first}, {end}) ms, that of events and labels"
+    rejected = [*rows.rejected]
+    rejected += [Rejected(row, DecodeError(Reason.OUT_OF_LIMITS, why)) for row in outside]
+    rejected.sort(key=lambda bad: bad.row)
+    return replace(_decoded(declaration, stream, rest), rejected=rejected)
+
+
+def _decoded(
+    declaration: Declaration, stream: Stream, values: Sequence[bytes | None]
+) -> StreamRows:
     scores = declaration.scores
     numeric, categorical = len(declaration.numeric), len(declaration.categorical)
     if stream is Stream.PREDICTIONS:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import NamedTuple, TypeVar
 
 from driftloop.kernel.codec.blocks import I64
-from driftloop.kernel.declaration import WindowPolicy
+from driftloop.kernel.declaration import Declaration, WindowPolicy
 
 _Time = TypeVar("_Time", int, I64)
 
@@ -36,6 +36,11 @@ def closes_at(start: _Time, policy: WindowPolicy) -> _Time:
 def expires_at(start: _Time, policy: WindowPolicy) -> _Time:
     """The watermark from which on a window takes no more rows."""
     return start + (policy.size + policy.lateness + policy.retention)
+
+
+def span(model: Declaration) -> tuple[int, int]:
+    """From when to before when events of a model, and the labels of those, may be, ms."""
+    return model.events.earliest, model.events.latest + model.labels.horizon
 
 
 class Watermarks:

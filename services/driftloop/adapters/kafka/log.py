@@ -38,6 +38,9 @@ _RETRY_S = 0.05
 _CLOSING_S = 10.0
 """For what an outbox still holds when nobody has closed it."""
 
+_NO_SUCH_TOPIC = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.TOPIC_EXCEPTION)
+"""Of topics that nobody made, and of names that no topic can have."""
+
 _Client = TypeVar("_Client", bound=KafkaSession | KafkaFollower | KafkaProducer | KafkaOutbox)
 
 
@@ -201,12 +204,11 @@ class KafkaLog:
 
     def _partitions(self, topics: Sequence[str]) -> Mapping[str, int]:
         """How many each topic has, 0 where there is none; one request, however many they are."""
-        if not topics:
-            return {}
-        asked = self._admin.describe_topics(
-            TopicCollection(list(dict.fromkeys(topics))), request_timeout=_TIMEOUT_S
-        )
-        found = {}
+        found = dict.fromkeys(topics, 0)
+        names = [topic for topic in found if topic]
+        if not names:
+            return found
+        asked = self._admin.describe_topics(TopicCollection(names), request_timeout=_TIMEOUT_S)
         for topic, future in asked.items():
             try:
                 found[topic] = len(future.result(_TIMEOUT_S).partitions)
@@ -215,10 +217,9 @@ class KafkaLog:
                     f"asking for topic {topic!r}: {self._silent()}"
                 ) from error
             except KafkaException as error:
-                if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                if error.args[0].code() not in _NO_SUCH_TOPIC:
                     where = self._configuration.bootstrap
                     raise unavailable(f"asking Kafka at {where} for {topic!r}", error) from error
-                found[topic] = 0
         return found
 
     def _check_partitions(self, spec: TopicSpec) -> None:

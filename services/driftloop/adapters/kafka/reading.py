@@ -57,8 +57,10 @@ class KafkaProbe:
     def next_record(self, source: TopicPartition, start: int, end: int) -> int:
         """See :class:`driftloop.kernel.ports.Log`. From any thread."""
         with self._looking:
-            if start >= end or self._closed:
+            if start >= end:
                 return end
+            if self._closed:
+                raise LogUnavailableError(f"looking at {source.topic}: the log is closed")
             if self._fetcher is None:
                 self._fetcher = Fetcher(self._configuration.probe(), PASSING)
             fetcher = self._fetcher
