@@ -225,6 +225,13 @@ class CountingMeter:
     def set(self, metric: Metric, value: float, *labels: str) -> None:
         self.values[metric.name, *labels] = value
 
+    def set_all(
+        self, metric: Metric, series: Sequence[tuple[str, ...]], values: Sequence[float]
+    ) -> None:
+        for labels, value in zip(series, values, strict=True):
+            self.set(metric, value, *labels)
+
     def observe(self, metric: Metric, values: object, *labels: str) -> None: ...
 
-    def forget(self, metric: Metric, *labels: str) -> None: ...
+    def forget(self, metric: Metric, *labels: str) -> None:
+        self.values.pop((metric.name, *labels), None)

@@ -10,6 +10,8 @@ import pytest
 from alert_world import AlertWorld
 from driftloop.adapters.prometheus import PrometheusMeter
 from driftloop.drift.alerts import annotated
+from driftloop.drift.core import DriftCore
+from driftloop.drift.detectors import Readings
 from driftloop.drift.figures import Figures
 from driftloop.drift.service import DriftService
 from driftloop.kernel import metrics
@@ -18,9 +20,10 @@ from driftloop.kernel.catalog import Catalog
 from driftloop.kernel.declaration_toml import declaration_of
 from driftloop.kernel.pipeline import Inline
 from driftloop.kernel.ports import TopicPartition
-from driftloop.kernel.records import Alert, AlertKind, CommandAction
+from driftloop.kernel.records import Alert, AlertKind, CommandAction, Stream
 from driftloop.kernel.service import Context
 from driftloop.kernel.settings import Settings
+from driftloop.kernel.topics import ControlTopics
 from window_builders import CountingMeter
 
 RUNBOOKS = Path(__file__).resolve().parents[2] / "docs" / "runbooks"
@@ -112,6 +115,31 @@ def test_segments_that_a_version_does_not_have_are_not_shown_any_more() -> None:
     figures.show(0)
     assert b"driftloop_drift_evidence{" in meter.exposition()
     assert b'segment="even"' not in meter.exposition()
+
+
+def test_readings_of_windows_of_one_stream_are_shown_on_when_the_other_has_news(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    meter = CountingMeter()
+    core = DriftCore(Catalog(ControlTopics(), declaration_of))
+    figures = Figures(core, meter)
+    features, loss = [("data_drift", "x", ""), ("data_drift", "y", "")], [("concept_drift", "", "")]
+
+    def show(stream: Stream, streams: list[tuple[str, str, str]], effect: float) -> None:
+        effects = [effect] * len(streams)
+        readings = [(stream, Readings("m", streams, effects, effects))]
+        monkeypatch.setattr(core, "readings", lambda: readings)
+        figures.show(0)
+
+    def shown() -> dict[str, float]:
+        name = metrics.DRIFT_EVIDENCE.name
+        return {kind + of: v for (n, _, kind, of, _), v in meter.values.items() if n == name}
+
+    show(Stream.OUTCOMES, loss, 0.25)
+    show(Stream.PREDICTIONS, features, 0.5)
+    assert shown() == {"concept_drift": 0.25, "data_driftx": 0.5, "data_drifty": 0.5}
+    show(Stream.PREDICTIONS, features[1:], 0.75)
+    assert shown() == {"concept_drift": 0.25, "data_drifty": 0.75}
 
 
 @pytest.mark.parametrize("kind", list(AlertKind))

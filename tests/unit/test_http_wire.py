@@ -323,6 +323,53 @@ def test_expect_100_continue_is_told_to_go_on_after_the_answers_before_it(served
     assert client.answer()[2] == b"/v2/x:ok"
 
 
+EXPECTING = (
+    b"POST /v2/x HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n"
+)
+
+
+def test_who_waits_to_be_told_to_go_on_is_not_too_slow(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(served.server._site, "read_s", 0.1)
+    client = served.connect()
+    client.send(post("/v2/later", b""))
+    client.send(EXPECTING)
+    assert served.application.came.acquire(timeout=20)
+    (connection,) = served.server._site.connections
+    until(lambda: connection._go_ahead_due)
+    connection.look(time.monotonic() + 60)
+    served.application.release()
+    assert client.answer()[2] == b"late"
+    assert client.answer(body=False)[0] == 100
+
+
+def test_a_server_that_stops_tells_nobody_to_go_on(served: Served) -> None:
+    client = served.connect()
+    client.send(post("/v2/later", b""))
+    client.send(EXPECTING)
+    assert served.application.came.acquire(timeout=20)
+    (connection,) = served.server._site.connections
+    until(lambda: connection._go_ahead_due)
+    connection.finish()
+    served.application.release()
+    assert client.answer()[2] == b"late"
+    assert client.is_closed()
+
+
+def test_who_takes_nothing_of_his_last_answer_is_left_soon(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wire, "LINGER_S", 0.1)
+    client = served.connect()
+    client.send(b"GET /v2/large HTTP/1.1\r\nHost: h\r\n\r\n" * 50)
+    until(lambda: served.application.large > 0)
+    (connection,) = served.server._site.connections
+    client.socket.shutdown(socket.SHUT_WR)
+    served.server._site.loop.call_soon_threadsafe(connection.finish)
+    until(lambda: not served.server._site.connections)
+
+
 def test_connection_close_and_http_1_0_end_the_connection(served: Served) -> None:
     for request in (
         b"GET /v2/a HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n",

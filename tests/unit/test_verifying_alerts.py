@@ -244,6 +244,16 @@ def test_evidence_changed_in_an_annotation_is_named() -> None:
     assert "by ann: evidence.effect is 9.0" in problem
 
 
+def test_an_end_on_what_is_acknowledged_counts_for_nothing() -> None:
+    world = AlertWorld(hours=12)
+    first = world.run()[0]
+    world = AlertWorld(hours=12)
+    world.run((9, world.command(CommandAction.ACKNOWLEDGE, first, until=5)))
+    found = verified(world)
+    assert found.ok, found.problems
+    assert found.annotations == 1
+
+
 def test_an_annotation_that_nobody_asked_for_is_named(world: AlertWorld) -> None:
     first = world.run()[0]
     forged = replace(

@@ -6,7 +6,7 @@ Counts whole batches at once: a histogram takes an array. Any thread may measure
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
@@ -65,6 +65,16 @@ class PrometheusMeter(Collector):
             if series is None or labels not in series:
                 series = self._series(metric, labels)
             series[labels] = value
+
+    def set_all(
+        self, metric: Metric, series: Sequence[tuple[str, ...]], values: Sequence[float]
+    ) -> None:
+        with self._lock:
+            known = self._values.setdefault(metric, {})
+            for labels in series:
+                if labels not in known:
+                    self._check(metric, labels)
+            known.update(zip(series, values, strict=True))
 
     def observe(self, metric: Metric, values: Iterable[float], *labels: str) -> None:
         with self._lock:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 
 from driftloop.drift.alerts import annotated, cloud_event_headers
-from driftloop.drift.detectors import Reading
+from driftloop.drift.detectors import Readings
 from driftloop.drift.freshness import Freshness
 from driftloop.drift.loading import Loading
 from driftloop.drift.parts import Parts, Whole
@@ -203,16 +203,17 @@ class DriftCore:
         """A model's windows of one stream, for whoever shows how they stand."""
         return self._model(model).tracks[stream]
 
-    def readings(self) -> list[Reading]:
-        """Where every detector stands that has seen a window since the last call, for whoever
-        shows it."""
+    def readings(self) -> list[tuple[Stream, Readings]]:
+        """Where all detectors stand that have seen a window since the last call, for whoever shows
+        it: those of a model's windows of one stream together."""
         tracks = [
-            track
+            (stream, track)
             for model in sorted(self._moved & self._models.keys())
-            for track in self._models[model].tracks.values()
+            for stream, track in self._models[model].tracks.items()
         ]
         self._moved.clear()
-        return [reading for track in tracks for reading in track.readings()]
+        found = ((stream, track.readings()) for stream, track in tracks)
+        return [(stream, readings) for stream, readings in found if readings is not None]
 
     def estimates(self) -> list[Estimate]:
         """The newest since the last call, of each model, kind of windows and metric, for whoever

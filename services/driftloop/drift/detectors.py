@@ -29,17 +29,16 @@ RECENT_ROWS = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
-    """Where one detector stands after the newest window."""
+class Readings:
+    """Where the detectors of a model's windows stand after the newest one."""
 
     model: str
-    kind: AlertKind
-    subject: str
-    segment: str
-    effect: float
+    streams: Sequence[tuple[str, str, str]]
+    """Kind, subject and segment of each; one and the same object until others are watched."""
+    effects: Sequence[float]
     """Of the newest rows, over the least that is worth an alert."""
-    evidence: float
-    """Its value over its threshold, difference of natural logarithms; alarm from 0 on."""
+    evidence: Sequence[float]
+    """Values over their thresholds, difference of natural logarithms; alarm from 0 on."""
 
 
 _SMALL_SHARES = (Measure.MISSING, Measure.UNSEEN, Measure.OUTSIDE)
@@ -222,34 +221,32 @@ class Detectors:
         by = f" by {' and '.join(season)}" if season else ""
         return f"{self.watch.policy.reference}{by}"
 
-    def readings(self, model: str, history: History) -> list[Reading]:
+    def readings(self, model: str, history: History) -> Readings:
         """Of every stream, with the effect of the newest rows."""
         newest = history.newest(RECENT_ROWS)
-        out: list[Reading] = []
+        effects: list[float] = []
+        evidence: list[float] = []
         for panel in self._panels.values():
             margins = panel.margins()
             for row in range(self.watch.rows):
-                segment = self._segment(row)
                 counts = panel.counts(newest, row)
-                ratios = panel.effects(newest, row, counts).ratios().tolist()
-                out += [
-                    Reading(model, stream.kind, stream.subject, segment, ratio, margin)
-                    for stream, ratio, margin in zip(
-                        panel.group.streams, ratios, margins[row].tolist(), strict=True
-                    )
-                ]
-        out += [
-            Reading(
-                model,
-                stream.kind,
-                stream.subject,
-                "",
-                self._still_effect(index).ratio,
-                self._still.margin(index),
-            )
-            for index, stream in enumerate(self._still.streams)
+                effects += panel.effects(newest, row, counts).ratios().tolist()
+                evidence += margins[row].tolist()
+        for index in range(len(self._still.streams)):
+            effects.append(self._still_effect(index).ratio)
+            evidence.append(self._still.margin(index))
+        return Readings(model, self._read, effects, evidence)
+
+    @cached_property
+    def _read(self) -> Sequence[tuple[str, str, str]]:
+        """What the readings are of."""
+        whole = [
+            (stream.kind.value, stream.subject, self._segment(row))
+            for panel in self._panels.values()
+            for row in range(self.watch.rows)
+            for stream in panel.group.streams
         ]
-        return out
+        return [*whole, *((s.kind.value, s.subject, "") for s in self._still.streams)]
 
     def parts(self) -> Iterator[Part]:
         """All state."""

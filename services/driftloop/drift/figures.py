@@ -4,15 +4,17 @@ may be a thousand models."""
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Sequence
 
 from driftloop.drift.core import DriftCore
+from driftloop.drift.detectors import Readings
 from driftloop.kernel import metrics
 from driftloop.kernel.attention import Attention, attention
 from driftloop.kernel.metrics import Meter, Metric
 from driftloop.kernel.records import Alert, AlertKind, Stream
 
-Labels = tuple[str, str, str]
-"""Kind, subject and segment of a stream."""
+Labels = tuple[str, ...]
+"""Model, kind, subject and segment of what is read."""
 
 
 class Figures:
@@ -25,8 +27,9 @@ class Figures:
         """Models whose open alerts are shown."""
         self._said: set[str] = set()
         """Models whose alerts changed since they were shown."""
-        self._streams: dict[str, set[Labels]] = {}
-        """Model to what its readings are shown of."""
+        self._streams: dict[tuple[str, Stream], tuple[object, Sequence[Labels]]] = {}
+        """Model and stream to what the readings of its windows are shown of, as the core has it and
+        as labels."""
         self._estimated: dict[str, set[tuple[Metric, str, str]]] = {}
         """Model to the gauges of its estimates."""
         self._snoozed: dict[str, int] = {}
@@ -40,16 +43,10 @@ class Figures:
     def show(self, now: int) -> None:
         """Bring all figures up to date, at processing time ``now``."""
         self.show_alerts(now)
-        shown: dict[str, set[Labels]] = {}
-        for reading in self._core.readings():
-            labels = (str(reading.kind), reading.subject, reading.segment)
-            shown.setdefault(reading.model, set()).add(labels)
-            self._meter.set(metrics.DRIFT_EFFECT, reading.effect, reading.model, *labels)
-            self._meter.set(metrics.DRIFT_EVIDENCE, reading.evidence, reading.model, *labels)
-        for model, streams in shown.items():
-            # The next version may be watched on others: segments come and go with it.
-            self._forget_streams(model, self._streams.get(model, set()) - streams)
-            self._streams[model] = streams
+        for stream, readings in self._core.readings():
+            labels = self._labels(stream, readings)
+            self._meter.set_all(metrics.DRIFT_EFFECT, labels, readings.effects)
+            self._meter.set_all(metrics.DRIFT_EVIDENCE, labels, readings.evidence)
         for estimate in self._core.estimates():
             metric = metrics.ESTIMATED
             values = {
@@ -77,14 +74,27 @@ class Figures:
         self._known = set(models)
         self._said.clear()
 
-    def _forget_streams(self, model: str, streams: set[Labels]) -> None:
-        for labels in streams:
-            self._meter.forget(metrics.DRIFT_EFFECT, model, *labels)
-            self._meter.forget(metrics.DRIFT_EVIDENCE, model, *labels)
+    def _labels(self, stream: Stream, readings: Readings) -> Sequence[Labels]:
+        """The next version may be watched on other streams: segments come and go with it."""
+        model = readings.model
+        before, labels = self._streams.get((model, stream), (None, ()))
+        if before is readings.streams:
+            return labels
+        found = [(model, *own) for own in readings.streams]
+        self._forget_readings(set(labels) - set(found))
+        self._streams[model, stream] = readings.streams, found
+        return found
+
+    def _forget_readings(self, of: Iterable[Labels]) -> None:
+        for labels in of:
+            self._meter.forget(metrics.DRIFT_EFFECT, *labels)
+            self._meter.forget(metrics.DRIFT_EVIDENCE, *labels)
 
     def _forget(self, model: str) -> None:
         """Another process watches it now, and tells of it."""
-        self._forget_streams(model, self._streams.pop(model, set()))
+        for stream in Stream:
+            _, labels = self._streams.pop((model, stream), (None, ()))
+            self._forget_readings(labels)
         for metric, name, value in self._estimated.pop(model, set()):
             self._meter.forget(metric, model, name, value)
         for kind in AlertKind:

@@ -10,7 +10,7 @@ from typing import Any
 from driftloop.drift import wording
 from driftloop.drift.alerts import resolved
 from driftloop.drift.cases import Case
-from driftloop.drift.detectors import Detectors, Reading
+from driftloop.drift.detectors import Detectors, Readings
 from driftloop.drift.judging import judge
 from driftloop.drift.parts import Whole
 from driftloop.drift.serving import Serving
@@ -123,10 +123,10 @@ class Track:
                 case.alert = alert
                 self._changed = True
 
-    def readings(self) -> list[Reading]:
+    def readings(self) -> Readings | None:
         """Of the newest window tested, once."""
         if self._detectors is None or not self._moved:
-            return []
+            return None
         self._moved = False
         return self._detectors.readings(self._model, self._history)
 

@@ -161,7 +161,10 @@ def runbook(kind: AlertKind) -> str:
     return f"See {_RUNBOOKS}/{kind}.md."
 
 
-REDECLARED = "The declaration was changed, and with it what is watched; it begins anew."
+REDECLARED = (
+    "The declaration was changed, or driftloop was brought up to date, and with it what is watched; "
+    "it begins anew."
+)
 """Why an alert is over."""
 
 DONE = "Nothing: it is over."

@@ -6,7 +6,7 @@ Names follow the Prometheus conventions: base units, ``_total`` for counters.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -42,6 +42,12 @@ class Meter(Protocol):
         """Set a gauge."""
         ...
 
+    def set_all(
+        self, metric: Metric, series: Sequence[tuple[str, ...]], values: Sequence[float]
+    ) -> None:
+        """Set a gauge of many labelled series."""
+        ...
+
     def observe(self, metric: Metric, values: Iterable[float], *labels: str) -> None:
         """Put values into a histogram."""
         ...
@@ -57,6 +63,10 @@ class NullMeter:
     def add(self, metric: Metric, amount: float = 1.0, *labels: str) -> None: ...
 
     def set(self, metric: Metric, value: float, *labels: str) -> None: ...
+
+    def set_all(
+        self, metric: Metric, series: Sequence[tuple[str, ...]], values: Sequence[float]
+    ) -> None: ...
 
     def observe(self, metric: Metric, values: Iterable[float], *labels: str) -> None: ...
 

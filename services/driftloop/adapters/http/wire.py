@@ -37,7 +37,7 @@ CONNECTIONS = 4096
 REFUSED = 1024
 """Beyond them, those that have been told so and are not closed yet; one more is closed unheard."""
 LINGER_S = 10.0
-"""A connection whose last answer is written may stay open for so long."""
+"""A connection whose last answer is written may stay open for so long, or take nothing of it."""
 BODIES = 32
 """Bodies of the largest size that all connections together may send and wait with; what comes
 beyond is told 503."""
@@ -99,7 +99,7 @@ class Connection(asyncio.Protocol):
         self._paused = False
         self._full = False
         """The client does not take what is written."""
-        self._unsent = -1
+        self._unsent = 0
         self._stands_since = 0.0
         """How many bytes it has left, and since when it is so many."""
         self._lingers = False
@@ -150,7 +150,6 @@ class Connection(asyncio.Protocol):
     @override
     def pause_writing(self) -> None:
         self._full = True
-        self._unsent = -1
         self._throttle()
 
     @override
@@ -252,8 +251,10 @@ class Connection(asyncio.Protocol):
 
     def _go_ahead(self) -> None:
         """Say so where a client waits for it, after the answers to what it asked before."""
-        if self._go_ahead_due and not self._waiting:
+        if self._go_ahead_due and not self._waiting and not self._closing:
             self._go_ahead_due = False
+            # Until now it could not send more.
+            self._began = time.monotonic()
             self._write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, body: bytes) -> None:
@@ -375,22 +376,20 @@ class Connection(asyncio.Protocol):
 
     def look(self, now: float) -> None:
         """Close what is idle, and refuse what takes too long to send its request."""
-        if self._full and self._stands(now):
-            self.abort()
-        elif self._closing:
-            if not self._waiting and now - self._last > LINGER_S:
-                self.abort()
-        elif self._began and now - self._began > self._site.read_s:
-            self._refuse(408, f"the request was not sent within {self._site.read_s:g} s")
-        elif not self._waiting and now - self._last > IDLE_S:
-            self.abort()
-
-    def _stands(self, now: float) -> bool:
-        """Whether the client has taken nothing for too long of what is written."""
         unsent = 0 if self._transport is None else self._transport.get_write_buffer_size()
         if unsent != self._unsent:
             self._unsent, self._stands_since = unsent, now
-        return now - self._stands_since > IDLE_S
+        patience = LINGER_S if self._closing else IDLE_S
+        if unsent:
+            if now - self._stands_since > patience:
+                self.abort()
+        elif self._closing:
+            if not self._waiting and now - max(self._last, self._stands_since) > patience:
+                self.abort()
+        elif self._began and not self._go_ahead_due and now - self._began > self._site.read_s:
+            self._refuse(408, f"the request was not sent within {self._site.read_s:g} s")
+        elif not self._waiting and now - self._last > patience:
+            self.abort()
 
     def finish(self) -> None:
         """The server stops: close once what was asked is answered."""
