@@ -323,9 +323,7 @@ def test_expect_100_continue_is_told_to_go_on_after_the_answers_before_it(served
     assert client.answer()[2] == b"/v2/x:ok"
 
 
-EXPECTING = (
-    b"POST /v2/x HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n"
-)
+EXPECTING = b"POST /v2/x HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n"
 
 
 def test_who_waits_to_be_told_to_go_on_is_not_too_slow(

@@ -162,8 +162,8 @@ def runbook(kind: AlertKind) -> str:
 
 
 REDECLARED = (
-    "The declaration was changed, or driftloop was upgraded, and with it what is watched; it begins "
-    "anew."
+    "The declaration was changed, or driftloop was upgraded, and with it what is watched; it "
+    "begins anew."
 )
 """Why an alert is over."""
 
