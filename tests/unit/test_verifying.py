@@ -39,6 +39,7 @@ partitions = 2
 schema = "m.avsc"
 id = "id"
 time = "at"
+earliest = 1969-12-31
 [[features]]
 name = "x"
 kind = "numeric"
