@@ -18,7 +18,7 @@ from driftloop.featurestats.merge import MergeCore, decode_partials
 from driftloop.featurestats.sketch import SketchCore
 from driftloop.kernel.ports import Send, TopicSpec
 from driftloop.kernel.records import Window
-from window_builders import LATENESS, batch, catalog, cut, outcomes, raw_batch
+from window_builders import batch, catalog, cut, declaration, outcomes, raw_batch
 
 IDLE = 1000
 
@@ -73,7 +73,7 @@ class World:
 
     @property
     def lateness(self) -> Lateness:
-        return Lateness.of(LATENESS, 0, [0, 1, 2], self.windows)
+        return Lateness.of(declaration(), 0, [0, 1, 2], self.windows)
 
 
 @pytest.mark.parametrize("seed", range(40))

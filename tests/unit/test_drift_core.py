@@ -30,6 +30,7 @@ from decision_builders import (
     version,
 )
 from driftloop.drift.core import DriftCore
+from driftloop.drift.detectors import Readings
 from driftloop.drift.shiryaev import EMPTY, advance, earliest_onset, onset
 from driftloop.drift.streams import watched_streams
 from driftloop.kernel.declaration import Task, WindowPolicy
@@ -559,6 +560,30 @@ def test_windows_with_an_impossible_frame_become_dead_letters_and_change_nothing
         said += expected
         assert [why in letter.detail for letter in outputs.dead_letters] == [True] * (hour == 5)
     assert said
+
+
+def test_labels_may_come_as_long_after_the_last_event_as_is_declared() -> None:
+    declared = declaration()
+    declared = replace(
+        declared,
+        events=replace(declared.events, latest=HOUR),
+        labels=replace(declared.labels, horizon=5 * HOUR),
+    )
+    core = DriftCore(catalog(declared, version(1)))
+    windows = [outcomes(hour, LOW_LOSS) for hour in range(8)]
+    outputs = core.process(batch(TOPICS.windows, *windows))
+    assert [letter.offset for letter in outputs.dead_letters] == [7]
+
+
+def test_what_was_watched_of_a_version_is_not_read_when_the_prior_takes_over() -> None:
+    watching = Watching()
+    watching.give(*(predictions(hour) for hour in range(3)))
+    ((stream, readings),) = watching.core.readings()
+    assert stream is Stream.PREDICTIONS
+    assert len(readings.streams) == len(readings.effects) == len(readings.evidence) > 2
+    assert watching.core.readings() == []
+    watching.give(*(predictions(hour, version=0) for hour in range(3, 10)))
+    assert watching.core.readings() == [(Stream.PREDICTIONS, Readings(MODEL, (), (), ()))]
 
 
 def test_windows_that_do_not_fit_the_profile_become_dead_letters() -> None:

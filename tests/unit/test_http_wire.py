@@ -342,6 +342,32 @@ def test_who_waits_to_be_told_to_go_on_is_not_too_slow(
     assert client.answer(body=False)[0] == 100
 
 
+class Unsent:
+    """A transport some of whose bytes are never taken."""
+
+    def __init__(self, transport: object) -> None:
+        self._of = transport
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._of, name)
+
+    def get_write_buffer_size(self) -> int:
+        return 1
+
+
+def test_who_takes_his_answers_slowly_sends_his_requests_in_time(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(served.server._site, "read_s", 0.1)
+    client = served.connect()
+    client.send(b"GET /v2/large HTTP/1.1\r\nHost: h\r\n\r\n")
+    until(lambda: served.application.large > 0)
+    (connection,) = served.server._site.connections
+    monkeypatch.setattr(connection, "_transport", Unsent(connection._transport))
+    client.send(b"POST /v2/x HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nhal")
+    assert [client.answer()[0] for _ in range(2)] == [200, 408]
+
+
 def test_a_server_that_stops_tells_nobody_to_go_on(served: Served) -> None:
     client = served.connect()
     client.send(post("/v2/later", b""))
@@ -355,7 +381,7 @@ def test_a_server_that_stops_tells_nobody_to_go_on(served: Served) -> None:
     assert client.is_closed()
 
 
-def test_who_takes_nothing_of_his_last_answer_is_left_soon(
+def test_who_takes_nothing_of_his_answers_is_left_soon_when_the_server_stops(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(wire, "LINGER_S", 0.1)
@@ -363,7 +389,7 @@ def test_who_takes_nothing_of_his_last_answer_is_left_soon(
     client.send(b"GET /v2/large HTTP/1.1\r\nHost: h\r\n\r\n" * 50)
     until(lambda: served.application.large > 0)
     (connection,) = served.server._site.connections
-    client.socket.shutdown(socket.SHUT_WR)
+    monkeypatch.setattr(served.server._site, "stopping", True)
     served.server._site.loop.call_soon_threadsafe(connection.finish)
     until(lambda: not served.server._site.connections)
 

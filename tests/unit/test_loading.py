@@ -413,6 +413,35 @@ def test_a_version_of_other_features_is_not_loaded(bench: Bench) -> None:
     assert "made for the features [['y', 'x'], ['kind']]" in told.error
 
 
+SWAPPED = replace(MODEL, numeric=(MODEL.numeric[1], MODEL.numeric[0]))
+
+
+def test_what_serves_does_not_serve_on_where_the_model_is_declared_with_other_features(
+    bench: Bench,
+) -> None:
+    bench.deploy(1, 1)
+    bench.turn()
+    (deployment,) = bench.catalog.deployments.values()
+    bench.catalog.apply(RecordBatch(bench.catalog.topics.models, 0, [0], [0], [b"m"], [None]))
+    bench.catalog.declare(SWAPPED)
+    bench.catalog.deploy(deployment)
+    bench.turn()
+    assert bench.serves() == (0, -1)
+    assert bench.loader.failed() == ["m"]
+
+
+def test_a_load_that_ends_after_its_model_was_taken_out_counts_for_nothing(bench: Bench) -> None:
+    bench.share()
+    bench.deploy(1, 1)
+    bench.loader.want("m")
+    bench.loader.update()
+    bench.catalog.apply(RecordBatch(bench.catalog.topics.models, 0, [0], [0], [b"m"], [None]))
+    bench.loader.update()
+    assert bench.executor.work() == 1
+    bench.loader.update()
+    assert bench.loader._bytes == {}
+
+
 @pytest.mark.parametrize("looked", [False, True], ids=["at_once", "after_a_step"])
 def test_what_was_loaded_for_features_that_changed_meanwhile_is_not_installed(
     bench: Bench, looked: bool
@@ -424,8 +453,7 @@ def test_what_was_loaded_for_features_that_changed_meanwhile_is_not_installed(
     bench.catalog.apply(RecordBatch(bench.catalog.topics.models, 0, [0], [0], [b"m"], [None]))
     if looked:
         bench.loader.update()
-    x, y = MODEL.numeric
-    bench.catalog.declare(replace(MODEL, numeric=(y, x)))
+    bench.catalog.declare(SWAPPED)
     bench.catalog.deploy(deployment)
     assert bench.executor.work() == 1
     bench.turn()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -195,6 +196,16 @@ def test_every_window_of_an_untouched_log_is_verified(world: World) -> None:
     assert {w.stream for w in world.windows} == set(Stream)
     assert sum(w.rows for w in world.windows) == 2 * PARTITIONS * PER_PARTITION
     assert any(w.shadow == 0 for w in world.windows)
+
+
+def test_windows_of_times_that_are_declared_no_more_are_verified(world: World) -> None:
+    first = world.windows[len(world.windows) // 3].start
+    for events in (
+        replace(world.model.events, earliest=first),
+        replace(world.model.events, latest=first - world.model.labels.horizon),
+    ):
+        world.catalog.declare(replace(world.model, events=events))
+        assert world.verify().ok
 
 
 def test_a_changed_row_is_found_in_its_window_and_no_other(world: World) -> None:

@@ -13,9 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from driftloop.kernel.codec.blocks import I32, I64
+from driftloop.kernel.declaration import Declaration
 from driftloop.kernel.placing import place
 from driftloop.kernel.ports import TopicPartition
 from driftloop.kernel.records import Window
+from driftloop.kernel.windows import span
 
 _BEFORE_ALL = -(1 << 62)
 
@@ -26,6 +28,8 @@ class Lateness:
 
     allowed: int
     """ms"""
+    span: tuple[int, int]
+    """From when to before when rows may be, event time, ms. Others became dead letters."""
     since: int
     """From when on it is known to have been in force: a timestamp of records, ms."""
     versions: I64
@@ -35,9 +39,9 @@ class Lateness:
 
     @classmethod
     def of(
-        cls, allowed: int, since: int, versions: Iterable[int], windows: Iterable[Window]
+        cls, declared: Declaration, since: int, versions: Iterable[int], windows: Iterable[Window]
     ) -> Lateness:
-        """``windows``: all of the stream that are known."""
+        """By what is ``declared``; ``windows``: all of the stream that are known."""
         found: dict[TopicPartition, list[tuple[int, int]]] = {}
         for window in windows:
             for source in window.sources:
@@ -47,7 +51,8 @@ class Lateness:
         for at, pairs in found.items():
             starts, until = np.array(sorted(pairs), dtype=np.int64).T
             ends[at] = starts.copy(), np.maximum.accumulate(until)
-        return cls(allowed, since, np.array(sorted(versions), dtype=np.int64), ends)
+        known = np.array(sorted(versions), dtype=np.int64)
+        return cls(declared.windows.lateness, span(declared), since, known, ends)
 
     def before(self, source: TopicPartition, offset: int) -> int:
         """The most that the watermark is likely to be at an offset."""
@@ -90,7 +95,9 @@ class LateRows:
         self, time: I64, version: I32, written: I64, sizes: Iterable[int]
     ) -> Mapping[int, Flags]:
         """By windows' size, of rows with these event times, versions and timestamps."""
-        time = np.where(np.isin(version, self._lateness.versions), time, _BEFORE_ALL)
+        first, end = self._lateness.span
+        counts = np.isin(version, self._lateness.versions) & (time >= first) & (time < end)
+        time = np.where(counts, time, _BEFORE_ALL)
         certain = (written >= self._lateness.since) & self._all
         found = {
             size: Flags(

@@ -13,8 +13,8 @@ T = TypeVar("T")
 
 
 def printable(text: str) -> str:
-    """One line: what is not seen as itself (controls, line breaks, the direction of what follows,
-    what has no width, halves of characters) as ``\\x1b``."""
+    """One line: what Python does not print as itself (controls, line breaks, the direction of what
+    follows, joiners, spaces other than the usual one, halves of characters) as ``\\x1b``."""
     if text.isprintable():
         return text
     return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)

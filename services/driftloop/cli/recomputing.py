@@ -20,7 +20,7 @@ from driftloop.kernel.records import OffsetRange, Profile, Stream, Window, Windo
 from driftloop.kernel.statistics.merge import merge_statistics, statistics_digest
 from driftloop.kernel.statistics.sketch import Sketch
 from driftloop.kernel.window_rows import decode_rows
-from driftloop.kernel.windows import WindowKey
+from driftloop.kernel.windows import WindowKey, times_of
 
 _GAP = 20_000
 """Reading over so many offsets that no window wants is quicker than starting to read anew."""
@@ -122,6 +122,9 @@ class _Part:
 
     task: Task
     range: OffsetRange
+    first: int
+    """Of the window's rows, event time, ms."""
+    end: int
 
 
 class Lane:
@@ -152,7 +155,8 @@ class Lane:
     def add(self, task: Task, source: OffsetRange) -> None:
         window = task.window
         key = WindowKey(window.start, window.version, window.shadow)
-        self._parts[window.end - window.start][key] = _Part(task, source)
+        times = times_of(window.start, window.end, self._declaration)
+        self._parts[window.end - window.start][key] = _Part(task, source, *times)
 
     def parts(self) -> list[_Part]:
         return [part for parts in self._parts.values() for part in parts.values()]
@@ -210,8 +214,9 @@ class Lane:
                 part = parts.get(key)
                 if part is None:
                     continue
-                at = offsets[chosen]
-                inside = chosen[(at >= part.range.start) & (at < part.range.end)]
+                at, time = offsets[chosen], rows.time[chosen]
+                named = (at >= part.range.start) & (at < part.range.end)
+                inside = chosen[named & (time >= part.first) & (time < part.end)]
                 if not len(inside):
                     continue
                 rows.update(part.task.sketch(part.range), inside)

@@ -138,10 +138,9 @@ class Retracing:
         policies = {(found.windows.lateness, *span(found)) for _, found in self._declarations}
         if len(policies) > 1:
             return None
-        ((allowed, *_),) = policies
         versions = [number for name, number in self._catalog.versions if name == self._model]
-        since = self._declarations[0][0]
-        return Lateness.of(allowed, since, [0, *versions], self.windows.values())
+        since, declared = self._declarations[0]
+        return Lateness.of(declared, since, [0, *versions], self.windows.values())
 
     @property
     def _begin(self) -> int:

@@ -39,7 +39,7 @@ from driftloop.kernel.records import (
     Stream,
     Window,
 )
-from driftloop.kernel.windows import window_start
+from driftloop.kernel.windows import span, window_start
 
 SERVICE = "drift"
 
@@ -356,9 +356,10 @@ def allowed_age(declaration: Declaration) -> int:
 def _check_frame(window: Window, declaration: Declaration) -> None:
     """What a window says of itself beside its statistics. One that lies far in the future would
     make all that follow look old. Raises :class:`DecodeError`."""
-    latest = min(declaration.events.latest + declaration.windows.size, _LATEST)
     size = declaration.windows.size
-    if not 0 <= window.start < window.end <= latest:
+    first, last = span(declaration)
+    earliest, latest = min(window_start(first, size), 0), min(last + size, _LATEST)
+    if not earliest <= window.start < window.end <= latest:
         reason, why = Reason.OUT_OF_LIMITS, "is outside of events' times"
     elif window.end - window.start != size or window.start != window_start(window.start, size):
         reason, why = Reason.MALFORMED, f"is no window of {size} ms, as they were declared"

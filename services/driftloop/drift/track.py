@@ -124,10 +124,12 @@ class Track:
                 self._changed = True
 
     def readings(self) -> Readings | None:
-        """Of the newest window tested, once."""
-        if self._detectors is None or not self._moved:
+        """Of the newest window tested, once; of nothing when another version has taken over."""
+        if not self._moved:
             return None
         self._moved = False
+        if self._detectors is None:
+            return Readings(self._model, (), (), ())
         return self._detectors.readings(self._model, self._history)
 
     def load(self, name: str, value: Any) -> None:
@@ -176,6 +178,7 @@ class Track:
         self._detectors, self._stored = None, {}
         self._cases = []
         self._history = History()
+        self._moved = True
         self._serving.replace(window)
         return out
 

@@ -22,7 +22,7 @@ from driftloop.kernel.processor import Outputs
 from driftloop.kernel.records import Profile, Stream
 from driftloop.kernel.sharing import Shared
 from driftloop.kernel.stores import KeyValueStore, MemoryStore
-from driftloop.kernel.window_rows import StreamRows, decode_rows, grouped, stream_of
+from driftloop.kernel.window_rows import StreamRows, decode_rows_in_time, grouped, stream_of
 from driftloop.kernel.windows import WindowKey, closes_at, expires_at, span
 
 Flags = npt.NDArray[np.bool_]
@@ -119,7 +119,7 @@ class SketchCore:
     def _read(self, alike: Alike) -> _Read:
         """Raises :class:`ControlBehindError`."""
         stream = stream_of(alike.models[0], alike.batches[0].topic)
-        rows = decode_rows(alike.models[0], stream, alike.values())
+        rows = decode_rows_in_time(alike.models[0], stream, alike.values())
         runs = list(alike.runs(rows.rows))
         bounds = np.array([*(low for _, _, low, _ in runs), len(rows)])
         run = np.repeat(np.arange(len(runs)), np.diff(bounds))

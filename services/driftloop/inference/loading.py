@@ -84,6 +84,8 @@ class Loader:
         """Bytes of every version loaded so far."""
         self._bytes: dict[str, int] = {}
         """Of what is installed, per model that shares topics."""
+        self._made_for: dict[str, Declaration] = {}
+        """Of what is installed, per model."""
         self._seen = -1
         """Revision of the catalog when nothing was left to load."""
         self._revision = -1
@@ -119,6 +121,7 @@ class Loader:
         if revision != self._revision:
             self._revision = revision
             self._forget_what_is_not_declared()
+            self._forget_what_is_declared_anew()
         for name, deployment in self._catalog.deployments.items():
             model = self._catalog.models.get(name)
             if model is None:
@@ -144,13 +147,23 @@ class Loader:
             if key[0] not in known:
                 self._sizes.pop(key, None)
         held = {*self._core.resident(), *self._retry_at, *self._loading, *list(self._asked)}
-        for name in held - known:
+        for name in (held | self._bytes.keys() | self._made_for.keys()) - known:
             self._core.forget(name)
             self._loading.pop(name, None)
             self._bytes.pop(name, None)
+            self._made_for.pop(name, None)
             self._asked.discard(name)
             if self._retry_at.pop(name, None) is not None:
                 self._meter.set(metrics.NOT_LOADED, 0, name)
+
+    def _forget_what_is_declared_anew(self) -> None:
+        """Of models that were taken out and declared with other columns between two steps: what
+        serves was made for the columns they had."""
+        for name, before in self._made_for.items():
+            model = self._catalog.models[name]
+            if model is not before and _columns(model) != _columns(before):
+                self._core.forget(name)
+            self._made_for[name] = model
 
     def make_room(self) -> None:
         """Let go of the least recently used versions beyond the bound."""
@@ -194,6 +207,8 @@ class Loader:
                 self._catalog.version(model.name, version)
         outcome = self._attempt(model, deployment)
         self._tell(deployment, outcome)
+        if outcome.serving is not None:
+            self._note(model, outcome.serving)
         # One poll may ask for a thousand: what it is done with may go, and it does not stand still.
         self.make_room()
         self._beat()
@@ -252,8 +267,18 @@ class Loader:
         if serving is None:
             return
         self._asked.discard(name)
+        self._note(model, serving)
         self._core.install(name, serving)
         _log.info("%s: serving version %d, shadow %d", name, serving.champion, serving.shadow)
+
+    def _note(self, model: Declaration, serving: Serving) -> None:
+        """What is installed now."""
+        self._made_for[model.name] = model
+        if model.topics.shared:
+            versions = {serving.champion, serving.shadow}
+            self._bytes[model.name] = sum(
+                self._sizes.get((model.name, version), 0) for version in versions
+            )
 
     def _tell(self, deployment: Deployment, outcome: _Outcome) -> None:
         if outcome.failure is not None:
@@ -318,9 +343,7 @@ class Loader:
             if version == failed:
                 continue
             with suppress(_NotLoadedError):
-                frozen = self._fetch(model, version)
-                self._bytes[model.name] = self._sizes.get((model.name, version), 0)
-                return Serving(-1, version, frozen, -1, None)
+                return Serving(-1, version, self._fetch(model, version), -1, None)
         return Serving(-1, 0, ConstantModel(model.prior), -1, None)
 
     def _load(self, model: Declaration, deployment: Deployment) -> Serving:
@@ -336,11 +359,6 @@ class Loader:
         shadow: FrozenModel | None = None
         if deployment.shadow >= 0:
             shadow = held.get(deployment.shadow) or self._fetch(model, deployment.shadow)
-        if model.topics.shared:
-            versions = {deployment.champion, deployment.shadow}
-            self._bytes[model.name] = sum(
-                self._sizes.get((model.name, version), 0) for version in versions
-            )
         self._meter.observe(metrics.LOAD_SECONDS, [self._clock.monotonic() - started])
         return Serving(
             deployment.sequence, deployment.champion, champion, deployment.shadow, shadow
@@ -402,9 +420,7 @@ class Loader:
 def _check_features(model: Declaration, record: Version) -> None:
     """A model that was taken out may be declared anew with other features, and its old versions are
     still there. A profile of no rows tells nothing. Raises :class:`ArtifactError`."""
-    declared = [
-        [feature.name for feature in features] for features in (model.numeric, model.categorical)
-    ]
+    declared = _columns(model)
     made_for = [
         [column.name for column in record.profile.numeric[: len(model.numeric)]],
         [column.name for column in record.profile.categorical[: len(model.categorical)]],
@@ -414,6 +430,12 @@ def _check_features(model: Declaration, record: Version) -> None:
             f"version {record.version} of {model.name!r} was made for the features {made_for}, "
             f"and {declared} are declared: train anew, or use another name"
         )
+
+
+def _columns(model: Declaration) -> list[list[str]]:
+    return [
+        [feature.name for feature in features] for features in (model.numeric, model.categorical)
+    ]
 
 
 def _named(version: int) -> str:

@@ -12,6 +12,7 @@ from driftloop.kernel.records import Profile, Window, WindowStatistics
 from driftloop.kernel.statistics.merge import statistics_digest
 from driftloop.kernel.statistics.sketch import Sketch
 from driftloop.kernel.window_rows import decode_rows
+from driftloop.kernel.windows import times_of
 
 
 def recompute_window(
@@ -23,6 +24,7 @@ def recompute_window(
     ``profile`` is that of the window's version, None for version 0. Raises
     :class:`VerificationError` when the log no longer holds a range.
     """
+    first, end = times_of(window.start, window.end, declaration)
     sketch = Sketch(declaration, profile, window.stream, shadow=window.shadow >= 0)
     starts = log.start_offsets([source.topic for source in window.sources])
     for source in window.sources:
@@ -39,8 +41,8 @@ def recompute_window(
                 declaration, window.stream, sharing.of_model(declaration, batch).values
             )
             chosen = (
-                (rows.time >= window.start)
-                & (rows.time < window.end)
+                (rows.time >= first)
+                & (rows.time < end)
                 & (rows.version == window.version)
                 & (rows.shadow == window.shadow)
             )

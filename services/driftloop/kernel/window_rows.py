@@ -84,24 +84,7 @@ def stream_of(declaration: Declaration, topic: str) -> Stream:
 def decode_rows(
     declaration: Declaration, stream: Stream, values: Sequence[bytes | None]
 ) -> StreamRows:
-    """Decode records of a predictions or outcomes topic. Those at times that no event or label has
-    are rejected: they would make all rows after them look late."""
-    rows = _decoded(declaration, stream, values)
-    first, end = span(declaration)
-    outside = set(rows.rows[(rows.time < first) | (rows.time >= end)].tolist())
-    if not outside:
-        return rows
-    rest = [None if row in outside else value for row, value in enumerate(values)]
-    why = f"its time is outside [{first}, {end}) ms, that of events and labels"
-    rejected = [*rows.rejected]
-    rejected += [Rejected(row, DecodeError(Reason.OUT_OF_LIMITS, why)) for row in outside]
-    rejected.sort(key=lambda bad: bad.row)
-    return replace(_decoded(declaration, stream, rest), rejected=rejected)
-
-
-def _decoded(
-    declaration: Declaration, stream: Stream, values: Sequence[bytes | None]
-) -> StreamRows:
+    """Decode records of a predictions or outcomes topic, whatever their times are."""
     scores = declaration.scores
     numeric, categorical = len(declaration.numeric), len(declaration.categorical)
     if stream is Stream.PREDICTIONS:
@@ -116,3 +99,21 @@ def _decoded(
     return StreamRows(
         outcomes, rows, rejected, outcomes.outcome_time, outcomes.version, outcomes.shadow_version
     )
+
+
+def decode_rows_in_time(
+    declaration: Declaration, stream: Stream, values: Sequence[bytes | None]
+) -> StreamRows:
+    """The same; rows at times that no event or label has are rejected, for they would make all rows
+    after them look late."""
+    rows = decode_rows(declaration, stream, values)
+    first, end = span(declaration)
+    outside = set(rows.rows[(rows.time < first) | (rows.time >= end)].tolist())
+    if not outside:
+        return rows
+    rest = [None if row in outside else value for row, value in enumerate(values)]
+    why = f"its time is outside [{first}, {end}) ms, that of events and labels"
+    rejected = [*rows.rejected]
+    rejected += [Rejected(row, DecodeError(Reason.OUT_OF_LIMITS, why)) for row in outside]
+    rejected.sort(key=lambda bad: bad.row)
+    return replace(decode_rows(declaration, stream, rest), rejected=rejected)

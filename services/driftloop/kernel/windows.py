@@ -43,6 +43,14 @@ def span(model: Declaration) -> tuple[int, int]:
     return model.events.earliest, model.events.latest + model.labels.horizon
 
 
+def times_of(start: int, end: int, model: Declaration) -> tuple[int, int]:
+    """From when to before when the rows of the window [start, end) may be, by what is declared now.
+    What was declared when they were read is not asked for, except where the times of events begin
+    or end within the window."""
+    first, last = span(model)
+    return first if start < first < end else start, last if start < last < end else end
+
+
 class Watermarks:
     """The watermark of one stream: the least over its source partitions, never going back.
 

@@ -37,7 +37,8 @@ CONNECTIONS = 4096
 REFUSED = 1024
 """Beyond them, those that have been told so and are not closed yet; one more is closed unheard."""
 LINGER_S = 10.0
-"""A connection whose last answer is written may stay open for so long, or take nothing of it."""
+"""A connection whose last answer is taken may stay open for so long; when the server stops, it may
+take nothing of its answers for so long."""
 BODIES = 32
 """Bodies of the largest size that all connections together may send and wait with; what comes
 beyond is told 503."""
@@ -258,7 +259,10 @@ class Connection(asyncio.Protocol):
             self._write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, body: bytes) -> None:
-        self._go_ahead_due = False
+        if self._go_ahead_due:
+            # It did not wait to be told.
+            self._go_ahead_due = False
+            self._began = time.monotonic()
         # What came before a piece of the body was parsed, or is the framing of chunks.
         self._loose_bytes = self._head_bytes
         site = self._site
@@ -320,6 +324,7 @@ class Connection(asyncio.Protocol):
 
     def _answered(self, exchange: Exchange) -> None:
         self._let_go(exchange)
+        self._last = time.monotonic()
         waiting = self._waiting
         if not waiting or waiting[0] is not exchange:
             return  # An earlier request is answered first, or nobody is there any more.
@@ -379,16 +384,17 @@ class Connection(asyncio.Protocol):
         unsent = 0 if self._transport is None else self._transport.get_write_buffer_size()
         if unsent != self._unsent:
             self._unsent, self._stands_since = unsent, now
-        patience = LINGER_S if self._closing else IDLE_S
-        if unsent:
-            if now - self._stands_since > patience:
-                self.abort()
+        silent = now - max(self._last, self._stands_since)
+        if unsent and now - self._stands_since > (LINGER_S if self._site.stopping else IDLE_S):
+            self.abort()
         elif self._closing:
-            if not self._waiting and now - max(self._last, self._stands_since) > patience:
+            if not (unsent or self._waiting) and silent > LINGER_S:
                 self.abort()
-        elif self._began and not self._go_ahead_due and now - self._began > self._site.read_s:
+        elif self._paused or self._go_ahead_due:
+            pass  # It may not send, or waits to be told to go on.
+        elif self._began and now - self._began > self._site.read_s:
             self._refuse(408, f"the request was not sent within {self._site.read_s:g} s")
-        elif not self._waiting and now - self._last > patience:
+        elif not (unsent or self._waiting) and silent > IDLE_S:
             self.abort()
 
     def finish(self) -> None:
