@@ -24,6 +24,7 @@ from driftloop.inference.tensors import ProtocolError
 from driftloop.inference.versions import NEWEST, LoadingError, chosen
 from driftloop.kernel import metrics
 from driftloop.kernel.codec.records import codec
+from driftloop.kernel.declaration import Task
 from driftloop.kernel.ports import RecordBatch
 from driftloop.kernel.processor import Outputs
 from driftloop.kernel.records import Deployment, Load, Prediction, Stage
@@ -428,6 +429,17 @@ def test_what_serves_does_not_serve_on_where_the_model_is_declared_with_other_fe
     bench.turn()
     assert bench.serves() == (0, -1)
     assert bench.loader.failed() == ["m"]
+
+
+def test_the_prior_of_a_task_that_is_declared_no_more_does_not_answer(bench: Bench) -> None:
+    bench.catalog.declare(MODEL)
+    assert bench.predicts() == (0, -1, MODEL.prior)
+    bench.catalog.apply(RecordBatch(bench.catalog.topics.models, 0, [0], [0], [b"m"], [None]))
+    shares = (0.5, 0.25, 0.25)
+    declared = replace(MODEL, task=Task.MULTICLASS, classes=tuple("abc"), prior=shares)
+    bench.catalog.declare(declared)
+    bench.turn()
+    assert bench.core.serving(declared).champion_model == ConstantModel(shares)
 
 
 def test_a_load_that_ends_after_its_model_was_taken_out_counts_for_nothing(bench: Bench) -> None:

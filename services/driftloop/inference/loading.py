@@ -85,7 +85,7 @@ class Loader:
         self._bytes: dict[str, int] = {}
         """Of what is installed, per model that shares topics."""
         self._made_for: dict[str, Declaration] = {}
-        """Of what is installed, per model."""
+        """Of what answers, per model."""
         self._seen = -1
         """Revision of the catalog when nothing was left to load."""
         self._revision = -1
@@ -157,11 +157,11 @@ class Loader:
                 self._meter.set(metrics.NOT_LOADED, 0, name)
 
     def _forget_what_is_declared_anew(self) -> None:
-        """Of models that were taken out and declared with other columns between two steps: what
-        serves was made for the columns they had."""
-        for name, before in self._made_for.items():
+        """Of models that were taken out and declared in another shape between two steps: what
+        answers was made for the one they had."""
+        for name, before in list(self._made_for.items()):
             model = self._catalog.models[name]
-            if model is not before and _columns(model) != _columns(before):
+            if model is not before and _shape(model) != _shape(before):
                 self._core.forget(name)
             self._made_for[name] = model
 
@@ -198,7 +198,8 @@ class Loader:
         )
 
     def _find(self, model: Declaration) -> Serving | None:
-        """For the first event of a model that shares its topics: what should serve it, now."""
+        """For the first event of a model: what should serve it, now, if it shares its topics."""
+        self._made_for[model.name] = model
         deployment = self._catalog.deployments.get(model.name)
         if deployment is None or not model.topics.shared:
             return None
@@ -430,6 +431,10 @@ def _check_features(model: Declaration, record: Version) -> None:
             f"version {record.version} of {model.name!r} was made for the features {made_for}, "
             f"and {declared} are declared: train anew, or use another name"
         )
+
+
+def _shape(model: Declaration) -> tuple[list[list[str]], int]:
+    return _columns(model), model.scores
 
 
 def _columns(model: Declaration) -> list[list[str]]:
