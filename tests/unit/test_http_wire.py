@@ -156,13 +156,15 @@ def test_answers_that_nobody_reads_are_not_made(served: Served) -> None:
     assert served.application.large == 500
 
 
-def test_who_reads_nothing_for_long_is_left(
-    served: Served, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("stopping", [False, True])
+def test_who_reads_nothing_for_long_is_left_and_sooner_when_the_server_stops(
+    served: Served, monkeypatch: pytest.MonkeyPatch, stopping: bool
 ) -> None:
-    monkeypatch.setattr(wire, "IDLE_S", 0.1)
+    monkeypatch.setattr(wire, "LINGER_S" if stopping else "IDLE_S", 0.1)
     client = served.connect()
     client.send(b"GET /v2/large HTTP/1.1\r\nHost: h\r\n\r\n" * 500)
     until(lambda: served.application.large > 0)
+    monkeypatch.setattr(served.server._site, "stopping", stopping)
     until(lambda: not served.server._site.connections)
     assert served.application.large < 200
 
@@ -379,19 +381,6 @@ def test_a_server_that_stops_tells_nobody_to_go_on(served: Served) -> None:
     served.application.release()
     assert client.answer()[2] == b"late"
     assert client.is_closed()
-
-
-def test_who_takes_nothing_of_his_answers_is_left_soon_when_the_server_stops(
-    served: Served, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(wire, "LINGER_S", 0.1)
-    client = served.connect()
-    client.send(b"GET /v2/large HTTP/1.1\r\nHost: h\r\n\r\n" * 50)
-    until(lambda: served.application.large > 0)
-    (connection,) = served.server._site.connections
-    monkeypatch.setattr(served.server._site, "stopping", True)
-    served.server._site.loop.call_soon_threadsafe(connection.finish)
-    until(lambda: not served.server._site.connections)
 
 
 def test_connection_close_and_http_1_0_end_the_connection(served: Served) -> None:

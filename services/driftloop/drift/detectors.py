@@ -235,10 +235,10 @@ class Detectors:
         for index in range(len(self._still.streams)):
             effects.append(self._still_effect(index).ratio)
             evidence.append(self._still.margin(index))
-        return Readings(model, self._read, effects, evidence)
+        return Readings(model, self._streams_read, effects, evidence)
 
     @cached_property
-    def _read(self) -> Sequence[tuple[str, str, str]]:
+    def _streams_read(self) -> Sequence[tuple[str, str, str]]:
         """What the readings are of."""
         whole = [
             (stream.kind.value, stream.subject, self._segment(row))

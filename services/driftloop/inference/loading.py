@@ -8,14 +8,12 @@ from concurrent.futures import Executor, Future
 from contextlib import suppress
 from typing import NamedTuple
 
-import numpy as np
-
 from driftloop.inference.champions import Champions
 from driftloop.inference.core import InferenceCore, Serving
+from driftloop.inference.fitting import check_features, shape_of, warm
 from driftloop.inference.reports import Reports
 from driftloop.kernel import metrics
 from driftloop.kernel.catalog import Catalog
-from driftloop.kernel.codec.blocks import Categories, Features
 from driftloop.kernel.declaration import Declaration
 from driftloop.kernel.errors import ArtifactError
 from driftloop.kernel.footprint import footprint
@@ -161,7 +159,7 @@ class Loader:
         answers was made for the one they had."""
         for name, before in list(self._made_for.items()):
             model = self._catalog.models[name]
-            if model is not before and _shape(model) != _shape(before):
+            if model is not before and shape_of(model) != shape_of(before):
                 self._core.forget(name)
             self._made_for[name] = model
 
@@ -209,7 +207,7 @@ class Loader:
         outcome = self._attempt(model, deployment)
         self._tell(deployment, outcome)
         if outcome.serving is not None:
-            self._note(model, outcome.serving)
+            self._count(model, outcome.serving)
         # One poll may ask for a thousand: what it is done with may go, and it does not stand still.
         self.make_room()
         self._beat()
@@ -268,13 +266,13 @@ class Loader:
         if serving is None:
             return
         self._asked.discard(name)
-        self._note(model, serving)
+        self._made_for[name] = model
+        self._count(model, serving)
         self._core.install(name, serving)
         _log.info("%s: serving version %d, shadow %d", name, serving.champion, serving.shadow)
 
-    def _note(self, model: Declaration, serving: Serving) -> None:
-        """What is installed now."""
-        self._made_for[model.name] = model
+    def _count(self, model: Declaration, serving: Serving) -> None:
+        """The bytes of what is installed now."""
         if model.topics.shared:
             versions = {serving.champion, serving.shadow}
             self._bytes[model.name] = sum(
@@ -390,57 +388,13 @@ class Loader:
             ) from error
 
     def _frozen(self, model: Declaration, record: Version) -> FrozenModel:
-        _check_features(model, record)
+        check_features(model, record)
         family, arrays, attributes = self._store.get(record.artifact, record.digest)
         frozen = load(family, arrays, attributes)
-        self._warm(model, frozen)
+        warm(model, frozen)
         # More than its arrays: a vocabulary takes twenty times the weights of its levels.
         self._sizes[model.name, record.version] = footprint(frozen)
         return frozen
-
-    @staticmethod
-    def _warm(model: Declaration, frozen: FrozenModel) -> None:
-        """The first batch must not pay for page faults and compilation; and a model that cannot
-        score the declared shape must fail here."""
-        rows = 16
-        missing = Features(
-            np.full((rows, len(model.numeric)), np.nan),
-            Categories(
-                np.full((rows, len(model.categorical)), -1, dtype=np.int32),
-                tuple(() for _ in model.categorical),
-            ),
-        )
-        scores = frozen.score(missing)
-        if scores.shape != (rows, model.scores) or not np.isfinite(scores).all():
-            raise ArtifactError(
-                f"the version of {model.name!r} gives scores of shape {scores.shape}, "
-                f"not finite ones of shape {(rows, model.scores)}"
-            )
-
-
-def _check_features(model: Declaration, record: Version) -> None:
-    """A model that was taken out may be declared anew with other features, and its old versions are
-    still there. A profile of no rows tells nothing. Raises :class:`ArtifactError`."""
-    declared = _columns(model)
-    made_for = [
-        [column.name for column in record.profile.numeric[: len(model.numeric)]],
-        [column.name for column in record.profile.categorical[: len(model.categorical)]],
-    ]
-    if record.profile.rows and made_for != declared:
-        raise ArtifactError(
-            f"version {record.version} of {model.name!r} was made for the features {made_for}, "
-            f"and {declared} are declared: train anew, or use another name"
-        )
-
-
-def _shape(model: Declaration) -> tuple[list[list[str]], int]:
-    return _columns(model), model.scores
-
-
-def _columns(model: Declaration) -> list[list[str]]:
-    return [
-        [feature.name for feature in features] for features in (model.numeric, model.categorical)
-    ]
 
 
 def _named(version: int) -> str:

@@ -104,8 +104,8 @@ def decode_rows(
 def decode_rows_in_time(
     declaration: Declaration, stream: Stream, values: Sequence[bytes | None]
 ) -> StreamRows:
-    """The same; rows at times that no event or label has are rejected, for they would make all rows
-    after them look late."""
+    """As :func:`decode_rows`; rows at times that no event or label has are rejected, for they would
+    make all rows after them look late."""
     rows = decode_rows(declaration, stream, values)
     first, end = span(declaration)
     outside = set(rows.rows[(rows.time < first) | (rows.time >= end)].tolist())

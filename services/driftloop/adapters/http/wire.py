@@ -105,6 +105,7 @@ class Connection(asyncio.Protocol):
         """How many bytes it has left, and since when it is so many."""
         self._lingers = False
         self._last = time.monotonic()
+        """When the client last sent something, or was answered."""
         self._body_bytes = 0
         self._reset()
 
