@@ -73,7 +73,7 @@ class Statistics:
             batch = RecordBatch(send.topic, 0, range(n), [0] * n, send.keys, send.values)
             for received in decode_partials(batch)[0]:
                 found += self.merge.merge(received.partial, received.encoded, 0)
-        found += self.merge.on_time(0)
+        found += self.merge.on_time()
         return found
 
     def _predictions(self, times: np.ndarray, partition: int) -> Sequence[bytes]:

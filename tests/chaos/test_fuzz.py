@@ -203,7 +203,8 @@ def test_partials_are_merged_or_rejected(corpus: Corpus, rounds: int) -> None:
             if core.knows(received.partial):
                 with suppress(DecodeError):  # a dead letter, too
                     core.merge(received.partial, received.encoded, 1)
-        core.on_time(1 << 41)
+        core.let_go(core.silent(1 << 41))
+        core.on_time()
         core.entries()
 
     fuzz(source, 1, rounds, take)

@@ -41,7 +41,12 @@ def test_models_that_share_topics_are_told_apart_whoever_is_killed(
         leaves=2,
     )
     settings = Settings(
-        bootstrap=kafka, directory=tmp_path, prefix=f"{group}.", flush_interval_ms=250
+        bootstrap=kafka,
+        directory=tmp_path,
+        prefix=f"{group}.",
+        flush_interval_ms=250,
+        # Whoever is killed is away for far longer: nothing is idle meanwhile.
+        idle_after_ms=50,
     )
     found = run_crowd(plan, settings, to_stderr)
     assert found["wrong"] == {}, found["details"]

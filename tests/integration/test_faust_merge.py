@@ -21,7 +21,8 @@ from faust.transport.consumer import Fetcher, ThreadDelegateConsumer
 from driftloop.adapters.clock import SystemClock
 from driftloop.adapters.faust import FaustTable, TableRecord, Work
 from driftloop.adapters.kafka import KafkaLog
-from driftloop.featurestats.stage import MergeStage, merge_group
+from driftloop.featurestats.idleness import MERGE
+from driftloop.featurestats.stage import MergeStage
 from driftloop.kernel.catalog import Catalog
 from driftloop.kernel.codec.records import codec
 from driftloop.kernel.errors import DriftloopError, LogUnavailableError, NoRoomError
@@ -330,7 +331,8 @@ class FailingWork:
     def partition_of(self, key: bytes) -> int:
         return 0
 
-    def gained(self, partition: int, entries: object) -> None: ...
+    def gained(self, partition: int, entries: object) -> int:
+        return 0
 
     def lost(self, partition: int) -> None: ...
 
@@ -345,7 +347,7 @@ class FailingWork:
 
 
 def test_failing_work_stops_the_app_uncommitted(loop: Loop, tmp_path: Path) -> None:
-    group = merge_group(loop.topics)
+    group = loop.topics.group(MERGE)
     name = FaustTable.changelog(group, "t")
     loop.log.ensure_topics([TopicSpec(name, 2, {"cleanup.policy": "compact"})])
     loop.write(partial(0, watermark=0))
@@ -389,7 +391,7 @@ def until_it_fails(table: FaustTable) -> None:
 
 def test_partitions_that_kafka_did_not_know_stop_the_app(loop: Loop, tmp_path: Path) -> None:
     """As after a broker's restart, when the leader's metadata lacks some or all of them."""
-    group = merge_group(loop.topics)
+    group = loop.topics.group(MERGE)
     name = FaustTable.changelog(group, "t")
     loop.log.ensure_topics([TopicSpec(name, 2, {"cleanup.policy": "compact"})])
     table = FaustTable(

@@ -57,8 +57,10 @@ class World:
                 for one in received:
                     self.windows += merge.merge(one.partial, one.encoded, now)
             if random.random() < 0.5:
-                self.windows += merge.on_time(now)
-        self.windows += merge.on_time(now + IDLE)
+                merge.let_go(merge.silent(now))
+                self.windows += merge.on_time()
+        merge.let_go(merge.silent(now + IDLE))
+        self.windows += merge.on_time()
 
     def findings(self, windows: Sequence[Window]) -> list[Finding]:
         order = WindowOrder(from_start=True)

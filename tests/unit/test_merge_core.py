@@ -12,6 +12,7 @@ from driftloop.adapters.clock import ManualClock
 from driftloop.adapters.faust import TableRecord
 from driftloop.adapters.memory import MemoryLog
 from driftloop.featurestats import merged
+from driftloop.featurestats.idleness import Idleness
 from driftloop.featurestats.merge import MergeCore, MergeProcessor
 from driftloop.featurestats.publications import PUBLISHED
 from driftloop.featurestats.stage import MergeWork
@@ -42,6 +43,11 @@ class Merging(MergeCore):
     def take(self, partial: Partial, now: int) -> list[Window]:
         """Of a partial alone, as it is written."""
         return self.merge(partial, codec(Partial).encode(partial), now)
+
+    def pass_time(self, now: int) -> list[Window]:
+        """Nothing is under way of whoever is silent."""
+        self.let_go(self.silent(now))
+        return self.on_time()
 
 
 def core(meter: CountingMeter | None = None, store: MemoryStore | None = None) -> Merging:
@@ -90,7 +96,7 @@ def test_a_window_says_how_many_shadows_its_start_and_version_had() -> None:
     ]
     # One of late rows alone counts those before, which were given out when it was not there.
     assert merge.take(replace(partial(0, watermark=0, source_partitions=1), shadow=7), 0) == []
-    assert [(w.shadow, w.revision, w.parts) for w in merge.on_time(0)] == [(7, 0, 3)]
+    assert [(w.shadow, w.revision, w.parts) for w in merge.pass_time(0)] == [(7, 0, 3)]
 
 
 def test_partials_in_any_order_and_repetition_make_the_same_windows() -> None:
@@ -120,48 +126,48 @@ def test_late_partials_make_one_revision_at_the_next_time_step() -> None:
     for p in (0, 1):
         late = partial(0, watermark=CLOSE, partition=p, end_offset=20, rows=5, late=2)
         assert merge.take(late, 0) == []
-    (window,) = merge.on_time(0)
+    (window,) = merge.pass_time(0)
     assert names([window]) == [(0, 1, 1)]
     assert (window.rows, window.late) == (10, 4)
-    assert merge.on_time(0) == []
+    assert merge.pass_time(0) == []
 
 
 def test_a_window_of_late_rows_alone_is_given_out() -> None:
     merge = core()
     merge.take(partial(200, watermark=250, source_partitions=1), 0)
     assert merge.take(partial(0, watermark=250, source_partitions=1, late=3), 0) == []
-    assert names(merge.on_time(0)) == [(0, 1, 0)]
+    assert names(merge.pass_time(0)) == [(0, 1, 0)]
 
 
 def test_an_old_partial_of_a_closed_window_revises_nothing() -> None:
     merge = core()
     merge.take(partial(0, watermark=CLOSE, source_partitions=1, end_offset=10), 0)
     merge.take(partial(0, watermark=CLOSE, source_partitions=1, end_offset=5), 0)
-    assert merge.on_time(0) == []
+    assert merge.pass_time(0) == []
 
 
 def test_an_idle_partition_does_not_hold_windows_back() -> None:
     merge = core()
     merge.take(partial(0, watermark=50, partition=1), 0)
     merge.take(partial(100, watermark=CLOSE), 0)
-    assert merge.on_time(IDLE - 1) == []
+    assert merge.pass_time(IDLE - 1) == []
     merge.take(partial(100, watermark=CLOSE + 1, end_offset=11), IDLE - 1)
-    assert names(merge.on_time(IDLE)) == [(0, 1, 0)]
+    assert names(merge.pass_time(IDLE)) == [(0, 1, 0)]
 
 
 def test_idleness_does_not_pass_the_highest_event_time() -> None:
     merge = core()
     merge.take(partial(0, watermark=50), 0)
-    assert merge.on_time(100 * IDLE) == []
+    assert merge.pass_time(100 * IDLE) == []
 
 
 def test_a_partition_that_comes_back_late_revises_the_window() -> None:
     merge = core()
     merge.take(partial(0, watermark=CLOSE), 0)
-    merge.on_time(0)
-    assert names(merge.on_time(IDLE)) == [(0, 1, 0)]
+    merge.pass_time(0)
+    assert names(merge.pass_time(IDLE)) == [(0, 1, 0)]
     merge.take(partial(0, watermark=50, partition=1), IDLE)
-    (window,) = merge.on_time(IDLE)
+    (window,) = merge.pass_time(IDLE)
     assert (window.revision, window.rows) == (1, 6)
 
 
@@ -175,7 +181,7 @@ def test_partials_of_expired_windows_are_counted_unless_they_are_repeats() -> No
     assert too_late not in meter.counts
     merge.take(partial(0, watermark=0, source_partitions=1, end_offset=11, rows=4), 0)
     assert meter.counts[too_late] == 4
-    assert merge.on_time(0) == []
+    assert merge.pass_time(0) == []
 
 
 def test_a_revision_that_waits_is_given_out_before_its_window_expires() -> None:
@@ -212,10 +218,10 @@ def test_published_windows_are_not_given_out_again_after_a_restart() -> None:
     after = core()
     for window in windows:
         after.published(window)
-    given = [w for part in parts for w in after.take(part, 0)] + after.on_time(0)
+    given = [w for part in parts for w in after.take(part, 0)] + after.pass_time(0)
     assert given == []
     after.take(partial(0, watermark=CLOSE, partition=1, end_offset=30, rows=4), 0)
-    assert names(after.on_time(0)) == [(0, 1, 1)]
+    assert names(after.pass_time(0)) == [(0, 1, 1)]
 
 
 def test_a_table_behind_the_windows_topic_gives_out_no_smaller_window() -> None:
@@ -225,11 +231,11 @@ def test_a_table_behind_the_windows_topic_gives_out_no_smaller_window() -> None:
     behind = core()
     behind.published(window)
     behind.take(partial(0, watermark=CLOSE, end_offset=5, rows=1), 0)
-    assert behind.on_time(0) == []
+    assert behind.pass_time(0) == []
     behind.take(partial(0, watermark=CLOSE, end_offset=40, rows=9), 0)
-    assert behind.on_time(0) == []
+    assert behind.pass_time(0) == []
     behind.take(partial(0, watermark=CLOSE, partition=1, end_offset=10), 0)
-    assert names(behind.on_time(0)) == [(0, 1, 1)]
+    assert names(behind.pass_time(0)) == [(0, 1, 1)]
 
 
 @pytest.mark.parametrize("cut", range(7))
@@ -251,7 +257,7 @@ def test_a_restart_anywhere_gives_the_same_windows(cut: int) -> None:
             if number == restart:
                 merge = core()
                 merge.restore(table.items())
-            given += merge.take(part, 0) + merge.on_time(0)
+            given += merge.take(part, 0) + merge.pass_time(0)
             for key, value in merge.entries().items():
                 if value is None:
                     table.pop(key, None)
@@ -274,7 +280,7 @@ def test_what_a_window_was_merged_from_lies_in_the_store_until_it_expires() -> N
     merge.take(partial(100, watermark=CLOSE, source_partitions=1), 0)
     assert kept() == [b"m/predictions/0/1/-/0"]
     merge.take(partial(0, watermark=CLOSE, end_offset=20, rows=7, source_partitions=1), 0)
-    (revised,) = merge.on_time(0)
+    (revised,) = merge.pass_time(0)
     assert (revised.revision, revised.rows) == (1, 7)
     merge.take(partial(500, watermark=EXPIRE, source_partitions=1), 0)
     assert kept() == [b"m/predictions/100/1/-/0"]
@@ -300,7 +306,7 @@ def test_state_that_cannot_be_read_is_no_fault_of_the_record_that_needs_it() -> 
     store.write({entry: b"no partial"})
     merge.take(partial(0, watermark=CLOSE, partition=1, source_partitions=1), 0)
     with pytest.raises(LogError, match="m/predictions/0/1/-/0"):
-        merge.on_time(0)
+        merge.pass_time(0)
 
 
 def test_publications_are_forgotten_some_time_after_their_windows(
@@ -348,7 +354,7 @@ def test_of_a_long_windows_topic_no_more_is_learnt_than_is_remembered(
     assert {key for key, value in entries.items() if value is None} == set(known)
     assert len(entries) - len(known) == len(stream._published)
     replayed = partial(2700, watermark=2700, source_partitions=1)
-    assert after.take(replayed, 0) == after.on_time(0) == []
+    assert after.take(replayed, 0) == after.pass_time(0) == []
 
 
 def test_dropping_a_control_partition_forgets_its_models() -> None:
@@ -363,7 +369,8 @@ def test_dropping_a_control_partition_forgets_its_models() -> None:
 
 def processor() -> MergeProcessor:
     known = catalog(1, 2)
-    return MergeProcessor(MergeCore(known, idle_after_ms=IDLE), known)
+    log = MemoryLog(ManualClock())
+    return MergeProcessor(MergeCore(known, idle_after_ms=IDLE), known, Idleness(known, log))
 
 
 def batch_of(*partials: Partial) -> list[bytes]:

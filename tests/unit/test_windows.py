@@ -27,12 +27,19 @@ def test_a_window_closes_after_its_lateness_and_expires_after_its_retention() ->
     assert expires_at(200, policy) == 200 + SIZE + LATENESS + RETENTION
 
 
+def current(watermarks: Watermarks, now: int) -> int | None:
+    """Where nothing is under way of partitions that are silent."""
+    for partition in watermarks.silent(now):
+        watermarks.let_go(partition)
+    return watermarks.current()
+
+
 def test_no_watermark_before_every_partition_reported() -> None:
     watermarks = Watermarks(IDLE)
     watermarks.report(0, 500, 2)
-    assert watermarks.current(0) is None
+    assert current(watermarks, 0) is None
     watermarks.report(1, 300, 2)
-    assert watermarks.current(0) == 300
+    assert current(watermarks, 0) == 300
 
 
 def test_an_idle_partition_is_not_waited_for() -> None:
@@ -42,69 +49,84 @@ def test_an_idle_partition_is_not_waited_for() -> None:
     watermarks.hear(0, 0)
     watermarks.hear(1, 0)
     watermarks.hear(0, IDLE - 1)
-    assert watermarks.current(IDLE - 1) == 300
-    assert watermarks.current(IDLE) == 500
+    assert current(watermarks, IDLE - 1) == 300
+    assert current(watermarks, IDLE) == 500
+
+
+def test_a_silent_partition_is_waited_for_until_it_is_let_go() -> None:
+    watermarks = Watermarks(IDLE)
+    watermarks.report(0, 500, 2)
+    watermarks.report(1, 300, 2)
+    assert watermarks.silent(0) == []
+    watermarks.hear(0, 9 * IDLE)
+    assert watermarks.silent(9 * IDLE) == []  # all were silent before
+    watermarks.hear(0, 10 * IDLE - 1)
+    assert watermarks.silent(10 * IDLE) == [1]
+    assert watermarks.current() == 300
+    watermarks.let_go(1)
+    assert watermarks.silent(10 * IDLE) == []
+    assert watermarks.current() == 500
 
 
 def test_a_partition_that_never_sent_anything_becomes_idle() -> None:
     watermarks = Watermarks(IDLE)
     watermarks.report(0, 500, 2)
     watermarks.hear(0, 50)
-    assert watermarks.current(100) is None
+    assert current(watermarks, 100) is None
     watermarks.hear(0, 50 + IDLE)
-    assert watermarks.current(100 + IDLE) == 500
+    assert current(watermarks, 100 + IDLE) == 500
 
 
 def test_with_all_partitions_idle_the_watermark_is_the_highest_time_seen() -> None:
     watermarks = Watermarks(IDLE)
     watermarks.report(0, 500, 2)
     watermarks.report(1, 300, 2)
-    assert watermarks.current(0) == 300
-    assert watermarks.current(10 * IDLE) == 500
+    assert current(watermarks, 0) == 300
+    assert current(watermarks, 10 * IDLE) == 500
 
 
 def test_the_watermark_never_goes_back() -> None:
     watermarks = Watermarks(IDLE)
     watermarks.hold_from(700)
     watermarks.report(0, 500, 1)
-    assert watermarks.current(0) == 700
+    assert current(watermarks, 0) == 700
 
 
 def test_a_partition_that_comes_back_holds_the_watermark_where_it_is() -> None:
     watermarks = Watermarks(IDLE)
     watermarks.report(0, 500, 2)
     watermarks.report(1, 300, 2)
-    assert watermarks.current(0) == 300
+    assert current(watermarks, 0) == 300
     watermarks.hear(0, IDLE - 1)
-    assert watermarks.current(IDLE) == 500
+    assert current(watermarks, IDLE) == 500
     watermarks.hear(1, IDLE + 1)
     watermarks.report(0, 900, 2)
-    assert watermarks.current(IDLE + 1) == 500
+    assert current(watermarks, IDLE + 1) == 500
 
 
 def test_after_a_silence_of_all_the_first_to_send_does_not_outrun_the_others() -> None:
     watermarks = Watermarks(IDLE)
     watermarks.report(0, 300, 2)
     watermarks.report(1, 300, 2)
-    assert watermarks.current(0) == 300
+    assert current(watermarks, 0) == 300
     watermarks.hear(0, 5 * IDLE)
     watermarks.report(0, 900, 2)
-    assert watermarks.current(5 * IDLE) == 300
+    assert current(watermarks, 5 * IDLE) == 300
     watermarks.hear(1, 5 * IDLE + 1)
     watermarks.report(1, 800, 2)
-    assert watermarks.current(5 * IDLE + 1) == 800
+    assert current(watermarks, 5 * IDLE + 1) == 800
 
 
 def test_a_partition_that_stays_silent_after_a_silence_of_all_is_waited_for_no_longer() -> None:
     watermarks = Watermarks(IDLE)
     watermarks.report(0, 300, 2)
     watermarks.report(1, 300, 2)
-    assert watermarks.current(0) == 300
+    assert current(watermarks, 0) == 300
     watermarks.hear(0, 5 * IDLE)
     watermarks.report(0, 900, 2)
-    assert watermarks.current(6 * IDLE - 1) == 300
+    assert current(watermarks, 6 * IDLE - 1) == 300
     watermarks.hear(0, 6 * IDLE - 1)
-    assert watermarks.current(6 * IDLE) == 900
+    assert current(watermarks, 6 * IDLE) == 900
 
 
 def test_rows_are_grouped_by_window_version_and_shadow_in_row_order() -> None:

@@ -49,7 +49,7 @@ def verify_alert(
     # Asked first: what the service has read by then, it has written its alerts of.
     topics = catalog.topics
     committed = log.committed(
-        f"{topics.prefix}{SERVICE}", [topics.windows, topics.loads, topics.commands]
+        topics.group(SERVICE), [topics.windows, topics.loads, topics.commands]
     )
     book = AlertBook.read(log, catalog.topics, progress)
     records = book.records(id)

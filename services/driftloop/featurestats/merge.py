@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from driftloop.featurestats.idleness import Idleness, Silence
 from driftloop.featurestats.merged import MergedStream
 from driftloop.featurestats.partials import read_partial
 from driftloop.featurestats.sketch import SERVICE
@@ -24,8 +25,9 @@ from driftloop.kernel.stores import KeyValueStore, MemoryStore
 class MergeCore:
     """Every model's windows. Pure: partials, publications and processing time come in.
 
-    What is in a window depends on the partials alone; processing time decides when it closes (for
-    how long an idle source partition is waited for).
+    What is in a window depends on the partials alone. Processing time decides when a source
+    partition is silent; that nothing of it is under way, so that windows may close without it, is
+    found outside.
     """
 
     def __init__(
@@ -59,9 +61,24 @@ class MergeCore:
         lost = stream.add(partial, encoded, now)
         if lost:
             self._meter.add(metrics.TOO_LATE_ROWS, lost, partial.model, partial.stream)
-        return self._measured(stream.close(now))
+        return self._measured(stream.close())
 
-    def on_time(self, now: int) -> list[Window]:
+    def silent(self, now: int) -> Sequence[Silence]:
+        """Who holds windows back though nothing has come of him for long."""
+        return [
+            Silence(model, stream, partition)
+            for (model, stream), merged in sorted(self._streams.items())
+            for partition in merged.silent(now)
+        ]
+
+    def let_go(self, silences: Iterable[Silence]) -> None:
+        """Wait for them no longer: nothing of them is under way."""
+        for silence in silences:
+            merged = self._streams.get((silence.model, silence.stream))
+            if merged is not None:
+                merged.let_go(silence.partition)
+
+    def on_time(self) -> list[Window]:
         """Windows closed because source partitions are idle, and revisions. Of a model that is
         declared no more nothing is given out, and nothing kept."""
         windows: list[Window] = []
@@ -71,7 +88,7 @@ class MergeCore:
             except ControlBehindError:
                 self._streams.pop(name).clear()
                 continue
-            windows += stream.close(now)
+            windows += stream.close()
             windows += stream.revise()
         return self._measured(windows)
 
@@ -128,9 +145,10 @@ class MergeCore:
 class MergeProcessor:
     """The merge stage behind the runner's core protocol: for the loop in one process."""
 
-    def __init__(self, core: MergeCore, catalog: Catalog) -> None:
+    def __init__(self, core: MergeCore, catalog: Catalog, idleness: Idleness) -> None:
         self._core = core
         self._catalog = catalog
+        self._idleness = idleness
         self._waiting: list[tuple[RecordBatch, Received]] = []
 
     def process(self, batch: RecordBatch) -> Outputs:
@@ -142,7 +160,7 @@ class MergeProcessor:
         return Outputs(dead_letters=letters)
 
     def on_time(self, now: int) -> Outputs:
-        """Merges what was processed: idleness needs the time."""
+        """Merges what was processed: silence needs the time."""
         windows: list[Window] = []
         letters: list[DeadLetter] = []
         for batch, received in self._waiting:
@@ -151,7 +169,8 @@ class MergeProcessor:
             except DecodeError as error:
                 letters.append(dead_letter(SERVICE, batch, received.row, error))
         self._waiting.clear()
-        windows += self._core.on_time(now)
+        self._core.let_go(self._idleness.found(self._core.silent(now), now))
+        windows += self._core.on_time()
         return Outputs(window_sends(self._catalog, windows), letters)
 
     def commit_due(self, now: int) -> bool:

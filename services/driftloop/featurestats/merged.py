@@ -105,9 +105,17 @@ class MergedStream:
                 self._revisable.add(key)
         return 0
 
-    def close(self, now: int) -> list[Window]:
+    def silent(self, now: int) -> Sequence[int]:
+        """The source partitions that hold the watermark back though they are silent."""
+        return self._watermarks.silent(now)
+
+    def let_go(self, partition: int) -> None:
+        """Wait for a source partition no longer."""
+        self._watermarks.let_go(partition)
+
+    def close(self) -> list[Window]:
         """The windows the watermark has closed by now, in order."""
-        watermark = self._watermarks.current(now)
+        watermark = self._watermarks.current()
         if watermark is None or self._passed(watermark):
             return []
         self._closed_to = watermark

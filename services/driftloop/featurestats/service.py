@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from driftloop.adapters.rocksdb import RocksStore
+from driftloop.featurestats.idleness import MERGE, Idleness
 from driftloop.featurestats.merge import MergeCore, MergeProcessor
 from driftloop.featurestats.sketch import SketchCore
 from driftloop.featurestats.stage import MergeStage
@@ -19,7 +20,6 @@ from driftloop.kernel.statistics.sketch import warm as warm_sketch
 from driftloop.kernel.stores import KeyValueStore, Section
 
 SERVICE = "featurestats"
-MERGE = "featurestats-merge"
 _POSITIONS_EVERY_S = 0.1
 _RESTORED_AT_ONCE = 16 << 20
 """Bytes of partials."""
@@ -163,7 +163,7 @@ class _RunnerMerge:
             idle_after_ms=context.settings.idle_after_ms,
             meter=context.meter,
         )
-        processor = MergeProcessor(core, catalog)
+        processor = MergeProcessor(core, catalog, Idleness(catalog, context.log))
         self._runner = Runner(
             Wiring(
                 name=MERGE,

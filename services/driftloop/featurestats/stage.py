@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from driftloop.adapters.faust import FaustTable, TableRecord, Work
 from driftloop.featurestats.heads import decode_head
+from driftloop.featurestats.idleness import MERGE, Idleness
 from driftloop.featurestats.merge import MergeCore, decode_partials, window_sends
 from driftloop.featurestats.sketch import SERVICE
 from driftloop.kernel import metrics
@@ -38,14 +39,9 @@ _WRITTEN = b"@written"
 T = TypeVar("T")
 
 
-def merge_group(topics: ControlTopics) -> str:
-    """The stage's consumer group, which is also its Faust app id."""
-    return f"{topics.prefix}{SERVICE}-merge"
-
-
 def merge_changelog(topics: ControlTopics) -> TopicSpec:
     """The changelog topic of the stage's table."""
-    name = FaustTable.changelog(merge_group(topics), _TABLE)
+    name = FaustTable.changelog(topics.group(MERGE), _TABLE)
     return TopicSpec(name, topics.partitions, COMPACT)
 
 
@@ -64,6 +60,7 @@ class MergeWork:
         self._log = log
         self._clock = clock
         self._meter = meter
+        self._idleness = Idleness(catalog, log)
         self._stopped = threading.Event()
         self.starts: dict[int, int] = {}
         """The committed offset of each partition when it came."""
@@ -76,9 +73,10 @@ class MergeWork:
         first, _, rest = key.partition(b"/")
         return int(rest) if first == _WRITTEN else self._topics.partition(first.decode())
 
-    def gained(self, partition: int, entries: Iterable[tuple[bytes, bytes]]) -> None:
+    def gained(self, partition: int, entries: Iterable[tuple[bytes, bytes]]) -> int:
         """Restore the table's entries, and take note of the windows that are on their topic
-        already and were written after what the table knows of."""
+        already and were written after what the table knows of. Returns the offset that the group
+        committed, or the log's start."""
 
         gone = _Gone(self._catalog, self._log)
 
@@ -104,11 +102,12 @@ class MergeWork:
         except ControlBehindError as error:
             raise LogUnavailableError(f"merging windows: {error}") from error
         source = TopicPartition(self._topics.partials, partition)
-        committed = self._log.committed(merge_group(self._topics), [source.topic])
+        committed = self._log.committed(self._topics.group(MERGE), [source.topic])
         start = committed.get(source)
         if start is None:
             start = self._log.start_offsets([source.topic]).get(source, 0)
         self.starts[partition] = start
+        return start
 
     def lost(self, partition: int) -> None:
         self._core.drop(partition)
@@ -151,7 +150,9 @@ class MergeWork:
         return self._work(sends, windows)
 
     def on_time(self) -> Work:
-        return self._work([], self._core.on_time(self._clock.now()))
+        now = self._clock.now()
+        self._core.let_go(self._idleness.found(self._core.silent(now), now))
+        return self._work([], self._core.on_time())
 
     def _work(self, sends: list[Send], windows: list[Window]) -> Work:
         if windows:
@@ -280,7 +281,7 @@ class MergeStage:
         self._faust = FaustTable(
             self._work,
             bootstrap=bootstrap,
-            group=merge_group(self._topics),
+            group=self._topics.group(MERGE),
             topic=self._topics.partials,
             table=_TABLE,
             partitions=self._topics.partitions,

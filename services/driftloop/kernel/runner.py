@@ -82,7 +82,7 @@ class Runner:
         self._clock = clock
         self._meter = meter
         self._log = log
-        self._group = f"{catalog.topics.prefix}{wiring.name}"
+        self._group = catalog.topics.group(wiring.name)
         self._pending: dict[TopicPartition, int] = {}
         self._sends: list[Send] = []
         self._committed: list[Callable[[int], None]] = []

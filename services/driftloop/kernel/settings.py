@@ -153,7 +153,8 @@ class Settings:
     idle_after_ms: int = _setting(
         "DRIFTLOOP_IDLE_AFTER_MS",
         30_000,
-        "A partition silent for so long no longer holds windows back",
+        "A partition silent for so long no longer holds windows back, once all that its events led "
+        "to has been read",
         _whole(1),
     )
     dead_letter_limit: int = _setting(

@@ -78,6 +78,10 @@ class ControlTopics:
     def dead_letters(self) -> str:
         return f"{self.prefix}dead-letters"
 
+    def group(self, service: str) -> str:
+        """The consumer group of a service."""
+        return f"{self.prefix}{service}"
+
     def partition(self, model: str) -> int:
         """The control partition of a model."""
         return control_partition(model, self.partitions)

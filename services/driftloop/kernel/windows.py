@@ -7,6 +7,7 @@ the watermark waits for.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple, TypeVar
 
 from driftloop.kernel.codec.blocks import I64
@@ -55,18 +56,21 @@ class Watermarks:
     """The watermark of one stream: the least over its source partitions, never going back.
 
     A partition that sent nothing for ``idle_after`` ms of processing time, or never sent anything
-    for as long, is not waited for. When the whole stream has been silent for as long, that says
-    nothing of any one of them (whoever writes it stood still): the first that sends again brings
-    the others the same time to follow. The watermark never passes the highest event time seen.
+    for as long, is silent. Whoever finds that nothing of it is under way lets go of it: it is idle,
+    and not waited for, until it sends again. When the whole stream has been silent for as long,
+    that says nothing of any one of them (whoever writes it stood still): the first that sends again
+    brings the others the same time to follow. The watermark never passes the highest event time
+    seen.
     """
 
-    __slots__ = ("_heard", "_highest", "_idle_after", "_partitions", "_watermark")
+    __slots__ = ("_heard", "_highest", "_idle", "_idle_after", "_partitions", "_watermark")
 
     def __init__(self, idle_after: int) -> None:
         self._idle_after = idle_after
         self._partitions = 0
         self._highest: dict[int, int] = {}
         self._heard: dict[int, int] = {}
+        self._idle: set[int] = set()
         self._watermark: int | None = None
 
     def report(self, partition: int, watermark: int, partitions: int) -> None:
@@ -78,20 +82,31 @@ class Watermarks:
         """A source partition sent something at processing time ``now``, ms."""
         if self._heard and now - max(self._heard.values()) >= self._idle_after:
             self._heard = dict.fromkeys(self._heard, now)
+            self._idle.clear()
         self._heard[partition] = now
+        self._idle.discard(partition)
+
+    def silent(self, now: int) -> Sequence[int]:
+        """The partitions that are waited for though they are silent at processing time ``now``."""
+        return [
+            partition
+            for partition in range(self._partitions)
+            if partition not in self._idle
+            and now - self._heard.setdefault(partition, now) >= self._idle_after
+        ]
+
+    def let_go(self, partition: int) -> None:
+        """Wait for it no longer."""
+        self._idle.add(partition)
 
     def hold_from(self, watermark: int) -> None:
         """The watermark had come at least to here before."""
         if self._watermark is None or watermark > self._watermark:
             self._watermark = watermark
 
-    def current(self, now: int) -> int | None:
-        """The watermark at processing time ``now``; None before the first."""
-        awaited = [
-            partition
-            for partition in range(self._partitions)
-            if now - self._heard.setdefault(partition, now) < self._idle_after
-        ]
+    def current(self) -> int | None:
+        """The watermark; None before the first."""
+        awaited = [p for p in range(self._partitions) if p not in self._idle]
         if awaited and all(partition in self._highest for partition in awaited):
             self.hold_from(min(self._highest[partition] for partition in awaited))
         elif not awaited and self._highest:

@@ -35,7 +35,7 @@ class OutcomesService:
         self._given_back = 0
         """Checkpoints, after which free memory was given back."""
         self._core = OutcomesCore(catalog, self._store, context.meter)
-        group = f"{catalog.topics.prefix}{SERVICE}"
+        group = catalog.topics.group(SERVICE)
         self._runner = Runner(
             Wiring(
                 name=SERVICE,

@@ -19,8 +19,9 @@ changelog, producing. What it is not trusted with (faust-streaming 0.15.3):
   broker's restart that may be none, and the group would rest so for ever: an assignment that leaves
   partitions out stops the app.
 - Restoring. A fetch from before a rebalance could swallow the changelog, the signal that it is
-  done could be missed, and records that come just then were lost or came twice; see
-  ``adapters.faust.restoring``.
+  done could be missed, and records that came just then were lost or came twice; see
+  ``adapters.faust.restoring``. The topic is read from an offset that is sought here, when the
+  table is restored.
 
 Reads are uncommitted: records of aborted transactions are seen too.
 """
@@ -37,11 +38,11 @@ from pathlib import Path
 from typing import Any
 
 import faust
-from aiokafka.errors import KafkaError
+from aiokafka.errors import IllegalStateError, KafkaError
 from faust.types import TP
 
 from driftloop.adapters.faust.entries import FaustStore, TableEntries
-from driftloop.adapters.faust.restoring import Fetching, Flow, RecoveryEnd, Standstill
+from driftloop.adapters.faust.restoring import Fetching, RecoveryEnd, Standstill
 from driftloop.adapters.faust.settings import app_settings
 from driftloop.adapters.faust.work import TableRecord, TableWork, Work
 from driftloop.kernel.errors import LogError, LogUnavailableError
@@ -103,10 +104,11 @@ class FaustTable:
         self._taken = asyncio.Event()
         self._working = asyncio.Lock()
         self._buffer: list[TableRecord] = []
-        self._next: dict[int, int] = {}
-        """By partition: records before this offset have been taken since the rebalance."""
         self._epoch = 0
-        self._gained: set[int] = set()
+        self._gained: dict[int, int] = {}
+        """Partitions whose entries are restored, and where they are read from."""
+        self._opened: set[int] = set()
+        """Those that have been sought there since the rebalance."""
         self._positions: dict[int, int] = {}
         self._ready = False
         self._left_out = 0
@@ -177,7 +179,6 @@ class FaustTable:
         self._loop = asyncio.get_running_loop()
         settings = app_settings(self._bootstrap, self._directory, self._options, self._partitions)
         self._app: Any = faust.App(self._group, **settings)
-        self._app.flow_control = Flow()
         topic = self._app.topic(self._topic, acks=False, **_RAW)
         self._table: Any = self._app.Table(
             self._table_name,
@@ -190,7 +191,7 @@ class FaustTable:
         self._app.agent(topic, name=f"{self._group}-{self._table_name}")(self._take)
         recovery = self._app.tables.recovery
         recovery._signal_recovery_end = RecoveryEnd(recovery)
-        Fetching(recovery, self._app.consumer)
+        Fetching(recovery, self._app.consumer, self._open, self._is_wanted)
         self._restoring = Standstill(recovery)
         self._app.on_partitions_revoked.connect(self._on_revoked, weak=False)
         assign = self._app.assignor.assign
@@ -252,19 +253,36 @@ class FaustTable:
             while len(self._buffer) >= _BUFFERED:
                 self._taken.clear()
                 await self._taken.wait()
-            # What is read before the seek that ends a recovery is read after it too.
-            new = record.offset >= self._next.get(record.partition, 0)
-            if epoch == self._epoch and new:
-                self._next[record.partition] = record.offset + 1
+            if epoch == self._epoch:
                 self._buffer.append(record)
                 self._arrived.set()
+
+    async def _open(self) -> None:
+        """Have partitions read from where they are to be. Of what was fetched of them before,
+        nothing was taken."""
+        due = {p: offset for p, offset in self._gained.items() if p not in self._opened}
+        if not due or self._app.rebalancing:
+            return
+        epoch = self._epoch
+        offsets = {TP(self._topic, partition): offset for partition, offset in due.items()}
+        try:
+            await self._app.consumer.seek_wait(offsets)
+        except IllegalStateError as error:
+            # A rebalance took them; the fetching must live on.
+            _log.info("%s: %s", self._topic, error)
+            return
+        if epoch == self._epoch:
+            self._opened.update(due)
+
+    def _is_wanted(self, source: Any) -> bool:
+        return source.topic != self._topic or source.partition in self._opened
 
     async def _on_revoked(self, app: Any, revoked: Any, **arguments: Any) -> None:
         """Finish the work under way, which still belongs to this member; drop the rest."""
         self._ready = False
         self._epoch += 1
         self._buffer.clear()
-        self._next.clear()
+        self._opened.clear()
         self._taken.set()
         async with self._working:
             for partition in sorted(self._gained):
@@ -305,10 +323,9 @@ class FaustTable:
             tp.partition for tp in self._app.consumer.assignment() if tp.topic == self._topic
         }
         await self._blocking(self._entries.keep, assigned)
-        for partition in sorted(assigned - self._gained):
+        for partition in sorted(assigned - self._gained.keys()):
             entries = self._entries.of(partition)
-            await self._blocking(self._work.gained, partition, entries)
-            self._gained.add(partition)
+            self._gained[partition] = await self._blocking(self._work.gained, partition, entries)
             _log.info("%s/%d: restored", self._topic, partition)
 
     async def _carry_out(self, work: Work) -> None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Hashable
+from collections.abc import Awaitable, Callable, Hashable
 from typing import Any, Literal
 
-from mode.utils.queues import FlowControlEvent
 from typing_extensions import override
 
 from driftloop.kernel.errors import LogUnavailableError
@@ -35,35 +34,35 @@ class RecoveryEnd(asyncio.Event):
         return True
 
 
-class Flow(FlowControlEvent):  # type: ignore[misc]
-    """Resumed while it flows it leaves the streams' queues alone.
-
-    At the end of a recovery the partitions are opened, sought to their committed offsets, and then
-    the flow, which the changelog needed long before, is resumed once more. Faust's own event clears
-    the queues at every resume: a record that had come since the seek was lost, and later ones were
-    committed past it.
-    """
-
-    @override
-    def resume(self) -> None:
-        if not self.is_active():
-            super().resume()
-
-
 class Fetching:
-    """Lets a recovery seek only when no fetch is under way.
+    """Lets a recovery seek only when no fetch is under way, and brings records of the stream only
+    when it has been sought to where they are to be read from.
 
     A fetch waits for records for up to a second, in the consumer's thread. A rebalance empties the
     set of partitions it asks for, which it takes for all of them; while the flow is stopped what it
     brings is thrown away, and only the streams are sought back (nothing is committed for the
     changelog). A fetch still waiting from before a rebalance when the recovery sought to the
     changelog's start took the changelog's records with it: the recovery waited for ever.
+
+    At the end of a recovery, too, the set is empty for a moment. What a fetch brought then was
+    thrown away, what the next one brought was not, and the seek to the committed offsets came only
+    after it: of the records that were read again nobody could know that the first had been lost.
     """
 
-    def __init__(self, recovery: Any, consumer: Any) -> None:
-        """Takes the place of the consumer's fetching and of the recovery's seeking."""
+    def __init__(
+        self,
+        recovery: Any,
+        consumer: Any,
+        seek: Callable[[], Awaitable[None]],
+        wanted: Callable[[Any], bool],
+    ) -> None:
+        """Takes the place of the consumer's fetching and of the recovery's seeking. ``seek`` is
+        called when no fetch is under way and nothing fetched is left; records of partitions that
+        are not ``wanted`` after a fetch are dropped, and must be sought back to."""
         self._fetch = consumer._getmany
         self._seek = recovery._seek_offsets
+        self._before = seek
+        self._wanted = wanted
         self._idle = asyncio.Event()
         self._idle.set()
         consumer._getmany = self._fetched
@@ -72,9 +71,11 @@ class Fetching:
     async def _fetched(self, active_partitions: Any, timeout: float) -> Any:
         self._idle.clear()
         try:
-            return await self._fetch(active_partitions=active_partitions, timeout=timeout)
+            await self._before()
+            found = await self._fetch(active_partitions=active_partitions, timeout=timeout)
         finally:
             self._idle.set()
+        return {source: records for source, records in found.items() if self._wanted(source)}
 
     async def _sought(self, *arguments: Any) -> None:
         # What waits here goes on after the fetching task has dropped what came: between the two

@@ -37,8 +37,8 @@ class TableWork(Protocol):
         """The topic partition that a table entry belongs to."""
         ...
 
-    def gained(self, partition: int, entries: Iterable[tuple[bytes, bytes]]) -> None:
-        """A partition came, with its entries of the table."""
+    def gained(self, partition: int, entries: Iterable[tuple[bytes, bytes]]) -> int:
+        """A partition came, with its entries of the table. Returns the offset to read it from."""
         ...
 
     def lost(self, partition: int) -> None:
